@@ -1,0 +1,50 @@
+"""The few shapes that every part of the detector agrees on.
+
+Audio is mono float32 in [-1, 1] at 16 kHz everywhere inside `detection`. Times are seconds of *media* time, counted
+from the first sample of the leg; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ = 16_000
+
+Samples = NDArray[np.float32]
+"""Mono audio, float32, nominally in [-1, 1], at `SAMPLE_RATE_HZ`; shape ``(n_samples,)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of one leg, as long as the model's contract says, that is scored as one piece."""
+
+    start_s: float
+    """Media time of the first sample."""
+    samples: Samples
+    """Shape ``(window_samples,)``."""
+    fresh_samples: int
+    """How many samples at the end the previous window of this leg did not hold; ``window_samples`` after a gap."""
+    speech_s: float
+    """Seconds of `samples` that hold speech: not silence, tones, DTMF or audio that never arrived."""
+
+    @property
+    def end_s(self) -> float:
+        """Media time just after the last sample."""
+        return self.start_s + len(self.samples) / SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the model said of one window."""
+
+    start_s: float
+    end_s: float
+    speech_s: float
+    """Seconds of speech in the window."""
+    fresh_speech_s: float
+    """Seconds of speech in the part that the previous scored window did not hold; sums to the speech of the leg."""
+    log_odds: float
+    """Calibrated natural log-odds that the voice is synthetic; 0 is even odds, positive is synthetic."""
