@@ -29,6 +29,8 @@ class Window:
     """How many samples at the end the previous window of this leg did not hold; ``window_samples`` after a gap."""
     speech_s: float
     """Seconds of `samples` that hold speech: not silence, tones, DTMF or audio that never arrived."""
+    fresh_speech_s: float
+    """Seconds of speech among the fresh samples; over the windows of a leg they sum to the speech it held."""
 
     @property
     def end_s(self) -> float:
@@ -45,6 +47,11 @@ class Score:
     speech_s: float
     """Seconds of speech in the window."""
     fresh_speech_s: float
-    """Seconds of speech in the part that the previous scored window did not hold; sums to the speech of the leg."""
+    """Seconds of speech among the fresh samples: what this window adds to the windows before it."""
     log_odds: float
     """Calibrated natural log-odds that the voice is synthetic; 0 is even odds, positive is synthetic."""
+
+    @classmethod
+    def of(cls, window: Window, log_odds: float) -> Score:
+        """Return the score of `window`."""
+        return cls(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds)
