@@ -1,0 +1,160 @@
+"""Settings: environment (``CALLSCREEN_…``) over a TOML file over the defaults below.  [S]
+
+An unknown key is refused, in the file and in the environment alike: a misspelt limit that silently does nothing is
+worse than a gateway that does not start. Secrets are `SecretStr` and never appear in a log or a traceback.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.errors import ConfigError
+
+ENV_PREFIX = "CALLSCREEN_"
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+PositiveSeconds = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """All that an operator can set. Every field is also ``CALLSCREEN_<FIELD IN CAPITALS>``."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback a token is demanded")
+    port: int = Field(8080, ge=0, le=65535, description="the one port for everything; 0 takes a free one")
+    public_url: str | None = Field(
+        None, description="how the outside reaches this gateway, e.g. https://gw.example.com; Twilio signs this URL"
+    )
+
+    # Who may come in
+    token: SecretStr | None = Field(None, description="bearer token for media, events and calls; none: loopback only")
+    allow_anonymous: bool = Field(False, description="serve beyond loopback without a token; on closed networks only")
+    twilio_auth_token: SecretStr | None = Field(
+        None, description="Twilio's auth token; with it every media stream must carry a right X-Twilio-Signature"
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="web origins whose pages may call us, e.g. https://desk.example.com"
+    )
+
+    # Calls and their limits
+    max_calls: Count = Field(200, description="calls at once; one more is answered 503 or 1013")
+    max_call_s: PositiveSeconds = Field(4 * 3600.0, description="longest call")
+    start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started by then is closed")
+    idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
+    max_message_bytes: Count = Field(64 * 1024, description="largest message a media stream may send")
+    roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
+        default_factory=dict, description='who a leg is, by its name, e.g. {inbound = "caller"}'
+    )
+
+    # Judging
+    model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
+    alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
+    clear_p: Fraction | None = Field(None, description="clear below this one; none: the model card's")
+    scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
+    scorer_batch_windows: Count = Field(32, description="windows scored in one go")
+
+    # Events
+    journal: Path = Field(Path("callscreen.sqlite3"), description="SQLite file that holds every event")
+    journal_max_events: Count = Field(1_000_000, description="the oldest events beyond this are deleted")
+    subscriber_queue_events: Count = Field(1000, description="events waiting for one subscriber before it is dropped")
+    heartbeat_s: PositiveSeconds = Field(15.0, description="silence on the event socket is broken after this long")
+
+    # WebRTC
+    ice_servers: tuple[str, ...] = Field((), description="STUN or TURN URLs; none by default: nothing leaves the house")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what `load` read from the file."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _strangers_need_a_token(self) -> Settings:
+        if not (self.token or self.allow_anonymous or is_loopback(self.host)):
+            raise ValueError(
+                f"host: {self.host!r} is reachable by others, so `token` must be set "
+                "(or `allow_anonymous`, on a closed network)"
+            )
+        if self.alert_p is not None and self.clear_p is not None and self.clear_p >= self.alert_p:
+            raise ValueError(f"clear_p: expected less than alert_p ({self.alert_p}), got {self.clear_p}")
+        return self
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        file: a TOML file with any of the fields of `Settings` at top level.
+        environ: looked through for unknown ``CALLSCREEN_…`` names only; pydantic reads the process's own environment.
+        overrides: from the command line; they win over everything.
+
+    Raises:
+        ConfigError: names the key, what was given and what was expected.
+    """
+    unknown = sorted(
+        name
+        for name in environ
+        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields
+    )
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: there is no such setting (see `callscreen serve --help`)")
+    values = _read(file) if file else {}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**values)
+        return Settings.model_validate(settings.model_dump() | given) if given else settings
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a fault: key, what is wrong. Never the value of a secret."""
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: there is no such setting (see `callscreen serve --help`)")
+        elif not key:
+            lines.append(fault["msg"].removeprefix("Value error, "))
+        else:
+            secret = "token" in key
+            lines.append(f"{key}: {fault['msg']}" + ("" if secret else f", got {fault['input']!r}"))
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""Every error the gateway raises on purpose.
+
+    CallscreenError
+    ├── ConfigError                  the operator: a setting is unknown, missing or out of range
+    ├── RequestError                 the peer: status before the upgrade or in plain HTTP
+    │   ├── Unauthorized             401   close 4401
+    │   ├── Forbidden                403   close 4403
+    │   ├── NotFound                 404   close 4404
+    │   ├── UnsupportedMedia         415   close 4415   an encoding, rate or media type this door does not take
+    │   ├── Unprocessable            422   close 4400   well-formed, but not something we can serve
+    │   ├── DuplicateStream          409   close 4409   that leg of that call is already being listened to
+    │   ├── Overloaded               503   close 1013   no room for another call, or draining
+    │   └── ProtocolError            400   close 4400   a message that breaks the dialect's rules
+    │       ├── MessageTooBig        413   close 1009
+    │       └── WrongFrameKind       400   close 1003   binary where text is expected, or the reverse
+    └── StreamTimeout                      close 4408   no start, or no media, in time
+
+The close codes are those of RFC 6455 section 7.4 and its private range 4000-4999; `close_code` and `status` are the
+only places where an error becomes a number on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CallscreenError(Exception):
+    """Root of all errors raised on purpose; its text is fit to be shown to whoever is to blame."""
+
+    status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+
+
+class ConfigError(CallscreenError):
+    """A setting is unknown, missing or out of range. The operator is to blame; the process does not start."""
+
+
+class RequestError(CallscreenError):
+    """The peer asked for something it may not have, or said it wrongly."""
+
+    status = 400
+    close_code = 4400
+
+
+class Unauthorized(RequestError):
+    """Credentials are missing or wrong."""
+
+    status = 401
+    close_code = 4401
+
+
+class Forbidden(RequestError):
+    """The credentials are good, or none are needed, but this may not be done."""
+
+    status = 403
+    close_code = 4403
+
+
+class NotFound(RequestError):
+    """There is no such call, leg or session."""
+
+    status = 404
+    close_code = 4404
+
+
+class UnsupportedMedia(RequestError):
+    """The encoding, rate, channel count or media type is not one this door takes."""
+
+    status = 415
+    close_code = 4415
+
+
+class Unprocessable(RequestError):
+    """Well-formed, but it cannot be served: an offer without audio, for one."""
+
+    status = 422
+
+
+class DuplicateStream(RequestError):
+    """That leg of that call is already being listened to; the first stream goes on."""
+
+    status = 409
+    close_code = 4409
+
+
+class Overloaded(RequestError):
+    """No room for another call, or the gateway is draining. Try again later."""
+
+    status = 503
+    close_code = 1013
+
+
+class ProtocolError(RequestError):
+    """A message breaks the rules of its dialect. Ends that stream, and no other."""
+
+
+class MessageTooBig(ProtocolError):
+    """A message is larger than this door takes."""
+
+    status = 413
+    close_code = 1009
+
+
+class WrongFrameKind(ProtocolError):
+    """Binary where text is expected, or the reverse."""
+
+    close_code = 1003
+
+
+class StreamTimeout(CallscreenError):
+    """A stream never started, or its media stopped coming."""
+
+    status = 408
+    close_code = 4408

@@ -1,0 +1,81 @@
+"""structlog, set up once: readable on a terminal, one JSON object a line elsewhere.
+
+Facts go into fields, the message stays the same words each time. What is bound (`call_id`, `leg`, `source`) comes along
+by itself. Anything whose name says that it is a secret or a phone number is blanked before it is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+REDACTED = "[redacted]"
+_SENSITIVE = (
+    "token",
+    "secret",
+    "signature",
+    "authorization",
+    "password",
+    "phone",
+    "from_number",
+    "to_number",
+    "payload",
+)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blank the values of fields that are named like secrets or phone numbers."""
+    for key in event:
+        if any(word in key.lower() for word in _SENSITIVE):
+            event[key] = REDACTED
+    return event
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set up structlog, and send the standard library's loggers (uvicorn, aiortc) the same way.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        log_format: ``console``, ``json`` or ``auto`` (console when standard error is a terminal).
+    """
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+    ]
+    renderer: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if console else [structlog.processors.format_exc_info]),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Libraries that write a line per packet or per connection; ours is one line per call.
+    for name in ("aioice", "aiortc", "libav", "uvicorn", "websockets", "httpx", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def get(name: str) -> Any:
+    """Return the logger of a module."""
+    return structlog.stdlib.get_logger(name)
