@@ -1,0 +1,182 @@
+"""One speaker: payloads as they came off the wire -> ordered, continuous audio at 16 kHz.  [S]
+
+Payloads may arrive twice, late, out of order or never. A leg keeps back at most `REORDER_PAYLOADS` of them while one
+is missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not by arrival.
+
+Three things look alike on the wire and are not the same:
+
+- *lost*: the sender counted a payload that never came. Marked as a gap, for the windows to know.
+- *silence not sent* (DTX, RFC 3551, 4.1): the count goes on, the clock jumps. Filled with silence: that is what it was.
+- *clock jitter*: the clock of some platforms is rounded or read late. Small steps are not steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.types import SAMPLE_RATE_HZ
+from gateway.call.resample import Resampler
+from gateway.ingest.codecs import open_decoder
+from gateway.ingest.events import AudioFormat, AudioReceived
+
+REORDER_PAYLOADS = 5
+"""100 ms of 20 ms packets: what jitter reorders in practice, and well under one hop of the windows."""
+RESYNC_PAYLOADS = 1000
+"""A counter that jumps further than this was restarted (a new SSRC, a new stream), not reordered."""
+BLOCK_S = 0.2
+"""Audio is decoded and resampled in blocks of this length: the calls cost more than the arithmetic."""
+JITTER_S = 0.015
+"""Steps of the sender's clock up to this are not steps: less than one 20 ms payload."""
+UNSENT_SILENCE_S = 2.0
+"""Silence not sent is filled in up to this; a longer one is a gap, though not a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Continuous audio, and how much is missing before it."""
+
+    start_s: float
+    """Media time of the first sample."""
+    samples: NDArray[np.float32]
+    """At 16 kHz, shape ``(n,)``."""
+    gap_s: float
+    """Seconds missing right before `start_s`; 0 when this run continues the one before."""
+
+
+@dataclass(slots=True)
+class LegCounters:
+    """What became of the payloads; for ``leg.ended`` and the metrics."""
+
+    received_s: float = 0.0
+    missing_s: float = 0.0
+    duplicates: int = 0
+    late: int = 0
+
+
+class Leg:
+    """Accumulates one speaker's payloads: `push` them as they come, `flush` at the end."""
+
+    def __init__(self, audio: AudioFormat) -> None:
+        """Raises UnsupportedMedia when encoding and rate do not go together."""
+        self.counters = LegCounters()
+        self._decoder = open_decoder(audio)
+        self._resampler = Resampler(self._decoder.rate_hz)
+        self._held: dict[int, AudioReceived] = {}
+        self._next_seq: int | None = None
+        self._origin_ms: float | None = None
+        self._last_start_ms: float | None = None
+        self._placed_s = 0.0
+        """Media time after the last payload put into the block."""
+        self._block: list[bytes] = []
+        self._block_s = 0.0
+        self._run_start_s = 0.0
+        """Media time of the next sample that the resampler returns."""
+        self._gap_s = 0.0
+
+    def push(self, audio: AudioReceived) -> list[Run]:
+        """Take one payload; return the audio that became ready, if any.
+
+        Raises:
+            ProtocolError: the payload is not one of this leg's codec.
+        """
+        self._decoder.samples_in(audio.payload)  # refuse nonsense before it is held back
+        if audio.seq is None:
+            return self._place(audio, lost=False)
+        if self._next_seq is None or abs(audio.seq - self._next_seq) > RESYNC_PAYLOADS:
+            self._restart(audio)
+        assert self._next_seq is not None
+        if audio.seq < self._next_seq:
+            self.counters.late += 1
+            return []
+        if audio.seq in self._held:
+            self.counters.duplicates += 1
+            return []
+        self._held[audio.seq] = audio
+        runs = self._release()
+        while len(self._held) > REORDER_PAYLOADS:
+            runs += self._skip_lost()
+        return runs
+
+    def flush(self) -> list[Run]:
+        """Return all that is left. The leg may go on afterwards."""
+        runs = []
+        while self._held:
+            runs += self._skip_lost()
+        return runs + self._decode() + self._finish_run()
+
+    def _release(self) -> list[Run]:
+        """Place what is next in order, as far as it is there."""
+        runs = []
+        while (audio := self._held.pop(self._next_seq, None)) is not None:  # type: ignore[arg-type]
+            runs += self._place(audio, lost=False)
+            self._next_seq = audio.seq + 1  # type: ignore[operator]
+        return runs
+
+    def _skip_lost(self) -> list[Run]:
+        """Give up on the missing payload and go on behind it."""
+        seq = min(self._held)
+        audio = self._held.pop(seq)
+        runs = self._place(audio, lost=True)
+        self._next_seq = seq + 1
+        return runs + self._release()
+
+    def _restart(self, audio: AudioReceived) -> None:
+        """The sender's counter and clock begin anew; media time goes on."""
+        self._held.clear()
+        self._next_seq = audio.seq
+        self._origin_ms = None
+
+    def _place(self, audio: AudioReceived, *, lost: bool) -> list[Run]:
+        """Put one payload, in its turn, at its place in media time."""
+        runs: list[Run] = []
+        if audio.start_ms is not None:
+            if audio.seq is None and audio.start_ms == self._last_start_ms:
+                self.counters.duplicates += 1
+                return []
+            self._last_start_ms = audio.start_ms
+            if self._origin_ms is None or audio.start_ms < self._origin_ms + 1000 * (self._placed_s - BLOCK_S):
+                self._origin_ms = audio.start_ms - 1000 * self._placed_s  # the first payload, or the clock went back
+            step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
+            if step_s > JITTER_S:
+                runs += self._bridge(step_s, lost=lost or audio.seq is None)
+        duration_s = self._decoder.samples_in(audio.payload) / self._decoder.rate_hz
+        self._block.append(audio.payload)
+        self._block_s += duration_s
+        self._placed_s += duration_s
+        self.counters.received_s += duration_s
+        return runs + self._decode() if self._block_s >= BLOCK_S - 1e-9 else runs
+
+    def _bridge(self, step_s: float, *, lost: bool) -> list[Run]:
+        """The clock stepped ahead: fill silence that was not sent, or end the run at a gap."""
+        runs = self._decode()
+        self._placed_s += step_s
+        if lost:
+            self.counters.missing_s += step_s
+        elif step_s <= UNSENT_SILENCE_S:
+            return runs + self._resampled(np.zeros(round(step_s * self._decoder.rate_hz), np.float32))
+        self._decoder.reset()
+        runs += self._finish_run()
+        self._gap_s += step_s
+        self._run_start_s = self._placed_s
+        return runs
+
+    def _decode(self) -> list[Run]:
+        block, self._block, self._block_s = self._block, [], 0.0
+        return self._resampled(self._decoder.decode(block)) if block else []
+
+    def _resampled(self, samples: NDArray[np.float32]) -> list[Run]:
+        return self._run(self._resampler.push(samples))
+
+    def _finish_run(self) -> list[Run]:
+        return self._run(self._resampler.flush())
+
+    def _run(self, samples: NDArray[np.float32]) -> list[Run]:
+        if not len(samples):
+            return []
+        run = Run(self._run_start_s, samples, self._gap_s)
+        self._run_start_s += len(samples) / SAMPLE_RATE_HZ
+        self._gap_s = 0.0
+        return [run]

@@ -1,0 +1,175 @@
+"""Payloads of telephone codecs -> mono float32.  [S]
+
+G.711 and linear PCM are table look-ups; G.722 and Opus go through libav, one decoder a leg, because both carry state
+from packet to packet. Decoders take a list of payloads at once, since a leg decodes in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.ingest.events import AudioFormat
+
+Pcm = NDArray[np.float32]
+
+
+class Decoder(Protocol):
+    """Decodes one leg. Stateful: a gap must be followed by `reset`."""
+
+    rate_hz: int
+    """Sampling rate of what `decode` returns."""
+
+    def samples_in(self, payload: bytes) -> int:
+        """Return how many samples (at `rate_hz`) `payload` holds. Raises ProtocolError if it is no such payload."""
+        ...
+
+    def decode(self, payloads: Sequence[bytes]) -> Pcm:
+        """Decode successive payloads to float32 in [-1, 1], shape ``(n,)``. Raises ProtocolError."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the past, after lost audio."""
+        ...
+
+
+def open_decoder(audio: AudioFormat) -> Decoder:
+    """Return a decoder for a leg. Raises UnsupportedMedia when rate and encoding do not go together."""
+    if not 8_000 <= audio.rate_hz <= 192_000:
+        raise UnsupportedMedia(f"rate: expected 8000 to 192000 Hz, got {audio.rate_hz}")
+    match audio.encoding:
+        case "mulaw" | "alaw":
+            return _Table(MULAW if audio.encoding == "mulaw" else ALAW, audio.rate_hz)
+        case "s16le" | "s16be":
+            return _Linear("<i2" if audio.encoding == "s16le" else ">i2", audio.rate_hz)
+        case "g722":
+            return _Libav("g722", rate_hz=16_000)
+        case "opus":
+            return _Opus("libopus", rate_hz=48_000)
+
+
+def _mulaw_table() -> Pcm:
+    """ITU-T G.711 table 2b: invert, then sign, 3 bits of exponent, 4 of mantissa, bias 132."""
+    code = ~np.arange(256, dtype=np.int32) & 0xFF
+    magnitude = (((code & 0x0F) * 8 + 132) << ((code >> 4) & 7)) - 132
+    return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+def _alaw_table() -> Pcm:
+    """ITU-T G.711 table 1b: even bits inverted, the sign bit set for positive."""
+    code = np.arange(256, dtype=np.int32) ^ 0x55
+    exponent, mantissa = (code >> 4) & 7, code & 0x0F
+    magnitude = np.where(exponent == 0, 16 * mantissa + 8, (16 * mantissa + 264) << np.maximum(exponent - 1, 0))
+    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+MULAW = _mulaw_table()
+ALAW = _alaw_table()
+
+
+class _Table:
+    """G.711: one byte a sample."""
+
+    def __init__(self, table: Pcm, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._table = table
+
+    def samples_in(self, payload: bytes) -> int:
+        return len(payload)
+
+    def decode(self, payloads: Sequence[bytes]) -> Pcm:
+        return self._table[np.frombuffer(b"".join(payloads), dtype=np.uint8)]
+
+    def reset(self) -> None:
+        pass
+
+
+class _Linear:
+    """16-bit linear PCM in either byte order."""
+
+    def __init__(self, dtype: str, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._dtype = np.dtype(dtype)
+
+    def samples_in(self, payload: bytes) -> int:
+        if len(payload) % 2:
+            raise ProtocolError(f"payload: expected whole 16-bit samples, got {len(payload)} bytes")
+        return len(payload) // 2
+
+    def decode(self, payloads: Sequence[bytes]) -> Pcm:
+        return np.frombuffer(b"".join(payloads), dtype=self._dtype).astype(np.float32) / np.float32(32768)
+
+    def reset(self) -> None:
+        pass
+
+
+class _Libav:
+    """A codec that libav decodes packet by packet; two samples a byte, as G.722 has it (ITU-T G.722, 64 kbit/s)."""
+
+    def __init__(self, codec: str, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._codec = codec
+        self.reset()
+
+    def samples_in(self, payload: bytes) -> int:
+        return 2 * len(payload)
+
+    def decode(self, payloads: Sequence[bytes]) -> Pcm:
+        try:
+            frames = [frame for payload in payloads for frame in self._context.decode(av.Packet(payload))]
+        except FFmpegError as error:
+            raise ProtocolError(f"payload: not {self._codec}: {error.strerror}") from None
+        return np.concatenate([_mono(frame) for frame in frames]) if frames else np.zeros(0, np.float32)
+
+    def reset(self) -> None:
+        self._context = cast("av.AudioCodecContext", av.CodecContext.create(self._codec, "r"))
+        self._context.sample_rate = self.rate_hz
+        self._context.layout = "mono"
+
+
+class _Opus(_Libav):
+    """Opus (RFC 6716); the packet's first byte says how long it is."""
+
+    def samples_in(self, payload: bytes) -> int:
+        if not payload:
+            raise ProtocolError("payload: expected an Opus packet, got nothing")
+        return opus_samples(payload)
+
+
+# RFC 6716 table 2: frame length in samples at 48 kHz by the five bits of `config`.
+_OPUS_FRAME = [480, 960, 1920, 2880] * 3 + [480, 960] * 2 + [120, 240, 480, 960] * 4
+
+
+def opus_samples(packet: bytes) -> int:
+    """Return the samples at 48 kHz that an Opus packet holds (RFC 6716, 3.1 and 3.2).
+
+    Raises:
+        ProtocolError: longer than the 120 ms a packet may hold, or cut short.
+    """
+    frame = _OPUS_FRAME[packet[0] >> 3]
+    code = packet[0] & 3
+    if code == 3 and len(packet) < 2:
+        raise ProtocolError("payload: an Opus packet of code 3 needs a frame count (RFC 6716, 3.2.5)")
+    count = (1, 2, 2, packet[1] & 0x3F if code == 3 else 0)[code]
+    if not 0 < frame * count <= 5760:
+        raise ProtocolError(f"payload: expected at most 120 ms in an Opus packet, got {frame * count / 48:g} ms")
+    return frame * count
+
+
+def _mono(frame: av.AudioFrame) -> Pcm:
+    """Mean of the channels, shape ``(n,)``."""
+    samples: NDArray[Any] = frame.to_ndarray()
+    if samples.dtype == np.int16:
+        samples = samples.astype(np.float32) / np.float32(32768)
+    channels = len(frame.layout.channels)
+    if channels == 1:
+        return samples.reshape(-1).astype(np.float32, copy=False)
+    if frame.format.is_planar:
+        return np.asarray(samples.mean(axis=0), np.float32)
+    return np.asarray(samples.reshape(-1, channels).mean(axis=1), np.float32)
