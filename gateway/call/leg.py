@@ -1,7 +1,7 @@
 """One speaker: payloads as they came off the wire -> ordered, continuous audio at 16 kHz.  [S]
 
 Payloads may arrive twice, late, out of order or never. A leg keeps back at most `REORDER_PAYLOADS` of them while one
-is missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not by arrival.
+is missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not arrival.
 
 Three things look alike on the wire and are not the same:
 

@@ -1,0 +1,86 @@
+"""Plain audio for anyone who can write a websocket client: the URL says what comes, binary frames bring it.  [S]
+
+``/v1/media/plain?call_id=…&leg=…&encoding=mulaw|alaw|s16le&rate=8000&channels=1|2[&role=…]``
+
+With two channels, samples are interleaved and each channel is a leg: name both (``leg=caller,callee``), or one name
+gives ``name.0`` and ``name.1``. Frames may be of any length that holds whole samples; the stream ends when the socket
+closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+
+from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
+from gateway.ingest import names
+from gateway.ingest.codecs import open_decoder
+from gateway.ingest.events import AudioFormat, AudioReceived, Encoding, IngestEvent, LegDescription, StreamStarted
+
+_SAMPLE_BYTES = {"mulaw": 1, "alaw": 1, "s16le": 2}
+_PARAMETERS = ("call_id", "leg", "encoding", "rate", "channels", "role")
+
+
+class Plain:
+    """One plain stream. Its `start` is the URL, so the stream is known before the first frame."""
+
+    def __init__(self, query: Mapping[str, str], roles: Mapping[str, str] | None = None) -> None:
+        """Read the URL's query.
+
+        Raises:
+            ProtocolError, UnsupportedMedia: names the parameter.
+        """
+        for field in query:
+            # `token` was read, and is none of our business, before we were asked.
+            if field not in (*_PARAMETERS, "token") and not field.startswith("role_"):
+                raise ProtocolError(f"{field:.40}: there is no such parameter; expected {', '.join(_PARAMETERS)}")
+        call_id = names.call_id("call_id", _required(query, "call_id"))
+        encoding = _one_of(query, "encoding", "mulaw", tuple(_SAMPLE_BYTES))
+        channels = int(_one_of(query, "channels", "1", ("1", "2")))
+        audio = AudioFormat(cast("Encoding", encoding), _rate(query.get("rate", "8000")))
+        open_decoder(audio)
+        legs = [names.leg_id("leg", name) for name in _required(query, "leg").split(",")]
+        if channels == 2 and len(legs) == 1:
+            legs = [names.leg_id("leg", f"{legs[0]}.{channel}") for channel in range(2)]
+        if len(legs) != channels or len(set(legs)) != channels:
+            raise ProtocolError(f"leg: expected {channels} different name(s), one a channel, got {query['leg']!r:.40}")
+        parameters = {field: value for field, value in query.items() if field.startswith("role")}
+        self.started = StreamStarted(
+            call_id,
+            "plain",
+            tuple(LegDescription(leg, audio, names.role(leg, parameters, roles or {})) for leg in legs),
+        )
+        self._legs = legs
+        self._dtype = np.dtype(f"V{_SAMPLE_BYTES[encoding]}")
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take one binary frame. See `Dialect.receive`."""
+        if isinstance(message, str):
+            raise WrongFrameKind("message: expected a binary frame of audio, got a text one")
+        frame_bytes = self._dtype.itemsize * len(self._legs)
+        if len(message) % frame_bytes:
+            raise ProtocolError(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}")
+        if len(self._legs) == 1:
+            return [AudioReceived(self._legs[0], message)]
+        channels = np.frombuffer(message, self._dtype).reshape(-1, len(self._legs))
+        return [AudioReceived(leg, channels[:, index].tobytes()) for index, leg in enumerate(self._legs)]
+
+
+def _required(query: Mapping[str, str], field: str) -> str:
+    if not (value := query.get(field)):
+        raise ProtocolError(f"{field}: expected in the URL's query, got none")
+    return value
+
+
+def _one_of(query: Mapping[str, str], field: str, default: str, allowed: tuple[str, ...]) -> str:
+    if (value := query.get(field, default)) not in allowed:
+        raise UnsupportedMedia(f"{field}: expected one of {', '.join(allowed)}, got {value!r:.40}")
+    return value
+
+
+def _rate(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ProtocolError(f"rate: expected a whole number of hertz, got {value!r:.40}")
+    return int(value[:9])

@@ -1,0 +1,139 @@
+"""The shell around every dialect that comes over a websocket.  [IO]
+
+Reads messages, lets the dialect say what they mean, hands that on. One function turns an error into a close code, and
+an error ends this stream only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway import logs
+from gateway.config import Settings
+from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
+from gateway.ingest.dialects.base import Dialect
+from gateway.ingest.events import AudioReceived, Calls, OpenStream, StreamStarted
+
+GOING_AWAY = 1001
+_log = logs.get(__name__)
+
+
+async def serve_media(
+    websocket: WebSocket, dialect: Dialect, calls: Calls, settings: Settings, started: StreamStarted | None = None
+) -> None:
+    """Serve one media stream until it ends, by either side or by an error.
+
+    Args:
+        websocket: not yet accepted; who may connect was settled before.
+        started: for a dialect whose URL says it all; otherwise the dialect's first event opens the stream.
+    """
+    await websocket.accept()
+    stream = _Stream(websocket, dialect, calls, settings)
+    code, reason = 1000, "stopped"
+    try:
+        if started is not None:
+            stream.open(started)
+        reason = await stream.read()
+    except WebSocketDisconnect:
+        reason, code = "disconnected", 0
+    except _EndedByUs as end:
+        reason, code = str(end), GOING_AWAY
+    except CallscreenError as error:
+        reason, code = str(error), error.close_code
+        _log.warning("media stream refused", source=stream.source, close_code=code, error=reason)
+    finally:
+        stream.close("protocol_error" if code not in (0, 1000, GOING_AWAY) else reason)
+    if code:
+        await close(websocket, code, reason)
+
+
+async def close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close, with as much of `reason` as a close frame holds (123 bytes, RFC 6455 section 5.5)."""
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # the peer was faster
+        await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
+
+
+class _EndedByUs(Exception):
+    """The gateway ends the stream: it drains, or the call is too long."""
+
+
+class _Stream:
+    """One connection's way from messages to an open stream."""
+
+    def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, settings: Settings) -> None:
+        self.source = websocket.url.path.rpartition("/")[2]
+        self._websocket = websocket
+        self._dialect = dialect
+        self._calls = calls
+        self._settings = settings
+        self._open: OpenStream | None = None
+        self._ended: asyncio.Task[str] | None = None
+
+    def open(self, started: StreamStarted) -> OpenStream:
+        self._open = self._calls.open(started)
+        return self._open
+
+    def close(self, reason: str) -> None:
+        if self._open is not None:
+            self._open.close(reason)
+        if self._ended is not None:
+            self._ended.cancel()
+
+    async def read(self) -> str:
+        """Read until the peer says stop; returns the reason. Raises what `serve_media` sorts out."""
+        try:
+            async with asyncio.timeout(self._settings.start_deadline_s) as deadline:
+                while True:
+                    self._end_with_the_gateway(deadline)
+                    for event in self._dialect.receive(await self._message()):
+                        if isinstance(event, AudioReceived):
+                            assert self._open is not None, "a dialect lets no audio pass before the start"
+                            self._open.receive(event)
+                            self._media_came(deadline)
+                        elif isinstance(event, StreamStarted):
+                            self.open(event)
+                            self._media_came(deadline)
+                        else:
+                            return event.reason
+        except TimeoutError:
+            raise self._why_timed_out() from None
+
+    def _media_came(self, deadline: asyncio.Timeout) -> None:
+        """Move the idle deadline; at most each second, for it costs as much as reading a message."""
+        idle_at_s = asyncio.get_running_loop().time() + self._settings.idle_deadline_s
+        if (due_s := deadline.when()) is None or idle_at_s - due_s > min(1.0, self._settings.idle_deadline_s / 10):
+            deadline.reschedule(idle_at_s)
+
+    async def _message(self) -> str | bytes:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        body: str | bytes | None = message.get("text")
+        if body is None:
+            body = message["bytes"]
+        if len(body) > self._settings.max_message_bytes:
+            raise MessageTooBig(f"message: expected at most {self._settings.max_message_bytes} bytes, got {len(body)}")
+        return body
+
+    def _end_with_the_gateway(self, deadline: asyncio.Timeout) -> None:
+        """Let the gateway's own end of the stream interrupt the wait for the next message."""
+        if self._open is None or self._ended is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._ended = asyncio.ensure_future(self._open.closed())
+
+        def interrupt(ended: asyncio.Task[str]) -> None:
+            if not ended.cancelled():
+                deadline.reschedule(loop.time())
+
+        self._ended.add_done_callback(interrupt)
+
+    def _why_timed_out(self) -> Exception:
+        if self._ended is not None and self._ended.done():
+            return _EndedByUs(self._ended.result())
+        if self._open is None:
+            return StreamTimeout(f"no start of the stream within {self._settings.start_deadline_s:g} s")
+        return StreamTimeout(f"no media for {self._settings.idle_deadline_s:g} s")
