@@ -1,0 +1,298 @@
+"""From the scores of one leg's windows to alerts and a verdict.  [sans-I/O]
+
+**Evidence.** Each window says calibrated log-odds, clipped so that no window counts as more than `max_window_log_odds`.
+Windows overlap, so each weighs only as much as it holds speech that its predecessors did not. The weighted mean over
+the last `recent_speech_s` of speech (a rolling view: what the voice is now), and over the whole leg, then count as
+
+    n_eff = n / (1 + (n - 1) * window_correlation)
+
+independent windows (Kish's design effect; Kish, *Survey Sampling*, 1965), where n is the speech heard in windows'
+worth: windows of one leg share speaker, channel and synthesiser, so their errors are alike and certainty must not grow
+without end. ``p = sigmoid(mean * n_eff)``.
+
+**Alert.** Speech time moves it, never the clock; silence changes nothing.
+
+==============  =============================================================================  ===============
+state           goes on when                                                                   to
+==============  =============================================================================  ===============
+`undecided`     rolling p >= `raise_p` and enough speech and enough windows lean synthetic     `provisional`
+`provisional`   rolling p stayed >= `raise_p` for `confirm_speech_s` more                      `confirmed`
+`provisional`   rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
+`confirmed`     rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
+`cleared`       as `undecided`                                                                 `provisional`
+==============  =============================================================================  ===============
+
+`clear_p` lies below `raise_p`, and both ways take a stretch of speech, so a confidence that wavers around one of the
+two cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute ten is caught as in the
+first, because the rolling view forgets.
+
+**Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+from detection.types import Score, Window
+
+
+class AlertState(StrEnum):
+    """Where the alert on one leg stands; the table above tells how it moves."""
+
+    UNDECIDED = "undecided"
+    PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
+    CLEARED = "cleared"
+
+
+class Outcome(StrEnum):
+    """What a verdict says of the voice."""
+
+    SYNTHETIC = "synthetic"
+    HUMAN = "human"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How much evidence an alert and a verdict take. Defaults come from the development corpus.
+
+    Raises `ValueError`, naming the field, when the values make no sense together.
+    """
+
+    min_window_speech_s: float = 0.8
+    """A window with less speech isn't scored."""
+    recent_speech_s: float = 6.0
+    """How much speech the rolling view remembers."""
+    max_window_log_odds: float = 4.0
+    """One window counts at most this much, either way."""
+    window_correlation: float = 0.5
+    """How alike the errors of two windows of one leg are, 0 (independent) to 1 (always the same)."""
+    raise_p: float = 0.9
+    """Rolling probability from which an alert is raised, and whole-leg probability of a `synthetic` verdict."""
+    clear_p: float = 0.5
+    """Rolling probability below which an alert is on its way to be cleared."""
+    human_p: float = 0.5
+    """Whole-leg probability up to which a verdict says `human`; between this and `raise_p` lies `indeterminate`."""
+    min_alert_speech_s: float = 2.5
+    """An alert is never raised on less speech in the rolling view."""
+    min_alert_windows: int = 2
+    """An alert is never raised unless this many windows in the rolling view lean synthetic."""
+    confirm_speech_s: float = 2.0
+    clear_speech_s: float = 4.0
+    min_verdict_speech_s: float = 1.0
+    """A leg with less scored speech ends `indeterminate`."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("clear_p", 0.0, self.raise_p),
+            ("human_p", 0.0, self.raise_p),
+            ("raise_p", 0.5, 1.0),
+            ("window_correlation", 0.0, 1.0),
+            ("min_alert_speech_s", 0.0, self.recent_speech_s),
+            ("min_alert_windows", 1, math.inf),
+            ("max_window_log_odds", 0.0, math.inf),
+            ("min_window_speech_s", 0.0, math.inf),
+            ("confirm_speech_s", 0.0, math.inf),
+            ("clear_speech_s", 0.0, math.inf),
+            ("min_verdict_speech_s", 0.0, math.inf),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The alert of a leg moved to another state."""
+
+    state: AlertState
+    previous: AlertState
+    at_s: float
+    """Media time of the end of the window that tipped it."""
+    p_synthetic: float
+    """Rolling probability that the voice is synthetic, 0 to 1."""
+    speech_s: float
+    """Speech heard on this leg so far."""
+    windows: int
+    """Windows scored on this leg so far."""
+    reason: str
+    """`p_above_raise`, `p_stayed_above_raise` or `p_stayed_below_clear`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the detector says of a leg as a whole.
+
+    ===============  ======================  =================================================================
+    outcome          reason                  when (first match)
+    ===============  ======================  =================================================================
+    `synthetic`      `alert_confirmed`       an alert stands confirmed, however human the leg began
+    `indeterminate`  `too_little_speech`     less than `min_verdict_speech_s` of speech was scored
+    `synthetic`      `p_above_raise`         whole-leg p >= `raise_p`
+    `indeterminate`  `alert_provisional`     an alert stands that there was no time to confirm
+    `indeterminate`  `alert_cleared`         an alert was cleared: a part of the leg sounded synthetic
+    `human`          `p_below_human`         whole-leg p <= `human_p`
+    `indeterminate`  `uncertain`             all else
+    ===============  ======================  =================================================================
+    """
+
+    outcome: Outcome
+    reason: str
+    p_synthetic: float
+    """Whole-leg probability that the voice is synthetic, 0 to 1; 0.5 when nothing was scored."""
+    speech_s: float
+    """Speech heard, scored or not."""
+    windows: int
+    """Windows scored."""
+    peak_p_synthetic: float
+    """Highest rolling probability while there was enough speech to raise an alert; 0 if there never was."""
+
+
+class Decider:
+    """Follows one leg: `update` with each scored window, `skip` with each that wasn't, `verdict` at any time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.state = AlertState.UNDECIDED
+        self._recent = _RecentEvidence(policy.recent_speech_s)
+        self._whole = _Evidence()
+        self._zone = _Zone.BETWEEN
+        self._zone_speech_s = 0.0
+        self._heard_s = 0.0
+        self._carried_s = 0.0
+        """Fresh speech of windows that weren't scored; the next scored window holds it too, as far as it reaches."""
+        self._windows = 0
+        self._peak_p = 0.0
+
+    def skip(self, window: Window) -> None:
+        """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
+        self._heard_s += window.fresh_speech_s
+        self._carried_s += window.fresh_speech_s
+
+    def update(self, score: Score) -> Change | None:
+        """Take the next score of this leg, in order of time; return the alert's move, if it makes one."""
+        fresh_s = min(score.speech_s, score.fresh_speech_s + self._carried_s)
+        self._carried_s = 0.0
+        self._heard_s += score.fresh_speech_s
+        self._windows += 1
+        limit = self.policy.max_window_log_odds
+        log_odds = min(max(score.log_odds, -limit), limit)
+        self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
+        self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
+        p = self._recent.p_synthetic(self.policy.window_correlation)
+        if self._enough_for_alert():
+            self._peak_p = max(self._peak_p, p)
+        zone = self._zone_of(p)
+        self._zone_speech_s = self._zone_speech_s + fresh_s if zone is self._zone else fresh_s
+        self._zone = zone
+        move = self._next_state()
+        if move is None:
+            return None
+        previous, (self.state, reason) = self.state, move
+        self._zone_speech_s = 0.0
+        return Change(self.state, previous, score.end_s, p, self._heard_s, self._windows, reason)
+
+    def verdict(self) -> Verdict:
+        """Return what to say of the leg if it ended now."""
+        p = self._whole.p_synthetic(self.policy.window_correlation)
+        outcome, reason = self._outcome(p)
+        return Verdict(outcome, reason, p, self._heard_s, self._windows, self._peak_p)
+
+    def _zone_of(self, p: float) -> _Zone:
+        if p >= self.policy.raise_p:
+            return _Zone.HIGH
+        return _Zone.LOW if p < self.policy.clear_p else _Zone.BETWEEN
+
+    def _enough_for_alert(self) -> bool:
+        return (
+            self._recent.speech_s >= self.policy.min_alert_speech_s
+            and self._recent.leaning_windows >= self.policy.min_alert_windows
+        )
+
+    def _next_state(self) -> tuple[AlertState, str] | None:
+        stands = self.state in (AlertState.PROVISIONAL, AlertState.CONFIRMED)
+        if not stands:
+            if self._zone is _Zone.HIGH and self._enough_for_alert():
+                return AlertState.PROVISIONAL, "p_above_raise"
+        elif self._zone is _Zone.LOW:
+            if self._zone_speech_s >= self.policy.clear_speech_s:
+                return AlertState.CLEARED, "p_stayed_below_clear"
+        elif (
+            self.state is AlertState.PROVISIONAL
+            and self._zone is _Zone.HIGH
+            and self._zone_speech_s >= self.policy.confirm_speech_s
+        ):
+            return AlertState.CONFIRMED, "p_stayed_above_raise"
+        return None
+
+    def _outcome(self, p: float) -> tuple[Outcome, str]:
+        if self.state is AlertState.CONFIRMED:
+            return Outcome.SYNTHETIC, "alert_confirmed"
+        if not self._windows or self._whole.speech_s < self.policy.min_verdict_speech_s:
+            return Outcome.INDETERMINATE, "too_little_speech"
+        if p >= self.policy.raise_p:
+            return Outcome.SYNTHETIC, "p_above_raise"
+        if self.state is not AlertState.UNDECIDED:
+            return Outcome.INDETERMINATE, f"alert_{self.state}"
+        if p <= self.policy.human_p:
+            return Outcome.HUMAN, "p_below_human"
+        return Outcome.INDETERMINATE, "uncertain"
+
+
+class _Zone(Enum):
+    """Where the rolling probability lies between the two thresholds."""
+
+    LOW = auto()
+    BETWEEN = auto()
+    HIGH = auto()
+
+
+class _Evidence:
+    """Mean of log-odds, weighted by seconds of speech."""
+
+    def __init__(self) -> None:
+        self.speech_s = 0.0
+        self._weighted_sum = 0.0
+        self._window_s = math.inf
+
+    def add(self, speech_s: float, log_odds: float, window_s: float) -> None:
+        """Count `log_odds` for `speech_s` of speech, told by a window `window_s` long."""
+        self.speech_s += speech_s
+        self._weighted_sum += speech_s * log_odds
+        self._window_s = window_s
+
+    def p_synthetic(self, window_correlation: float) -> float:
+        """Return the probability after discounting windows that say the same; 0.5 without any speech."""
+        if self.speech_s <= 0:
+            return 0.5
+        n = self.speech_s / self._window_s
+        n_effective = n / (1 + (n - 1) * window_correlation)
+        return 1 / (1 + math.exp(-self._weighted_sum / self.speech_s * n_effective))
+
+
+class _RecentEvidence(_Evidence):
+    """The same over the last `span_s` of speech only."""
+
+    def __init__(self, span_s: float) -> None:
+        super().__init__()
+        self._span_s = span_s
+        self._entries: deque[tuple[float, float]] = deque()
+        self.leaning_windows = 0
+        """How many windows in the span speak for synthetic."""
+
+    def add(self, speech_s: float, log_odds: float, window_s: float) -> None:
+        """Count a window and forget those that lie more than the span behind it."""
+        if speech_s <= 0:
+            return
+        super().add(speech_s, log_odds, window_s)
+        self._entries.append((speech_s, log_odds))
+        self.leaning_windows += log_odds > 0
+        while self.speech_s - self._entries[0][0] >= self._span_s:
+            old_speech_s, old_log_odds = self._entries.popleft()
+            self.speech_s -= old_speech_s
+            self._weighted_sum -= old_speech_s * old_log_odds
+            self.leaning_windows -= old_log_odds > 0

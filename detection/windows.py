@@ -1,0 +1,154 @@
+"""From runs of one leg's audio, as they arrive, to overlapping windows of one length.  [sans-I/O]
+
+::
+
+    media time   0         1         2         3         4         5
+    audio        |===================================|...lost...|========
+    windows      [-----------------------------]                              window_s = 3, hop_s = 1
+                           [--------------------~~~~~~~~]                     tail, repeated to fill the window
+                                                                [--------...  starts over on a multiple of hop_s
+
+Audio lost for up to `MAX_FILL_S` is replaced by silence that never counts as speech; after a longer loss the tail of
+what came before is flushed and windows start over, so that no window ever joins two distant moments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
+from detection.types import SAMPLE_RATE_HZ, Samples, Window
+
+MAX_FILL_S = 0.2
+"""The longest loss that is filled with silence."""
+MIN_TAIL_SPEECH_S = 0.5
+"""A tail is only worth a window of its own from this much speech that no window holds yet."""
+
+
+class Windower:
+    """Cuts one leg into windows that start on multiples of the hop, counted in media time from the leg's start."""
+
+    def __init__(self, window_s: float, hop_s: float, activity: Activity) -> None:
+        """Take window and hop in seconds, both whole numbers of activity frames; `activity` belongs to this leg.
+
+        Raises `ValueError` when window or hop isn't such a length, or the hop is longer than the window.
+        """
+        self._window = _whole_frames("window_s", window_s)
+        self._hop = _whole_frames("hop_s", hop_s)
+        if self._hop > self._window:
+            raise ValueError(f"hop_s: expected at most window_s ({window_s}), got {hop_s}")
+        self._activity = activity
+        self._audio = np.zeros(self._window, np.float32)
+        self._missing = np.zeros(self._window, np.bool_)
+        self._speech = np.zeros(self._window // FRAME_SAMPLES, np.bool_)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as at the start of a leg."""
+        self._begun = self._any_window = False
+        self._start_over(0)
+
+    def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
+        """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.
+
+        `gap_s` is how many seconds of audio were lost just before these samples; for the leg's first samples it is
+        all that precedes them.
+        """
+        if not self._begun:
+            self._begun = True
+            gap_s = start_s
+        windows: list[Window] = []
+        if gap_s > MAX_FILL_S:
+            windows += self._tail(always=False)
+            self._start_over(round(start_s * SAMPLE_RATE_HZ))
+        elif gap_s > 0:
+            windows += self._append(np.zeros(round(gap_s * SAMPLE_RATE_HZ), np.float32), missing=True)
+        return windows + self._append(samples, missing=False)
+
+    def flush(self) -> list[Window]:
+        """Return the last window, if the leg's tail deserves one, and start over.
+
+        The tail is repeated until it fills the window. It gets one when it holds `MIN_TAIL_SPEECH_S` of speech that no
+        window holds yet, or when the leg had no window at all.
+        """
+        windows = self._tail(always=not self._any_window)
+        self.clear()
+        return windows
+
+    def _start_over(self, position: int) -> None:
+        """Go on with audio that begins `position` samples after the leg's start."""
+        self._skip = -position % self._hop
+        """Samples still to be dropped before the next multiple of the hop."""
+        self._start = position + self._skip
+        self._filled = 0
+        self._judged = 0
+        """How many of the filled samples `activity` has seen, and how many the previous window held already."""
+        self._held = 0
+        self._activity.clear()
+
+    def _append(self, samples: Samples, *, missing: bool) -> list[Window]:
+        windows: list[Window] = []
+        at = min(self._skip, len(samples))
+        self._skip -= at
+        while at < len(samples):
+            size = min(len(samples) - at, self._window - self._filled)
+            here = slice(self._filled, self._filled + size)
+            self._audio[here] = samples[at : at + size]
+            self._missing[here] = missing
+            self._filled += size
+            at += size
+            if self._filled == self._window:
+                windows.append(self._emit(self._audio.copy()))
+                self._advance()
+        return windows
+
+    def _advance(self) -> None:
+        """Move on by one hop, keeping what the next window shares with this one."""
+        for buffer, step in (
+            (self._audio, self._hop),
+            (self._missing, self._hop),
+            (self._speech, self._hop // FRAME_SAMPLES),
+        ):
+            buffer[:-step] = buffer[step:]
+        self._start += self._hop
+        self._filled = self._judged = self._held = self._window - self._hop
+
+    def _tail(self, *, always: bool) -> list[Window]:
+        if self._filled == self._held:
+            return []
+        self._judge()
+        fresh_speech_s = self._speech_s(self._held)
+        if not always and fresh_speech_s < MIN_TAIL_SPEECH_S:
+            return []
+        return [self._emit(np.resize(self._audio[: self._filled], self._window))]
+
+    def _emit(self, samples: Samples) -> Window:
+        self._judge()
+        self._any_window = True
+        return Window(
+            start_s=self._start / SAMPLE_RATE_HZ,
+            samples=samples,
+            fresh_samples=self._window - self._held,
+            speech_s=self._speech_s(0),
+            fresh_speech_s=self._speech_s(self._held),
+        )
+
+    def _judge(self) -> None:
+        """Let `activity` see what came since the last time: in one piece, because a call per packet would cost more."""
+        flags = self._activity.push(self._audio[self._judged : self._filled])
+        first = self._judged // FRAME_SAMPLES
+        present = ~self._missing[first * FRAME_SAMPLES :][: len(flags) * FRAME_SAMPLES]
+        self._speech[first:] = False
+        self._speech[first : first + len(flags)] = flags & present.reshape(-1, FRAME_SAMPLES).all(axis=1)
+        self._judged = self._filled
+
+    def _speech_s(self, from_sample: int) -> float:
+        return float(np.count_nonzero(self._speech[from_sample // FRAME_SAMPLES :])) * FRAME_S
+
+
+def _whole_frames(name: str, seconds: float) -> int:
+    """Return `seconds` in samples."""
+    samples = round(seconds * SAMPLE_RATE_HZ)
+    if samples <= 0 or samples % FRAME_SAMPLES:
+        raise ValueError(f"{name}: expected a positive multiple of {FRAME_S} s, got {seconds}")
+    return samples
