@@ -1,0 +1,69 @@
+"""`python -m detection COMMAND …`, also reachable as `callscreen detect COMMAND …`: argument parsing only."""
+
+from __future__ import annotations
+
+import sys
+from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from importlib import import_module
+
+from detection.errors import DetectionError
+
+# Each command is a module with add_arguments(parser) and run(args) -> exit code. Only the one asked for is imported:
+# scoring needs no torch.
+COMMANDS = {
+    "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
+    "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
+    "evaluate": ("detection.training.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
+    "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
+}
+
+EPILOG = """\
+commands:
+{commands}
+
+examples:
+  {prog} score voicemail.mp3
+  {prog} train --data clips/manifest.csv --out runs/first
+  {prog} evaluate --data clips/manifest.csv --split test --out report
+  {prog} COMMAND --help tells what a command takes
+
+train, evaluate and export need more packages: pip install 'callscreen[train]'"""
+
+TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "sklearn", "torch")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return the process's exit code: 0 done, 1 some files failed, 2 couldn't start."""
+    prog = "python -m detection" if sys.argv[0].endswith("__main__.py") else "callscreen detect"
+    listing = "\n".join(f"  {name:9} {summary}" for name, (_, summary) in COMMANDS.items())
+    parser = ArgumentParser(
+        prog=prog,
+        usage=f"{prog} COMMAND …",
+        description="Train, measure, export and use the detector of synthetic voices.",
+        epilog=EPILOG.format(prog=prog, commands=listing),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, help=SUPPRESS)
+    parser.add_argument("rest", nargs=REMAINDER, help=SUPPRESS)
+    asked = parser.parse_args(argv)
+    try:
+        return _run(asked.command, f"{prog} {asked.command}", asked.rest)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in TRAIN_EXTRA:
+            raise
+        print(f"error: {asked.command} needs {error.name}: pip install 'callscreen[train]'", file=sys.stderr)
+    except DetectionError as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def _run(command: str, prog: str, argv: list[str]) -> int:
+    module = import_module(COMMANDS[command][0])
+    parser = ArgumentParser(prog=prog, formatter_class=RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    exit_code: int = module.run(parser.parse_args(argv))
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

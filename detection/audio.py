@@ -1,0 +1,43 @@
+"""Audio files into samples: whatever libav reads, at any rate, with any number of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from detection.errors import AudioError
+from detection.types import SAMPLE_RATE_HZ, Samples
+
+
+def read_audio(path: Path | str) -> Samples:
+    """Return the first audio track of a file, mixed down to mono and resampled to `SAMPLE_RATE_HZ`.
+
+    Raises `AudioError`, naming the file and why, when it can't be read to its end, has no audio track, holds no
+    samples or holds samples that aren't finite.
+    """
+    try:
+        pieces = list(_decode(str(path)))
+    except (OSError, ValueError) as error:  # libav's errors are among these
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{path}: cannot be read: {reason}") from error
+    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    if not len(samples):
+        raise AudioError(f"{path}: holds no audio")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: holds samples that are not finite numbers")
+    return samples
+
+
+def _decode(path: str) -> Iterator[Samples]:
+    with av.open(path) as container:
+        if not container.streams.audio:
+            raise ValueError("no audio track")
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+        for frame in container.decode(container.streams.audio[0]):
+            for piece in resampler.resample(frame):
+                yield piece.to_ndarray()[0]
+        for piece in resampler.resample(None):
+            yield piece.to_ndarray()[0]

@@ -1,0 +1,178 @@
+"""`python -m detection score`: recordings in, one line each out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from detection.audio import read_audio
+from detection.channels import CHANNELS, apply_channel
+from detection.detector import DEFAULT_MODEL, Detector, open_detector
+from detection.errors import DataError, DetectionError
+from detection.offline import score_samples
+
+DESCRIPTION = """\
+Say of each recording whether its voice sounds synthetic. A recording holds one voice; each goes through the very path
+that live calls take. Any rate and format that libav reads."""
+
+EPILOG = """\
+examples:
+  score interview.wav                      one file, as a table
+  score clips/ --jsonl > scores.jsonl      a folder and all below it, one JSON object a file
+  score --manifest clips.csv --split test --channel pstn --jsonl --jobs 4
+
+Each JSON object holds path, p_synthetic (0 to 1, ranks recordings), speech_s, windows (scored), state (synthetic,
+human or indeterminate) and reason; or path and error for a file that can't be scored. The exit code is 1 if any was."""
+
+AUDIO_SUFFIXES = (
+    *(".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3"),
+    *(".mp4", ".oga", ".ogg", ".opus", ".spx", ".wav", ".weba", ".webm", ".wma"),
+)
+"""What counts as a recording inside a folder; a file that is named itself is always tried."""
+
+
+Result = dict[str, str | float | int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    label: str
+    """What the output calls it."""
+    path: Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add this command's arguments and help."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add = parser.add_argument
+    add("paths", metavar="PATH", nargs="*", type=Path, help="a recording, or a folder of recordings")
+    add("--manifest", metavar="CSV", type=Path, help="score the files in its column `path`, relative to its folder")
+    add("--split", metavar="NAME", help="only the manifest's rows that have this in column `split`")
+    add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="shipped or own model (default: %(default)s)")
+    add("--channel", choices=list(CHANNELS), default="clean", help="telephone channel to send the audio through first")
+    add("--jsonl", action="store_true", help="one JSON object a file instead of a table")
+    add("--jobs", metavar="N", type=int, default=1, help="processes that share the files (default: %(default)s)")
+
+
+def run(args: Namespace) -> int:
+    """Score what `args` name; return the exit code."""
+    clips = _clips(args)
+    results = _results(clips, args.model, args.channel, args.jobs)
+    progress = Console(stderr=True)
+    shown = track(results, "scoring", len(clips), console=progress, disable=not progress.is_terminal, transient=True)
+    failed = _print_lines(shown) if args.jsonl else _print_table(shown)
+    return 1 if failed else 0
+
+
+def _clips(args: Namespace) -> list[_Clip]:
+    clips = [clip for path in args.paths for clip in _clips_at(path)]
+    if args.manifest:
+        clips += _clips_in(args.manifest, args.split)
+    elif args.split:
+        raise DataError("--split: only together with --manifest")
+    if not clips:
+        raise DataError("nothing to score: name a file, a folder or --manifest CSV")
+    return clips
+
+
+def _clips_at(path: Path) -> list[_Clip]:
+    if not path.is_dir():
+        return [_Clip(str(path), path)]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+    if not found:
+        raise DataError(f"{path}: no recordings in this folder")
+    return [_Clip(str(file), file) for file in found]
+
+
+def _clips_in(manifest: Path, split: str | None) -> list[_Clip]:
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{manifest}: cannot be read as CSV: {error}") from error
+    needed = ("path",) if split is None else ("path", "split")
+    for column in needed:
+        if rows and not rows[0].get(column):
+            raise DataError(f"{manifest}: expected a column `{column}`")
+    clips = [_Clip(row["path"], manifest.parent / row["path"]) for row in rows if split in (None, row.get("split"))]
+    if not clips:
+        raise DataError(f"{manifest}: no rows" + (f" with split {split!r}" if split else ""))
+    return clips
+
+
+def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterator[Result]:
+    """Yield one result a clip, in order."""
+    score = partial(_score_clip, open_detector(model), channel)
+    if jobs <= 1:
+        yield from map(score, clips)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _open_in_worker, (model, channel)) as pool:
+        yield from pool.map(_score_in_worker, clips, chunksize=8)
+
+
+def _score_clip(detector: Detector, channel: str, clip: _Clip) -> Result:
+    try:
+        result = score_samples(apply_channel(read_audio(clip.path), channel), detector)
+    except DetectionError as error:
+        return {"path": clip.label, "error": str(error)}
+    return {
+        "path": clip.label,
+        "p_synthetic": round(result.p_synthetic, 6),
+        "speech_s": round(result.speech_s, 2),
+        "windows": result.windows,
+        "state": result.state,
+        "reason": result.reason,
+    }
+
+
+_in_worker: Callable[[_Clip], Result]
+"""Set once per worker process, so that each opens the model once."""
+
+
+def _open_in_worker(model: str, channel: str) -> None:
+    global _in_worker
+    _in_worker = partial(_score_clip, open_detector(model), channel)
+
+
+def _score_in_worker(clip: _Clip) -> Result:
+    return _in_worker(clip)
+
+
+def _print_lines(results: Iterable[Result]) -> int:
+    """Print one JSON object a line as results come; return how many failed."""
+    failed = 0
+    for result in results:
+        failed += "error" in result
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+    return failed
+
+
+def _print_table(results: Iterable[Result]) -> int:
+    """Print all results as a table; return how many failed."""
+    failed = 0
+    table = Table("path", "state", "p_synthetic", "speech_s", "windows", "reason")
+    for result in results:
+        if "error" in result:
+            failed += 1
+            table.add_row(escape(str(result["path"])), "[red]error", "", "", "", escape(str(result["error"])))
+            continue
+        style = {"synthetic": "bold red", "human": "green"}.get(str(result["state"]), "yellow")
+        state = f"[{style}]{result['state']}"
+        numbers = (f"{result['p_synthetic']:.3f}", f"{result['speech_s']:.1f}", str(result["windows"]))
+        table.add_row(escape(str(result["path"])), state, *numbers, str(result["reason"]))
+    Console().print(table)
+    return failed
