@@ -38,10 +38,14 @@ class Settings(BaseSettings):
     )
 
     # Who may come in
-    token: SecretStr | None = Field(None, description="bearer token for media, events and calls; none: loopback only")
+    token: SecretStr | None = Field(
+        None, min_length=1, description="bearer token for media, events and calls; none: loopback only"
+    )
     allow_anonymous: bool = Field(False, description="serve beyond loopback without a token; on closed networks only")
     twilio_auth_token: SecretStr | None = Field(
-        None, description="Twilio's auth token; with it every media stream must carry a right X-Twilio-Signature"
+        None,
+        min_length=1,
+        description="Twilio's auth token; with it every media stream must carry a right X-Twilio-Signature",
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="web origins whose pages may call us, e.g. https://desk.example.com"

@@ -86,14 +86,17 @@ class LegEnded(EventData):
     """A speaker is no longer listened to."""
 
     verdict: Verdict
-    audio_s: Seconds
+    ended_by: str
+    """``stopped``, ``disconnected``, ``protocol_error``, ``shutdown``, ``call_too_long``, or ``gateway_restarted``: the
+    gateway died and was started again; then the counts below are null, for nobody knows them."""
+    audio_s: Seconds | None
     """Audio received, in seconds."""
-    missing_s: Seconds
+    missing_s: Seconds | None
     """Audio that never came, in seconds."""
-    windows_scored: int
-    windows_skipped: int
+    windows_scored: int | None
+    windows_skipped: int | None
     """Windows with enough speech that were not scored, because of overload."""
-    alerts: int
+    alerts: int | None
     """Alerts that reached `confirmed`."""
 
 
@@ -136,7 +139,7 @@ class Gap(BaseModel):
     after: str | None
     """The cursor the subscriber gave."""
     resumed_at: str | None
-    """Cursor of the oldest event still there."""
+    """From this cursor on nothing is missing; what is still there before it is sent as well. Null: nothing is there."""
     reason: Literal["cursor_too_old", "cursor_unknown"]
 
 
@@ -161,6 +164,8 @@ EVENT_TYPES: dict[type[BaseModel], str] = {
     Heartbeat: "heartbeat",
 }
 """The wire name of each kind of `data`."""
+STORED_TYPES = tuple(name for kind, name in EVENT_TYPES.items() if issubclass(kind, EventData))
+"""The types that are kept in the journal and can be asked for: all but `gap` and `heartbeat`."""
 
 
 class CloudEvent(BaseModel):

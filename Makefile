@@ -1,0 +1,37 @@
+# Two commands for a fresh machine with Python 3.11+, make and git: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help demo test lint bench clean
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(VENV)/.serving ## place simulated calls against a gateway and watch the alerts (CLIPS=folder of human voices)
+	$(BIN)/python -m sim demo $(if $(CLIPS),--clips "$(CLIPS)")
+
+test: $(VENV)/.all lint ## run all the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.all ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.all ## measure speed and capacity, each against a floor taken in the same run
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## remove the virtual environment
+	rm -rf $(VENV)
+
+# What serving and simulating need; no torch.
+$(VENV)/.serving: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "callscreen needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+# Training and the tests on top.
+$(VENV)/.all: $(VENV)/.serving
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	touch $@

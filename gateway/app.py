@@ -1,0 +1,185 @@
+"""The composition root: settings in, everything wired, signals, an orderly end.  [IO]
+
+The only file that imports all of the gateway, and the only one that decides on threads: one for the event loop, one for
+the model, one for the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from detection import Detector, Policy, open_detector
+from detection.errors import DetectionError
+from gateway import logs
+from gateway.alerts.bus import Bus
+from gateway.alerts.journal import Journal
+from gateway.call.aftermath import endings
+from gateway.call.registry import Registry
+from gateway.call.scorer import Scorer
+from gateway.call.session import Judging
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.ingest.whip import Whip
+from gateway.web import build
+
+_log = logs.get(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the model, the journal or the address cannot be used; nothing was started.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Serve on the running event loop until a signal comes."""
+    async with running(settings) as house:
+        print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
+        _log.info("listening", url=house.url, model=house.model)
+        stopping = _signalled()
+        await asyncio.wait({house.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        _log.info("draining", calls=len(house.registry.calls()))
+    _log.info("stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A gateway that serves."""
+
+    url: str
+    model: str
+    registry: Registry
+    bus: Bus
+    serving: asyncio.Task[None]
+    """Done only if the server gave up by itself."""
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[House]:
+    """Serve for as long as the body runs; then drain: verdicts first, then events, then goodbye.
+
+    Raises:
+        ConfigError: the model, the journal or the address cannot be used; nothing was started.
+    """
+    detector = _open_detector(settings)
+    policy = _policy(settings)
+    with (
+        contextlib.closing(_listen(settings)) as listener,
+        contextlib.closing(Journal(settings.journal, settings.journal_max_events)) as journal,
+    ):
+        bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
+        scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
+        registry = Registry(Judging(detector, scorer, policy, bus), settings)
+        whip = Whip(registry, settings)
+        app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
+        bus.start()
+        scorer.start()
+        for ending in endings(journal.open_calls()):
+            bus.publish(ending)
+        server = _Server(_uvicorn_config(app, settings))
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
+        serving = asyncio.create_task(server.serve([listener]), name="http")
+        host, port = listener.getsockname()[:2]
+        try:
+            yield House(f"http://{host}:{port}", detector.name, registry, bus, serving)
+        finally:
+            await registry.drain()
+            await whip.close()
+            await bus.close()  # flushes: every subscriber has been sent every event
+            server.should_exit = True
+            await serving
+            await scorer.close()
+
+
+def _unready(scorer: Scorer, bus: Bus, registry: Registry) -> list[str]:
+    """Return why no call should be sent here now."""
+    checks = {
+        "the model is not scoring": not scorer.healthy,
+        "the journal cannot be written": not bus.healthy,
+        "shutting down": registry.draining,
+    }
+    return [reason for reason, holds in checks.items() if holds]
+
+
+def _policy(settings: Settings) -> Policy:
+    policy = Policy()
+    try:
+        return dataclasses.replace(
+            policy, raise_p=settings.alert_p or policy.raise_p, clear_p=settings.clear_p or policy.clear_p
+        )
+    except ValueError as error:
+        raise ConfigError(f"alert_p, clear_p: {error}") from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are ours: calls must end before sockets do."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _signalled() -> asyncio.Future[None]:
+    """Return a future that is done when SIGTERM or SIGINT came."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[None] = loop.create_future()
+
+    def come() -> None:
+        if not came.done():
+            came.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, come)
+    return came
+
+
+def _uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        ws="websockets-sansio",
+        # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
+        ws_max_size=2 * settings.max_message_bytes,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=1024,
+        )
+    except OSError as error:
+        raise ConfigError(f"host, port: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+
+
+def _open_detector(settings: Settings) -> Detector:
+    try:
+        return open_detector(settings.model)
+    except DetectionError as error:
+        raise ConfigError(f"model: {error}") from None

@@ -1,0 +1,34 @@
+"""What a gateway that died left behind: calls that somebody still believes to be running.  [S]"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gateway.alerts.event import EVENT_TYPES, CallEnded, CloudEvent, EventData, LegEnded, LegStarted
+
+RESTARTED = "gateway_restarted"
+
+
+def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
+    """Return the ends that were never published, legs before their calls.
+
+    Args:
+        started: the ``call.started`` and ``leg.started`` events without an end. A leg that nobody heard to the end is
+            `indeterminate`.
+    """
+    verdicts: dict[str, dict[str, str]] = {}
+    for event in started:
+        call_id = event.data["call_id"]
+        legs = verdicts.setdefault(call_id, {})
+        if event.type == EVENT_TYPES[LegStarted]:
+            legs[event.data["leg"]] = "indeterminate"
+            unknown = dict.fromkeys(("audio_s", "missing_s", "windows_scored", "windows_skipped", "alerts"))
+            ending = _unknown(call_id, event.data["leg"], event.data["role"])
+            yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})
+    for call_id, legs in verdicts.items():
+        yield CallEnded.model_validate(_unknown(call_id, None, None) | {"verdicts": legs})
+
+
+def _unknown(call_id: str, leg: str | None, role: str | None) -> dict[str, object]:
+    nothing: dict[str, object] = dict.fromkeys(("media_time_s", "p_synthetic", "speech_s", "model"))
+    return nothing | {"call_id": call_id, "leg": leg, "role": role, "reason": RESTARTED}

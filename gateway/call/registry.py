@@ -1,0 +1,173 @@
+"""The calls that are live: who is let in, which streams make up a call, and how all of it ends.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from gateway import clock, logs
+from gateway.alerts.event import CallEnded, CallStarted
+from gateway.call.session import Judging, LegSession
+from gateway.config import Settings
+from gateway.errors import DuplicateStream, NotFound, Overloaded
+from gateway.ingest.events import AudioReceived, CallId, LegId, StreamStarted
+
+CALLS = Gauge("callscreen_calls", "Calls being listened to.")
+LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
+VERDICTS = Counter("callscreen_verdicts_total", "Legs that ended, by verdict.", ["verdict"])
+_log = logs.get(__name__)
+
+
+@dataclass(slots=True)
+class Call:
+    """A label that joins legs: they may come over one stream or several, and each is judged by itself."""
+
+    call_id: CallId
+    source: str
+    started_s: float
+    legs: dict[LegId, LegSession] = field(default_factory=dict)
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+    def state(self) -> dict[str, object]:
+        """The call as ``GET /v1/calls/{id}`` shows it."""
+        return {
+            "call_id": self.call_id,
+            "source": self.source,
+            "age_s": round(clock.monotonic_s() - self.started_s, 1),
+            "legs": [leg.state() for leg in self.legs.values()],
+        }
+
+
+class Registry:
+    """Live calls. Everything happens on the event loop."""
+
+    def __init__(self, judging: Judging, settings: Settings) -> None:
+        self._judging = judging
+        self._max_calls = settings.max_calls
+        self._max_call_s = settings.max_call_s
+        self._calls: dict[CallId, Call] = {}
+        self._streams: set[Stream] = set()
+        self.draining = False
+        """Whether nobody is let in any more."""
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def calls(self) -> list[Call]:
+        """Return the live calls, oldest first."""
+        return list(self._calls.values())
+
+    def call(self, call_id: str) -> Call:
+        """Return a live call. Raises NotFound."""
+        try:
+            return self._calls[CallId(call_id)]
+        except KeyError:
+            raise NotFound(f"call_id: there is no live call {call_id!r:.140}") from None
+
+    def open(self, started: StreamStarted) -> Stream:
+        """Let a stream in; see `gateway.ingest.events.Calls.open`."""
+        call = self._calls.get(started.call_id)
+        if self.draining:
+            raise Overloaded("the gateway is shutting down")
+        if call is None and len(self._calls) >= self._max_calls:
+            raise Overloaded(f"all {self._max_calls} calls are taken")
+        for description in started.legs:
+            if call is not None and description.leg in call.legs:
+                raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
+        if call is None:
+            call = self._start_call(started)
+        legs = {}
+        for description in started.legs:
+            leg = LegSession(
+                started.call_id, started.source, description, self._judging, lambda leg: self._leg_ended(call, leg)
+            )
+            call.legs[description.leg] = legs[description.leg] = leg
+            LEGS.labels(started.source).inc()
+        stream = Stream(legs, self._streams, self._max_call_s)
+        self._streams.add(stream)
+        return stream
+
+    async def drain(self) -> None:
+        """Let nobody in and end all calls with their verdicts; returns when the last event is published."""
+        self.draining = True
+        for stream in list(self._streams):
+            stream.end("shutdown")
+        await self._empty.wait()
+
+    def _start_call(self, started: StreamStarted) -> Call:
+        call = self._calls[started.call_id] = Call(started.call_id, started.source, clock.monotonic_s())
+        self._empty.clear()
+        CALLS.inc()
+        self._logger(call).info("call started")
+        facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source}
+        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call) | facts))
+        return call
+
+    def _leg_ended(self, call: Call, leg: LegSession) -> None:
+        del call.legs[leg.description.leg]
+        call.verdicts[leg.description.leg] = leg.verdict
+        VERDICTS.labels(leg.verdict).inc()
+        LEGS.labels(call.source).dec()
+        if not call.legs:
+            self._end_call(call)
+
+    def _end_call(self, call: Call) -> None:
+        del self._calls[call.call_id]
+        CALLS.dec()
+        duration_s = clock.monotonic_s() - call.started_s
+        self._logger(call).info("call ended", duration_s=round(duration_s, 2), verdicts=call.verdicts)
+        facts = {"media_time_s": None, "reason": "all_legs_ended", "verdicts": call.verdicts}
+        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call) | facts))
+        if not self._calls:
+            self._empty.set()
+
+    def _logger(self, call: Call) -> structlog.stdlib.BoundLogger:
+        bound: structlog.stdlib.BoundLogger = _log.bind(call_id=call.call_id, source=call.source)
+        return bound
+
+
+class Stream:
+    """One connection that was let in: implements `gateway.ingest.events.OpenStream`."""
+
+    def __init__(self, legs: dict[LegId, LegSession], streams: set[Stream], max_call_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._legs = legs
+        self._streams = streams
+        self._closed: asyncio.Future[str] = loop.create_future()
+        self._too_long = loop.call_later(max_call_s, self.end, "call_too_long")
+
+    def receive(self, audio: AudioReceived) -> None:
+        """Take one payload."""
+        leg = self._legs[audio.leg]
+        if not leg.ending:
+            leg.receive(audio)
+
+    def close(self, reason: str) -> None:
+        """End the stream's legs, because the peer is done."""
+        self._too_long.cancel()
+        self._streams.discard(self)
+        for leg in self._legs.values():
+            leg.close(reason)
+
+    def end(self, reason: str) -> None:
+        """End the stream, because the gateway wants so; the shell hears it from `closed`."""
+        self.close(reason)
+        if not self._closed.done():
+            self._closed.set_result(reason)
+
+    async def closed(self) -> str:
+        """Wait for the gateway to end the stream."""
+        return await asyncio.shield(self._closed)
+
+
+def _of_a_call(call: Call) -> dict[str, object]:
+    return {
+        "call_id": call.call_id,
+        "leg": None,
+        "role": None,
+        "p_synthetic": None,
+        "speech_s": None,
+        "model": None,
+    }

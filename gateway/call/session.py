@@ -1,0 +1,246 @@
+"""A leg's life: payloads in, windows to the scorer, scores to the decider, events out.  [IO]
+
+This is the way of one audio frame through the house; every step of it is a call below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from detection import Activity, AlertState, Change, Decider, Detector, Policy, Score, Window, Windower
+from detection.types import SAMPLE_RATE_HZ
+from gateway import clock, logs
+from gateway.alerts.bus import Bus
+from gateway.alerts.event import AlertCleared, AlertRaised, CoverageReduced, EventData, LegEnded, LegStarted, Scored
+from gateway.call.leg import Leg, Run
+from gateway.call.scorer import WINDOWS, Scorer
+from gateway.errors import ProtocolError
+from gateway.ingest.events import AudioReceived, CallId, LegDescription
+
+COVERAGE_EVERY_S = 10.0
+"""Media time between two ``coverage.reduced`` of one leg."""
+COVERAGE_MISSING_S = 0.5
+"""Lost audio worth telling of; less is a bad packet or two."""
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What all legs share: the model, its queue, the rules of decision, and where events go."""
+
+    detector: Detector
+    scorer: Scorer
+    policy: Policy
+    bus: Bus
+
+
+class LegSession:
+    """One speaker of one call, from its first payload to its verdict. Lives on the event loop."""
+
+    def __init__(
+        self,
+        call_id: CallId,
+        source: str,
+        description: LegDescription,
+        judging: Judging,
+        on_ended: Callable[[LegSession], None],
+    ) -> None:
+        """Publishes ``leg.started``. `on_ended` is called once, after ``leg.ended``."""
+        self.description = description
+        self.frontend = judging.detector.frontend()
+        self._call_id = call_id
+        self._judging = judging
+        self._on_ended = on_ended
+        self._leg = Leg(description.format)
+        self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
+        self._decider = Decider(judging.policy)
+        self._media_time_s = 0.0
+        self._received_s = 0.0
+        self._waiting_windows = 0
+        self._skipped_windows = 0
+        self._end_reason: str | None = None
+        self._alert_id = ""
+        self._confirmed_alerts = 0
+        self._coverage = _Coverage()
+        self._publish(
+            LegStarted,
+            reason="media_started",
+            source=source,
+            direction=description.direction,
+            encoding=description.format.encoding,
+            rate_hz=description.format.rate_hz,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """``synthetic``, ``human`` or ``indeterminate``, as of now."""
+        return self._decider.verdict().outcome.value
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more audio is taken."""
+        return self._end_reason is not None
+
+    def state(self) -> dict[str, object]:
+        """The leg as ``GET /v1/calls/{id}`` shows it."""
+        verdict = self._decider.verdict()
+        return {
+            "leg": self.description.leg,
+            "role": self.description.role,
+            "direction": self.description.direction,
+            "encoding": self.description.format.encoding,
+            "media_time_s": round(self._media_time_s, 3),
+            "speech_s": round(verdict.speech_s, 2),
+            "p_synthetic": round(verdict.p_synthetic, 4),
+            "verdict": verdict.outcome.value,
+            "reason": verdict.reason,
+            "alert": self._decider.state.value,
+        }
+
+    def receive(self, audio: AudioReceived) -> None:
+        """Take one payload. Raises ProtocolError when it cannot be decoded."""
+        self._received_s = clock.monotonic_s()
+        for run in self._leg.push(audio):
+            self._listen(run)
+
+    def close(self, reason: str) -> None:
+        """Take no more audio; the leg ends as soon as its last window is scored."""
+        if self.ending:
+            return
+        with contextlib.suppress(ProtocolError):  # what cannot be decoded is no evidence; the verdict stands without it
+            for run in self._leg.flush():
+                self._listen(run)
+        for window in self._windower.flush():
+            self._offer(window)
+        self._end_reason = reason
+        self._end_when_done()
+
+    def _listen(self, run: Run) -> None:
+        for window in self._windower.push(run.start_s, run.samples, run.gap_s):
+            self._offer(window)
+        self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
+        self._report_coverage()
+
+    def _offer(self, window: Window) -> None:
+        if window.speech_s < self._judging.policy.min_window_speech_s:
+            WINDOWS.labels("no_speech").inc()
+            self._decider.skip(window)
+            return
+        self._waiting_windows += 1
+        self._judging.scorer.offer(self, window, self._received_s)
+
+    def scored(self, window: Window, log_odds: float, received_s: float) -> None:
+        """Take a score; see `ScoredLeg`."""
+        self._waiting_windows -= 1
+        change = self._decider.update(
+            Score(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds)
+        )
+        self._publish(
+            Scored,
+            media_time_s=window.end_s,
+            reason="window_scored",
+            window_start_s=window.start_s,
+            window_speech_s=window.speech_s,
+            window_p_synthetic=1 / (1 + math.exp(-log_odds)),
+        )
+        if change is not None:
+            self._tell(change, received_s)
+        self._end_when_done()
+
+    def skipped(self, window: Window) -> None:
+        """Be told of a window that is not scored; see `ScoredLeg`."""
+        self._waiting_windows -= 1
+        self._skipped_windows += 1
+        self._decider.skip(window)
+        self._report_coverage()
+        self._end_when_done()
+
+    def _tell(self, change: Change, received_s: float) -> None:
+        """Turn a change of the alert into its event."""
+        if change.state is AlertState.CLEARED:
+            self._publish(AlertCleared, media_time_s=change.at_s, reason=change.reason, alert_id=self._alert_id)
+            self._logger().info("alert cleared", media_time_s=round(change.at_s, 2))
+            return
+        if change.state is AlertState.PROVISIONAL:
+            self._alert_id = uuid.uuid4().hex
+        else:
+            self._confirmed_alerts += 1
+        self._publish(
+            AlertRaised,
+            media_time_s=change.at_s,
+            reason=change.reason,
+            alert_id=self._alert_id,
+            stage=change.state.value,
+            lag_ms=1000 * (clock.monotonic_s() - received_s),
+        )
+        self._logger().warning(
+            "alert raised", stage=change.state.value, media_time_s=round(change.at_s, 2), p=round(change.p_synthetic, 4)
+        )
+
+    def _report_coverage(self) -> None:
+        missing_s = self._leg.counters.missing_s
+        if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):
+            self._publish(
+                CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=round(missing_s, 3)
+            )
+
+    def _end_when_done(self) -> None:
+        if self._end_reason is None or self._waiting_windows:
+            return
+        verdict, counters = self._decider.verdict(), self._leg.counters
+        self._publish(
+            LegEnded,
+            reason=verdict.reason,
+            p_synthetic=verdict.p_synthetic,
+            verdict=verdict.outcome.value,
+            ended_by=self._end_reason,
+            audio_s=round(counters.received_s, 3),
+            missing_s=round(counters.missing_s, 3),
+            windows_scored=verdict.windows,
+            windows_skipped=self._skipped_windows,
+            alerts=self._confirmed_alerts,
+        )
+        self._on_ended(self)
+
+    def _publish(self, kind: type[EventData], *, reason: str, **facts: object) -> None:
+        """Publish an event of this leg, with the facts that all events state."""
+        common: dict[str, object] = {
+            "call_id": self._call_id,
+            "leg": self.description.leg,
+            "role": self.description.role,
+            "media_time_s": self._media_time_s,
+            "p_synthetic": self._decider.recent_p_synthetic,
+            "speech_s": round(self._decider.speech_s, 3),
+            "model": self._judging.detector.name,
+            "reason": reason,
+        }
+        self._judging.bus.publish(kind.model_validate(common | facts))
+
+    def _logger(self) -> structlog.stdlib.BoundLogger:
+        bound: structlog.stdlib.BoundLogger = _log.bind(call_id=self._call_id, leg=self.description.leg)
+        return bound
+
+
+class _Coverage:
+    """Decides when unjudged audio is worth an event: not for each packet, and not twice for the same."""
+
+    def __init__(self) -> None:
+        self._told_skipped = 0
+        self._told_missing_s = 0.0
+        self._told_at_s = -COVERAGE_EVERY_S
+
+    def due(self, media_time_s: float, skipped: int, missing_s: float) -> str | None:
+        """Return the reason for an event now, or None."""
+        overload = skipped > self._told_skipped
+        loss = missing_s - self._told_missing_s >= COVERAGE_MISSING_S
+        if not (overload or loss) or media_time_s - self._told_at_s < COVERAGE_EVERY_S:
+            return None
+        self._told_skipped, self._told_missing_s, self._told_at_s = skipped, missing_s, media_time_s
+        return "overload" if overload else "media_lost"

@@ -1,0 +1,179 @@
+"""The one port: routes, who may use them, health, metrics.  [IO]
+
+    WS      /v1/media/twilio            Twilio Media Streams
+    WS      /v1/media/plain             raw audio, described by the URL
+    POST    /v1/whip/{call_id}/{leg}    WebRTC (RFC 9725)
+    WS      /v1/events                  CloudEvents
+    GET     /v1/calls[/{call_id}]       what is live
+    GET     /healthz /readyz /metrics
+
+Default deny: whatever is not `/healthz` or `/readyz` wants the bearer token where one is set (Twilio's door its
+signature instead), and no web page may call us unless its origin is allowed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from gateway.alerts.bus import Bus
+from gateway.alerts.subscribers import serve_events
+from gateway.call.registry import Registry
+from gateway.config import Settings, is_loopback
+from gateway.errors import CallscreenError, Forbidden, RequestError, Unauthorized
+from gateway.ingest.dialects.plain import Plain
+from gateway.ingest.dialects.twilio import Twilio, signature_matches
+from gateway.ingest.websocket import serve_media
+
+OPEN_PATHS = ("/healthz", "/readyz")
+TWILIO_PATH = "/v1/media/twilio"
+
+
+def build(
+    settings: Settings, registry: Registry, bus: Bus, more_routes: Iterable[BaseRoute], unready: Callable[[], list[str]]
+) -> Starlette:
+    """Put the routes together.
+
+    Args:
+        more_routes: of doors that bring their own (WHIP).
+        unready: returns the reasons why no call should be sent here now; none when ready.
+    """
+
+    async def twilio(websocket: WebSocket) -> None:
+        await serve_media(websocket, Twilio(settings.roles), registry, settings)
+
+    async def plain(websocket: WebSocket) -> None:
+        dialect = Plain(websocket.query_params, settings.roles)
+        await serve_media(websocket, dialect, registry, settings, dialect.started)
+
+    async def ready(_request: Request) -> Response:
+        reasons = unready()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def calls(_request: Request) -> Response:
+        return JSONResponse({"calls": [call.state() for call in registry.calls()]})
+
+    async def call(request: Request) -> Response:
+        return JSONResponse(registry.call(request.path_params["call_id"]).state())
+
+    return Starlette(
+        routes=[
+            WebSocketRoute(TWILIO_PATH, twilio),
+            WebSocketRoute("/v1/media/plain", plain),
+            WebSocketRoute("/v1/events", partial(serve_events, bus=bus, settings=settings)),
+            *more_routes,
+            Route("/v1/calls", calls),
+            Route("/v1/calls/{call_id}", call),
+            Route("/healthz", lambda _request: JSONResponse({"alive": True})),
+            Route("/readyz", ready),
+            Route("/metrics", lambda _request: Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["authorization", "content-type", "if-match"],
+                expose_headers=["location", "link", "etag"],
+            ),
+            Middleware(Guard, settings=settings),
+        ],
+        exception_handlers={CallscreenError: _as_problem},
+    )
+
+
+class Guard:
+    """ASGI middleware that lets nobody in who may not come in."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request or an upgrade; refuse it with its status, or pass it on."""
+        if scope["type"] in ("http", "websocket") and scope["path"] not in OPEN_PATHS:
+            connection = HTTPConnection(scope)
+            try:
+                self._check_origin(connection)
+                self._check_credentials(connection)
+            except RequestError as error:
+                await problem(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        """Browsers say which page asks. Without this, any page could read the calls of a desk's own gateway."""
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self._settings.allowed_origins:
+            return
+        host = connection.headers.get("host", "")
+        own = [_origin(self._settings.public_url)] if self._settings.public_url else []
+        if is_loopback(urlsplit(f"//{host}").hostname or ""):  # a rebound DNS name is not loopback's name
+            own += [f"http://{host}", f"https://{host}"]
+        if origin not in own:
+            raise Forbidden("origin: this web origin is not in `allowed_origins`")
+
+    def _check_credentials(self, connection: HTTPConnection) -> None:
+        twilio_token = self._settings.twilio_auth_token
+        if connection.url.path == TWILIO_PATH and twilio_token is not None:
+            base = self._settings.public_url
+            url = base.rstrip("/") + TWILIO_PATH if base else str(connection.url)
+            signature = connection.headers.get("x-twilio-signature", "")
+            if not signature_matches(twilio_token.get_secret_value(), [url], signature):
+                raise Unauthorized(f"X-Twilio-Signature: missing, or not that of {TWILIO_PATH} with our auth token")
+            return
+        if self._settings.token is None or connection.scope.get("method") == "OPTIONS":
+            return
+        if not hmac.compare_digest(_bearer(connection).encode(), self._settings.token.get_secret_value().encode()):
+            raise Unauthorized(
+                "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` "
+                "or `?token=…`"
+            )
+
+
+def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Response:
+    """Return the error as problem details (RFC 9457); before an upgrade too, as a denial response."""
+    extra = dict(headers or {})
+    if error.status == 401:
+        extra["www-authenticate"] = "Bearer"
+    if error.status == 503:
+        extra["retry-after"] = "5"
+    body = {"title": type(error).__name__, "status": error.status, "detail": str(error)}
+    return JSONResponse(body, error.status, extra, media_type="application/problem+json")
+
+
+async def _as_problem(connection: Any, error: Exception) -> Any:
+    """Starlette's handler for both kinds of connection: returns a response, or denies the upgrade with it."""
+    assert isinstance(error, CallscreenError)
+    if isinstance(connection, WebSocket):
+        return await connection.send_denial_response(problem(error))
+    return problem(error)
+
+
+def _bearer(connection: HTTPConnection) -> str:
+    """The token, from wherever the peer was able to put it: browsers cannot set headers on a websocket."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for item in connection.headers.get("sec-websocket-protocol", "").split(","):
+        if item.strip().startswith("bearer."):
+            return item.strip().removeprefix("bearer.")
+    return connection.query_params.get("token", "")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
