@@ -1,0 +1,53 @@
+"""What the 16 and 32 bit counters of RTP mean over a whole call (RFC 3550 section 5.1).  [S]"""
+
+from __future__ import annotations
+
+from gateway.errors import ProtocolError
+
+MAX_SOURCES = 16
+"""SSRCs one session may go through; a sender that restarts takes a new one, but not every few packets."""
+NEW_SOURCE_STEP = 1 << 20
+"""How far the counter jumps when the source changes: further than any reordering, so that it reads as a restart."""
+
+
+class PacketClock:
+    """Turns sequence numbers and timestamps, which wrap, into numbers that do not."""
+
+    def __init__(self, clock_hz: int) -> None:
+        self._clock_hz = clock_hz
+        self._sources: list[int] = []
+        self._seq = 0
+        self._timestamp = 0
+
+    def place(self, ssrc: int, sequence_number: int, timestamp: int) -> tuple[int, float] | None:
+        """Say where a packet belongs.
+
+        Returns:
+            The sequence number, and the media time of the first sample in ms, both unwrapped and of any origin. None
+            for a straggler from a source (SSRC) that another one has replaced: two voices are never mixed.
+
+        Raises:
+            ProtocolError: the source changed more often than `MAX_SOURCES`.
+        """
+        if not self._sources or ssrc != self._sources[-1]:
+            if ssrc in self._sources:
+                return None
+            self._begin(ssrc, sequence_number, timestamp)
+        self._seq, seq = _unwrap(self._seq, sequence_number, 16)
+        self._timestamp, time = _unwrap(self._timestamp, timestamp, 32)
+        return seq, 1000 * time / self._clock_hz
+
+    def _begin(self, ssrc: int, sequence_number: int, timestamp: int) -> None:
+        if len(self._sources) == MAX_SOURCES:
+            raise ProtocolError(f"ssrc: expected one source a session, got more than {MAX_SOURCES}")
+        self._seq += sequence_number - (self._seq & 0xFFFF) + (NEW_SOURCE_STEP if self._sources else 0)
+        self._timestamp = timestamp
+        self._sources.append(ssrc)
+
+
+def _unwrap(newest: int, value: int, bits: int) -> tuple[int, int]:
+    """Return the newest number so far, and the one nearest to it that ends in the `bits` of `value`."""
+    span = 1 << bits
+    step = (value - newest) % span
+    unwrapped = newest + (step if step < span // 2 else step - span)
+    return max(newest, unwrapped), unwrapped
