@@ -7,12 +7,25 @@ in one batch.
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from detection.backends.onnx import OnnxBackend
+from detection.card import Card
+from detection.errors import ModelError
+from detection.features import WindowFrontend
 from detection.types import Window
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the models that ship with the package lie."""
+
+DEFAULT_MODEL = "tinyaudionet"
+"""What `open_detector` opens when nothing else is asked for."""
 
 
 class Frontend(Protocol):
@@ -48,3 +61,89 @@ class Detector(Protocol):
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return calibrated log-odds of 'synthetic', shape ``(batch,)``, for stacked front-end outputs."""
         ...
+
+
+class Backend(Protocol):
+    """What runs the network."""
+
+    def log_odds(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map frames ``(batch, n_frames, n_features)`` to raw log-odds ``(batch,)``."""
+        ...
+
+
+class CardDetector:
+    """The `Detector` that a model card describes, on either backend."""
+
+    def __init__(self, card: Card, backend: Backend) -> None:
+        self.card = card
+        self._backend = backend
+
+    @property
+    def name(self) -> str:
+        """Model name with the start of its hash."""
+        return f"{self.card.name}@{self.card.sha256[:8]}"
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.card.contract.window_s
+
+    @property
+    def hop_s(self) -> float:
+        """Step between two windows in seconds."""
+        return self.card.contract.hop_s
+
+    def frontend(self) -> WindowFrontend:
+        """Return a fresh front end for one leg."""
+        return WindowFrontend(self.card.contract.features, self.card.contract.window_samples)
+
+    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return calibrated log-odds ``(batch,)`` for front-end outputs ``(batch, n_frames, n_features)``."""
+        return self.card.calibration.apply(self._backend.log_odds(inputs))
+
+
+def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch"] = "onnx") -> CardDetector:
+    """Open a shipped model by name, or an ONNX file with its card beside it (``X.onnx`` and ``X.json``) by path.
+
+    Backend ``torch`` runs the weights that `train` wrote, ``X.pt`` beside the card; it needs the `train` extra.
+
+    Raises:
+        ModelError: no such model, a card with missing or unknown fields, a file that is not the one its card
+            describes, or a network that takes another input than the card says.
+    """
+    file = _find(name_or_path)
+    card = read_card(file.with_suffix(".json"))
+    if backend == "torch":
+        from detection.backends.torch import TorchBackend, load_network  # optional, and slow to import
+
+        _, network = load_network(file.with_suffix(".pt"), card.contract)
+        return CardDetector(card, TorchBackend(network))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    if sha256 != card.sha256:
+        raise ModelError(f"{file}: not the file its card describes: sha256 {sha256[:8]}…, card {card.sha256[:8]}…")
+    return CardDetector(card, OnnxBackend(file, card.contract.input_shape))
+
+
+def read_card(file: Path) -> Card:
+    """Read a model card strictly; raise `ModelError` naming the first field that is wrong."""
+    try:
+        return Card.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "card"
+        raise ModelError(f"{file}: {field}: {first['msg']}") from error
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if Path(name_or_path).suffix == ".onnx":
+        file = Path(name_or_path)
+        if not file.is_file():
+            raise ModelError(f"{file}: no such model file")
+        return file
+    file = WEIGHTS / f"{name_or_path}.onnx"
+    if not file.is_file():
+        known = ", ".join(sorted(model.stem for model in WEIGHTS.glob("*.onnx")))
+        raise ModelError(f"model: expected a path to an .onnx file or one of {known}; got {str(name_or_path)!r}")
+    return file

@@ -1,0 +1,41 @@
+"""From a network's raw log-odds to log-odds that mean what they say: an affine map, fitted on clips never trained on.
+
+Platt, "Probabilistic outputs for support vector machines", 1999; with both classes weighted alike, so that 0 means
+even odds whatever the share of synthetic clips in the data was.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+
+class Calibration(BaseModel):
+    """``calibrated = scale * raw + offset``, both natural log-odds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: FiniteFloat = 1.0
+    offset: FiniteFloat = 0.0
+
+    def apply(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return calibrated log-odds, same shape."""
+        return np.asarray(self.scale * raw + self.offset, np.float32)
+
+
+def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_], iterations: int = 50) -> Calibration:
+    """Fit scale and offset by Newton's method on the class-balanced log-likelihood; needs clips of both classes."""
+    if is_fake.all() or not is_fake.any():
+        raise ValueError("is_fake: expected clips of both classes")
+    design = np.stack([raw, np.ones_like(raw)], axis=1).astype(np.float64)
+    target = is_fake.astype(np.float64)
+    weight = np.where(is_fake, 0.5 / is_fake.sum(), 0.5 / (~is_fake).sum())
+    ridge = 1e-6 * np.eye(2)  # keeps perfectly separated scores finite
+    solution = np.zeros(2)
+    for _ in range(iterations):
+        probability = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))
+        gradient = design.T @ (weight * (probability - target)) + ridge @ solution
+        hessian = (design * (weight * probability * (1 - probability))[:, None]).T @ design + ridge
+        solution -= np.linalg.solve(hessian, gradient)
+    return Calibration(scale=float(solution[0]), offset=float(solution[1]))

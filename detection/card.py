@@ -1,0 +1,72 @@
+"""What a model file says about itself: the JSON card beside each ONNX file, and the contract in it.
+
+Serving, training and evaluation all take window, hop and features from the contract, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+from detection.calibration import Calibration
+from detection.features import FeatureSpec
+from detection.types import SAMPLE_RATE_HZ
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Contract(_Strict):
+    """What a model takes: windows of so many seconds, as frames of these features."""
+
+    sample_rate_hz: Literal[16_000] = 16_000
+    window_s: PositiveFloat
+    hop_s: PositiveFloat
+    """Step between two windows when serving; a whole number of feature hops, so that windows share frames."""
+    features: FeatureSpec
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one window."""
+        return round(self.window_s * SAMPLE_RATE_HZ)
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Shape of one model input: ``(n_frames, n_features)``."""
+        return self.features.n_frames(self.window_samples), self.features.n_features
+
+
+class Provenance(_Strict):
+    """Where the weights come from, in plain words."""
+
+    data: str
+    """What it was trained on."""
+    data_hash: str
+    """`detection.training.data.data_hash` of the training clips."""
+    recipe: str
+    """The command and settings that made the weights."""
+    date: str
+    licence_note: str
+    """What the licences of the training audio mean for whoever uses the weights."""
+    limits: str
+    """What the model cannot hear, and what it is not for."""
+    metrics: dict[str, float]
+    """Figures on data that neither trained nor chose the model; the key says figure, split and channel."""
+
+
+class Card(_Strict):
+    """The JSON beside an ONNX file."""
+
+    format: Literal[1] = 1
+    name: str
+    architecture: str
+    """Name in `detection.models.ARCHITECTURES`."""
+    contract: Contract
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of the ONNX file."""
+    calibration: Calibration
+    raise_p: float = Field(gt=0.5, lt=1)
+    """Probability from which an alert is raised: few humans of unheard sources reach it (`provenance.metrics`)."""
+    provenance: Provenance

@@ -1,0 +1,170 @@
+"""Frame features, streaming: short-time spectrum, triangular bands, decibels and, for MFCC, a cosine transform.
+
+The numbers equal librosa's (`melspectrogram(center=False)`, `power_to_db(top_db=None)`, `mfcc`), whatever the chunks in
+which the audio arrives. librosa's default `top_db=80` clips relative to the loudest frame of the whole clip, which a
+stream cannot know, so it is off here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+from detection.types import SAMPLE_RATE_HZ, Samples, Window
+
+Frames = NDArray[np.float32]
+"""Feature frames, shape ``(n_frames, n_features)``."""
+
+FLOOR_POWER = 1e-10
+"""Power below which a band counts as silent: -100 dB, as in librosa."""
+
+
+class FeatureSpec(BaseModel):
+    """How audio at 16 kHz becomes frames; part of a model's contract, so a model card carries it word for word."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fft_samples: PositiveInt = 512
+    """Length of the Hann window and of the transform."""
+    hop_samples: PositiveInt = 160
+    scale: Literal["mel", "linear"] = "mel"
+    """Spacing of the bands: Slaney's mel scale or even steps of frequency."""
+    bands: PositiveInt = 64
+    low_hz: float = 0.0
+    high_hz: float = SAMPLE_RATE_HZ / 2
+    coefficients: PositiveInt | None = None
+    """Cosine coefficients kept (MFCC, LFCC); None keeps the log band energies themselves."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hop_samples > self.fft_samples:
+            raise ValueError("hop_samples: expected at most fft_samples")
+        if not 0 <= self.low_hz < self.high_hz <= SAMPLE_RATE_HZ / 2:
+            raise ValueError("low_hz, high_hz: expected 0 <= low < high <= 8000")
+        if self.coefficients is not None and self.coefficients > self.bands:
+            raise ValueError("coefficients: expected at most bands")
+        return self
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in one frame."""
+        return self.coefficients or self.bands
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return how many whole frames lie in `n_samples`."""
+        return max(0, 1 + (n_samples - self.fft_samples) // self.hop_samples)
+
+
+class FeatureStream:
+    """Audio in chunks of any size, frames out as soon as they are complete."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self._spec = spec
+        self._window = hann(spec.fft_samples)
+        self._bands = band_weights(spec)
+        self._cosines = None if spec.coefficients is None else cosine_basis(spec.bands, spec.coefficients)
+        self._pending: Samples = np.empty(0, np.float32)
+
+    def clear(self) -> None:
+        """Forget the audio of the unfinished frame, as after a gap."""
+        self._pending = np.empty(0, np.float32)
+
+    def push(self, samples: Samples) -> Frames:
+        """Take the next samples and return the frames they complete, shape ``(n, n_features)``, oldest first."""
+        spec = self._spec
+        audio = np.concatenate((self._pending, samples)) if len(self._pending) else samples
+        n_frames = spec.n_frames(len(audio))
+        self._pending = audio[n_frames * spec.hop_samples :].copy()
+        if n_frames == 0:
+            return np.empty((0, spec.n_features), np.float32)
+        framed = np.lib.stride_tricks.sliding_window_view(audio, spec.fft_samples)[:: spec.hop_samples]
+        spectrum = np.fft.rfft(framed * self._window)
+        power = spectrum.real**2 + spectrum.imag**2
+        bands = power @ self._bands
+        np.maximum(bands, np.float32(FLOOR_POWER), out=bands)
+        decibels = np.log10(bands, out=bands)
+        decibels *= np.float32(10)
+        return decibels if self._cosines is None else decibels @ self._cosines
+
+
+class WindowFrontend:
+    """The `Frontend` of every model here: frames of a window, computing only those that its leg has not seen yet."""
+
+    def __init__(self, spec: FeatureSpec, window_samples: int) -> None:
+        self._spec = spec
+        self._stream = FeatureStream(spec)
+        self._frames: Frames = np.empty((0, spec.n_features), np.float32)
+        self._n_frames = spec.n_frames(window_samples)
+        self._end_samples = -1
+
+    def inputs(self, window: Window) -> Frames:
+        """Return the frames of `window`, shape ``(n_frames, n_features)``.
+
+        Frames are carried over only when `window` goes on exactly where the last one seen ended; after a gap, or when
+        a window in between was skipped, all are computed anew.
+        """
+        end_samples = round(window.start_s * SAMPLE_RATE_HZ) + len(window.samples)
+        fresh = window.fresh_samples
+        goes_on = end_samples - fresh == self._end_samples and fresh % self._spec.hop_samples == 0
+        if goes_on and fresh < len(window.samples):
+            new = self._stream.push(window.samples[len(window.samples) - fresh :])
+            self._frames = np.concatenate((self._frames[len(new) :], new))
+        else:
+            self._stream.clear()
+            self._frames = self._stream.push(window.samples)
+        self._end_samples = end_samples
+        assert len(self._frames) == self._n_frames, "windows of a model are all equally long"
+        return self._frames
+
+
+@lru_cache
+def hann(n_samples: int) -> Samples:
+    """Return the periodic Hann window, shape ``(n_samples,)``."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_samples) / n_samples)).astype(np.float32)
+
+
+@lru_cache
+def band_weights(spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return the triangular filters as a matrix of shape ``(fft_samples // 2 + 1, bands)``, each of unit area."""
+    bins_hz = np.linspace(0, SAMPLE_RATE_HZ / 2, spec.fft_samples // 2 + 1)
+    edges_hz = _band_edges_hz(spec)
+    rising = (bins_hz[:, None] - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
+    falling = (edges_hz[2:] - bins_hz[:, None]) / np.diff(edges_hz)[1:]
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    return (triangles * 2 / (edges_hz[2:] - edges_hz[:-2])).astype(np.float32)
+
+
+def _band_edges_hz(spec: FeatureSpec) -> NDArray[np.float64]:
+    if spec.scale == "linear":
+        return np.linspace(spec.low_hz, spec.high_hz, spec.bands + 2)
+    low_mel, high_mel = _hz_to_mel(np.array([spec.low_hz, spec.high_hz]))
+    return _mel_to_hz(np.linspace(low_mel, high_mel, spec.bands + 2))
+
+
+# Slaney's Auditory Toolbox (1998), librosa's default: linear below 1 kHz, logarithmic above.
+_HZ_PER_MEL = 200 / 3
+_LOG_FROM_HZ = 1_000.0
+_LOG_STEP = np.log(6.4) / 27
+
+
+def _hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    log_part = _LOG_FROM_HZ / _HZ_PER_MEL + np.log(np.maximum(hz, _LOG_FROM_HZ) / _LOG_FROM_HZ) / _LOG_STEP
+    return np.where(hz < _LOG_FROM_HZ, hz / _HZ_PER_MEL, log_part)
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    log_from = _LOG_FROM_HZ / _HZ_PER_MEL
+    return np.where(mel < log_from, mel * _HZ_PER_MEL, _LOG_FROM_HZ * np.exp(_LOG_STEP * (mel - log_from)))
+
+
+@lru_cache
+def cosine_basis(n_bands: int, n_coefficients: int) -> NDArray[np.float32]:
+    """Return the orthonormal DCT-II as a matrix of shape ``(n_bands, n_coefficients)``."""
+    angle = np.pi / n_bands * np.outer(np.arange(n_bands) + 0.5, np.arange(n_coefficients))
+    basis: NDArray[np.float64] = np.cos(angle) * np.sqrt(2 / n_bands)
+    basis[:, 0] /= np.sqrt(2)
+    return basis.astype(np.float32)

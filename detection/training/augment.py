@@ -1,0 +1,156 @@
+"""Spoiling clean speech as the world does: rooms, noise, equipment, codecs, lost packets. Alike for both classes.
+
+Every step draws its strength at random, and none looks at the label: whatever the network can learn from a step, it
+learns of humans and machines alike.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from scipy.signal import fftconvolve
+
+from detection.channels import ALAW, G722, GSM, MULAW, Codec, limit_band, lose_packets, opus, transcode
+from detection.errors import DataError
+from detection.types import SAMPLE_RATE_HZ, Samples
+
+_OPUS_BIT_RATES = (6_000, 8_000, 10_000, 12_000, 16_000, 20_000, 24_000, 32_000)
+_AMR_BIT_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Recordings that clips are spoiled with."""
+
+    noises: list[Samples]
+    rooms: list[Samples]
+    """Impulse responses, direct sound first, of unit peak."""
+
+
+def load_surroundings(listing: Path) -> Surroundings:
+    """Read the noises and room responses that a CSV with columns ``path`` and ``kind`` lists (``noise`` or ``rir``).
+
+    Raises:
+        DataError: no such listing, or it holds no noise or no room.
+    """
+    if not listing.is_file():
+        raise DataError(f"{listing}: no such file (noise and room responses for augmentation)")
+    noises, rooms = [], []
+    with listing.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            samples, _ = soundfile.read(listing.parent / row["path"], dtype="float32")
+            if row["kind"] == "noise":
+                noises.append(samples)
+            else:
+                peak = int(np.argmax(np.abs(samples)))
+                rooms.append(samples[max(0, peak - 16) :] / np.abs(samples[peak]))
+    if not noises or not rooms:
+        raise DataError(f"{listing}: expected rows of kind noise and of kind rir")
+    return Surroundings(noises, rooms)
+
+
+def level(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Lay a faint noise floor under the audio and set its level: neither silence nor loudness may be a cue."""
+    floor_db = rng.uniform(-75, -45)
+    with_floor = samples + _coloured_noise(len(samples), rng) * rms(samples) * 10 ** (floor_db / 20)
+    target_rms = 10 ** (rng.uniform(-36, -16) / 20)
+    return np.clip(with_floor * (target_rms / rms(with_floor)), -1, 1).astype(np.float32)
+
+
+def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Return one random spoiled version of `samples`, at about the same length; one in eight stays clean."""
+    if rng.random() < 0.125:
+        return level(samples, rng)
+    if rng.random() < 0.4:
+        samples = change_speed(samples, rng.uniform(0.92, 1.08))
+    if rng.random() < 0.35:
+        samples = in_room(samples, surroundings, rng)
+    if rng.random() < 0.4:
+        samples = equalise(samples, rng)
+    if rng.random() < 0.25:
+        samples = distort(samples, rng)
+    if rng.random() < 0.45:
+        samples = add_noise(samples, surroundings, rng)
+    samples = level(samples, rng)
+    for _ in range(rng.choice([0, 1, 2], p=[0.2, 0.6, 0.2])):
+        samples = through_codec(samples, rng)
+    return samples
+
+
+def change_speed(samples: Samples, factor: float) -> Samples:
+    """Play `factor` times faster: pitch, formants and tempo together, without a vocoder's traces."""
+    return np.asarray(soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ), np.float32)
+
+
+def in_room(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Convolve with a room response whose reverberation is turned down by a random amount."""
+    room = surroundings.rooms[rng.integers(len(surroundings.rooms))].copy()
+    room[48:] *= rng.uniform(0.2, 1.0)
+    return np.asarray(fftconvolve(samples, room)[: len(samples)], np.float32)
+
+
+def equalise(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Shape the spectrum as a microphone does: a smooth random curve within 10 dB, and random band limits."""
+    spectrum = np.fft.rfft(samples)
+    knots_db = rng.uniform(-10, 10, 9)
+    gain_db = np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, 9) ** 2, knots_db)
+    shaped = np.fft.irfft(spectrum * 10 ** (gain_db / 20), len(samples)).astype(np.float32)
+    high_hz = rng.uniform(3_000, 8_000) if rng.random() < 0.5 else SAMPLE_RATE_HZ / 2
+    return limit_band(shaped, rng.uniform(20, 350), high_hz)
+
+
+def distort(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Distort as RawBoost does (Tak et al., ICASSP 2022): overdrive, signal-dependent impulses, or coloured noise."""
+    kind = rng.integers(3)
+    peak = float(np.max(np.abs(samples))) + 1e-9
+    if kind == 0:
+        drive = rng.uniform(1, 4)
+        return np.asarray(np.tanh(samples / peak * drive) * peak / drive, np.float32)
+    if kind == 1:
+        hit = rng.random(len(samples)) < rng.uniform(0.001, 0.03)
+        jolt = rng.uniform(-1, 1, len(samples)) * rng.uniform(0.1, 0.8)
+        return np.where(hit, samples * (1 + jolt), samples).astype(np.float32)
+    snr_db = rng.uniform(12, 40)
+    return np.asarray(samples + _coloured_noise(len(samples), rng) * rms(samples) * 10 ** (-snr_db / 20), np.float32)
+
+
+def add_noise(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Add a recorded noise, looped, at 5 to 30 dB below the speech."""
+    noise = surroundings.noises[rng.integers(len(surroundings.noises))]
+    noise = np.resize(np.roll(noise, rng.integers(len(noise))), len(samples))
+    return np.asarray(samples + noise * (rms(samples) / rms(noise) * 10 ** (-rng.uniform(5, 30) / 20)), np.float32)
+
+
+def through_codec(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Send through a random telephone codec, a third of the time with lost packets."""
+    codec = (
+        MULAW,
+        ALAW,
+        G722,
+        GSM,
+        Codec("libopencore_amrnb", 8_000, int(rng.choice(_AMR_BIT_RATES))),
+        opus(int(rng.choice(_OPUS_BIT_RATES))),
+        Codec("g723_1", 8_000, 6_300),
+    )[rng.choice(7, p=[0.2, 0.1, 0.12, 0.1, 0.15, 0.3, 0.03])]
+    if codec.rate_hz == 8_000 and rng.random() < 0.5:
+        samples = limit_band(samples, rng.uniform(50, 350), rng.uniform(3_200, 3_800))
+    heard = transcode(samples, codec)
+    return lose_packets(heard, rng.uniform(0.005, 0.1), rng) if rng.random() < 0.3 else heard
+
+
+def rms(samples: Samples) -> float:
+    """Return the root mean square, never quite 0."""
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) + 1e-7
+
+
+def _coloured_noise(n_samples: int, rng: np.random.Generator) -> Samples:
+    """Return noise of unit power whose spectrum falls by a random 0 to 8 dB per octave."""
+    spectrum = np.fft.rfft(rng.standard_normal(n_samples).astype(np.float32))
+    spectrum *= np.maximum(np.arange(len(spectrum)), 8.0) ** -rng.uniform(0, 1.3)
+    noise = np.fft.irfft(spectrum, n_samples).astype(np.float32)
+    return noise / rms(noise)

@@ -1,0 +1,140 @@
+"""The decoded, spoiled and analysed corpus on disk, so that an epoch reads memory-mapped features and nothing else.
+
+A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), and spoiled versions
+(``spoiled-1`` ...). Audio and features are made once, in parallel, and found again by the hash of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from detection.audio import read_audio
+from detection.channels import apply_channel
+from detection.errors import DataError
+from detection.features import FeatureSpec, FeatureStream
+from detection.training.augment import Surroundings, load_surroundings, spoil
+from detection.training.data import Clip, data_hash
+from detection.types import Samples
+
+ORIGINAL = "original"
+SPOILED = "spoiled-"
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Clips end to end in one memory-mapped array; clip `i` is rows ``offsets[i]:offsets[i + 1]``."""
+
+    values: NDArray[np.generic]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+class Bank:
+    """Renderings of `clips` under `cache`, made on first use by `workers` processes."""
+
+    def __init__(self, clips: Sequence[Clip], surroundings: Path, cache: Path, workers: int = 2) -> None:
+        self.clips = list(clips)
+        self.hash = data_hash(clips)
+        self._folder = cache / self.hash
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._surroundings = surroundings
+        self._workers = workers
+
+    def audio(self, rendering: str) -> Ragged:
+        """Return the clips' audio as int16, rendered as `original`, `spoiled-N` or a channel's name."""
+        if rendering == ORIGINAL:
+            jobs: Iterable[object] = [clip.file for clip in self.clips]
+            return self._made(f"audio-{rendering}", _decode, jobs)
+        original = self.audio(ORIGINAL)
+        if rendering.startswith(SPOILED):
+            render: Callable[..., NDArray[np.int16]] = partial(_spoiled, load_surroundings(self._surroundings))
+        else:
+            render = partial(_in_channel, rendering)
+        seeds = (int.from_bytes(hashlib.sha256(f"{rendering} {i}".encode()).digest()[:8]) for i in itertools.count())
+        jobs = zip(seeds, (original[i] for i in range(len(original))), strict=False)
+        return self._made(f"audio-{rendering}", render, jobs)
+
+    def features(self, rendering: str, spec: FeatureSpec) -> Ragged:
+        """Return the clips' frames as float16, shape ``(frames of all clips, n_features)``."""
+        spec_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
+        audio = self.audio(rendering)
+        jobs = (audio[i] for i in range(len(audio)))
+        return self._made(f"features-{spec_hash}-{rendering}", partial(_features, spec), jobs)
+
+    def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
+        values_file, offsets_file = self._folder / f"{name}.npy", self._folder / f"{name}-offsets.npy"
+        if not offsets_file.exists():  # written last, so its presence means that the values are whole
+            offsets = _write_end_to_end(values_file, self._map(name, make, jobs))
+            np.save(offsets_file, offsets)
+        return Ragged(np.load(values_file, mmap_mode="r"), np.load(offsets_file))
+
+    def _map(
+        self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]
+    ) -> Iterator[NDArray[np.generic]]:
+        with ProcessPoolExecutor(self._workers) as pool:
+            # In blocks: `map` would read and pickle every job ahead of the first result.
+            remaining = iter(jobs)
+            blocks = iter(lambda: list(itertools.islice(remaining, 256)), [])
+            n_blocks = -(-len(self.clips) // 256)
+            for block in track(blocks, description=name, total=n_blocks):
+                yield from pool.map(make, block, chunksize=8)
+
+
+def _write_end_to_end(file: Path, pieces: Iterator[NDArray[np.generic]]) -> NDArray[np.int64]:
+    """Stream `pieces` into an .npy of their concatenation along axis 0; return the offsets between them."""
+    first = next(pieces)
+    raw = file.with_suffix(".raw")
+    lengths = []
+    with raw.open("wb") as out:
+        for piece in itertools.chain([first], pieces):
+            out.write(np.ascontiguousarray(piece).tobytes())
+            lengths.append(len(piece))
+    shape = (sum(lengths), *first.shape[1:])
+    target = np.lib.format.open_memmap(file, "w+", first.dtype, shape)
+    target[:] = np.memmap(raw, first.dtype, "r", shape=shape)
+    target.flush()
+    raw.unlink()
+    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+
+
+def _to_int16(samples: Samples) -> NDArray[np.int16]:
+    return (np.clip(samples, -1, 1) * 32_767).astype(np.int16)
+
+
+def _to_float(samples: NDArray[np.int16]) -> Samples:
+    return samples.astype(np.float32) / np.float32(32_767)
+
+
+def _decode(file: Path) -> NDArray[np.int16]:
+    samples = read_audio(file)
+    if not np.isfinite(samples).all():
+        raise DataError(f"{file}: holds samples that are not finite")
+    return _to_int16(samples)
+
+
+def _in_channel(name: str, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+    return _to_int16(apply_channel(_to_float(job[1]), name))
+
+
+def _spoiled(surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+    seed, samples = job
+    return _to_int16(spoil(_to_float(samples), surroundings, np.random.default_rng(seed)))
+
+
+def _features(spec: FeatureSpec, samples: NDArray[np.int16]) -> NDArray[np.float16]:
+    return FeatureStream(spec).push(_to_float(samples)).astype(np.float16)

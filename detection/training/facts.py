@@ -1,0 +1,81 @@
+"""What a run learned about its own weights: calibration, threshold and figures, on clips it never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detection.calibration import Calibration, fit
+from detection.card import Provenance
+from detection.errors import ModelError
+from detection.training.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
+
+DATA = (
+    "Clips of public demonstration pages of speech synthesis, voice conversion and vocoder papers, and their human "
+    "counterparts; 16 kHz; about half of the pages state no licence and several base corpora are for research only."
+)
+LICENCE_NOTE = (
+    "The weights are published for evaluation under the licence of the software. No training audio is shipped. "
+    "Whoever needs weights from licensed audio alone retrains with `python -m detection train` on their own manifest."
+)
+LIMITS = (
+    "Misses systems unlike those of its training, neural vocoders of high fidelity above all, and mistakes some humans "
+    "for machines: the figures tell how often. Evidence for a person to look at, never proof of fraud or of identity."
+)
+
+
+class Facts(BaseModel):
+    """Part of a card that only training can know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calibration: Calibration
+    raise_p: float
+    provenance: Provenance
+
+
+def gather_facts(
+    scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels, data_hash: str, recipe: str
+) -> Facts:
+    """Fit calibration over the windows of all renderings, and note the figures of the clips by rendering.
+
+    Calibration is by window, since that is what the decision adds up.
+    """
+    windows = np.concatenate([window for parts in scores.values() for window in parts])
+    of_fake = np.concatenate(
+        [np.full(len(part), fake) for parts in scores.values() for part, fake in zip(parts, is_fake, strict=True)]
+    )
+    metrics = {}
+    for name, parts in scores.items():
+        clips = np.array([part.mean() for part in parts])
+        metrics[f"eer_{name}"] = equal_error_rate(clips, is_fake)
+        metrics[f"auc_{name}"] = area_under_curve(clips, is_fake)
+        metrics[f"miss_at_1pct_false_alarms_{name}"] = miss_rate_at(clips, is_fake, 0.01)
+    return Facts(
+        calibration=fit(windows, of_fake),
+        raise_p=0.9,
+        provenance=Provenance(
+            data=DATA,
+            data_hash=data_hash,
+            recipe=recipe,
+            date=datetime.now(UTC).date().isoformat(),
+            licence_note=LICENCE_NOTE,
+            limits=LIMITS,
+            metrics={key: round(value, 4) for key, value in metrics.items()},
+        ),
+    )
+
+
+def read_facts(file: Path) -> Facts:
+    """Read what `train` noted; raise `ModelError` when it is missing or damaged."""
+    try:
+        return Facts.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ModelError(f"{file}: not what `detection train` writes: {error.errors()[0]['msg']}") from error

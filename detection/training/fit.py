@@ -1,0 +1,205 @@
+"""The training loop: windows drawn at random, weights averaged, judged after every epoch on sources never heard."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detection.errors import ModelError
+from detection.models import LogOdds
+from detection.training.bank import Ragged
+from detection.training.data import Clip
+from detection.training.sampling import balanced_weights
+from detection.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the learning curve."""
+
+    epoch: int
+    train_loss: float
+    error: Mapping[str, float]
+    """Equal error rate of validation clips, by rendering."""
+
+    @property
+    def mean_error(self) -> float:
+        """The figure that early stopping watches."""
+        return float(np.mean(list(self.error.values())))
+
+
+class WindowSampler:
+    """Draws training windows: a clip by its weight, a rendering and a place at random."""
+
+    def __init__(self, clips: Sequence[Clip], renderings: Sequence[Ragged], indices: Sequence[int], n_frames: int,
+                 temper: float) -> None:  # fmt: skip
+        self._renderings = renderings
+        self._indices = np.asarray(indices)
+        self._weights = balanced_weights([clips[index] for index in indices], temper)
+        self._is_fake = np.array([clips[index].is_fake for index in indices])
+        self._n_frames = n_frames
+
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return frames ``(size, n_frames, n_features)`` float32 and labels ``(size,)``, 1 for synthetic."""
+        chosen = rng.choice(len(self._indices), size, p=self._weights)
+        windows = [self._window(self._indices[index], rng) for index in chosen]
+        return torch.from_numpy(np.stack(windows)), torch.from_numpy(self._is_fake[chosen].astype(np.int64))
+
+    def _window(self, clip: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        frames = self._renderings[int(rng.integers(len(self._renderings)))][clip]
+        spare = len(frames) - self._n_frames
+        start = rng.integers(spare + 1) if spare > 0 else 0
+        return fill(frames[start : start + self._n_frames], self._n_frames)
+
+
+def fill(frames: NDArray[np.generic], n_frames: int) -> NDArray[np.float32]:
+    """Repeat frames until there are `n_frames`, as serving repeats a clip shorter than a window."""
+    return np.resize(frames, (n_frames, frames.shape[1])).astype(np.float32)
+
+
+def windows_of(frames: NDArray[np.generic], n_frames: int, hop_frames: int) -> NDArray[np.float32]:
+    """Return every window of a clip, shape ``(n_windows, n_frames, n_features)``; at least one."""
+    starts = range(0, max(1, len(frames) - n_frames + 1), hop_frames)
+    return np.stack([fill(frames[start : start + n_frames], n_frames) for start in starts])
+
+
+def window_scores(
+    network: nn.Module, rendering: Ragged, clips: Sequence[int], n_frames: int, hop_frames: int, batch: int = 64
+) -> list[NDArray[np.float32]]:
+    """Return the raw log-odds of every window, one array of shape ``(n_windows,)`` for each of `clips`."""
+    served = LogOdds(network).eval()
+    scores: list[NDArray[np.float32]] = []
+    with torch.inference_mode():
+        for start in range(0, len(clips), batch):
+            windows = [windows_of(rendering[clip], n_frames, hop_frames) for clip in clips[start : start + batch]]
+            log_odds = served(torch.from_numpy(np.concatenate(windows))).numpy()
+            scores += np.split(log_odds, np.cumsum([len(part) for part in windows])[:-1])
+    return scores
+
+
+class Trainer:
+    """One run: a network, its averaged twin, and what is needed to stop and go on later."""
+
+    def __init__(self, network: nn.Module, sampler: WindowSampler, settings: Settings) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.settings = settings
+        self.history: list[Epoch] = []
+        self._sampler = sampler
+        self._followed = 0
+        self.steps_per_epoch = settings.windows_per_epoch // settings.batch
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps_per_epoch, pct_start=0.15
+        )
+        self._loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+
+    def epoch(self) -> Iterator[float]:
+        """Train one epoch; yields the loss of each step, so that the caller can show progress."""
+        self.network.train()
+        rng = np.random.default_rng((self.settings.seed, len(self.history)))
+        for _ in range(self.steps_per_epoch):
+            frames, labels = self._sampler.batch(self.settings.batch, rng)
+            if self.settings.masks:
+                frames = blank_stripes(frames, self.settings.masks, rng)
+            with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU has it
+                logits = self.network(frames)
+            loss = self._loss(logits.float(), labels)
+            self._optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            self._optimiser.step()
+            self._schedule.step()
+            self._follow()
+            yield float(loss.detach())
+
+    def _follow(self) -> None:
+        self._followed += 1
+        # Young averages forget faster, or the random start would linger in them for epochs.
+        share = 1 - min(self.settings.average, self._followed / (self._followed + 10))
+        with torch.no_grad():
+            for mine, theirs in zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            ):
+                if mine.dtype.is_floating_point:
+                    mine.lerp_(theirs, share)
+                else:
+                    mine.copy_(theirs)
+
+    def validate(self, error_of: Callable[[nn.Module], Mapping[str, float]], train_loss: float) -> bool:
+        """Note the averaged network's errors as the next epoch of the history; True when it is the best so far."""
+        epoch = Epoch(len(self.history) + 1, train_loss, error_of(self.average))
+        best = min((past.mean_error for past in self.history), default=float("inf"))
+        self.history.append(epoch)
+        return epoch.mean_error < best
+
+    @property
+    def done(self) -> bool:
+        """True after the last epoch, or when the validation error has not fallen for `patience` epochs."""
+        if len(self.history) >= self.settings.epochs:
+            return True
+        errors = [past.mean_error for past in self.history]
+        return len(errors) - 1 - int(np.argmin(errors)) >= self.settings.patience if errors else False
+
+    def save(self, file: Path) -> None:
+        """Write everything that `load` needs to go on as if the run had never stopped."""
+        torch.save(
+            {
+                "settings": asdict(self.settings),
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "followed": self._followed,
+                "history": [asdict(epoch) for epoch in self.history],
+            },
+            file,
+        )
+
+    def load(self, file: Path) -> None:
+        """Go on from a checkpoint of the same architecture and settings.
+
+        Raises:
+            ModelError: the checkpoint is of another architecture or another run's settings.
+        """
+        state = torch.load(file, weights_only=True)
+        if state["settings"] != asdict(self.settings):
+            raise ModelError(f"{file}: checkpoint of a run with other settings; use another --out")
+        load_weights(self.network, state["network"], file)
+        load_weights(self.average, state["average"], file)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._followed = state["followed"]
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Load `weights` strictly; raise `ModelError` when they are another architecture's."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{file}: weights of another architecture than {type(network).__name__}") from error
+
+
+def blank_stripes(frames: Tensor, masks: int, rng: np.random.Generator) -> Tensor:
+    """Set `masks` random stripes of up to an eighth of the bands, and as many of the frames, to the window's mean."""
+    mean = frames.mean(dim=(1, 2), keepdim=True)
+    blank = torch.zeros_like(frames, dtype=torch.bool)
+    for axis in (1, 2):
+        size = frames.shape[axis]
+        positions = torch.arange(size)
+        for _ in range(masks):
+            width = torch.from_numpy(rng.integers(0, size // 8 + 1, len(frames)))
+            start = torch.from_numpy(rng.integers(0, size, len(frames)))
+            stripe = (positions >= start[:, None]) & (positions < (start + width)[:, None])
+            blank |= stripe.unsqueeze(3 - axis)
+    return torch.where(blank, mean, frames)

@@ -1,0 +1,26 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of, besides data and architecture; logged with the run and in the model card."""
+
+    epochs: int = 20
+    batch: int = 64
+    windows_per_epoch: int = 6_000
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    patience: int = 8
+    """Epochs without a better validation error before the run stops early."""
+    masks: int = 0
+    """SpecAugment: this many stripes of bands and of frames are blanked in each window (Park et al., 2019)."""
+    label_smoothing: float = 0.05
+    average: float = 0.995
+    """Decay of the running average of the weights, which is what is validated and kept."""
+    temper: float = 0.5
+    """`balanced_weights`' power: 0 hears all sources alike, 1 as they come."""
+    seed: int = 1

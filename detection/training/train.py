@@ -1,0 +1,168 @@
+"""`python -m detection train`: train a network on a manifest, and say at every epoch how it does on unheard sources."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from torch import nn
+
+from detection.backends.torch import load_network
+from detection.card import Contract
+from detection.models import ARCHITECTURES
+from detection.training.bank import ORIGINAL, SPOILED, Bank, Ragged
+from detection.training.data import Clip, read_manifest, refuse_shared_speakers
+from detection.training.facts import gather_facts
+from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
+from detection.training.metrics import Labels, equal_error_rate
+from detection.training.sampling import FOLDS, split_by_source
+from detection.training.settings import Settings
+
+VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
+"""What an epoch is judged on: as recorded, and through three unlike telephone channels."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
+    parser.add_argument("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=Settings.epochs, help="most epochs to train (%(default)s)")
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
+    parser.add_argument("--spoiled", type=int, default=6, help="augmented versions of each clip (%(default)s)")
+    parser.add_argument(
+        "--fold", type=int, choices=range(-1, FOLDS), default=0,
+        help="group of sources held out for validation; -1 trains on all and judges on split `val` (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="(%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes and threads (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
+    torch.set_num_threads(args.workers)
+    torch.manual_seed(args.seed)
+    clips = read_manifest(args.data, ("train", "val"))
+    train, validation = choose(clips, args.fold)
+    surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
+    bank = Bank(clips, surroundings, args.cache, args.workers)
+    architecture = ARCHITECTURES[args.model]
+    settings = replace(architecture.settings, epochs=args.epochs, seed=args.seed)
+    contract = architecture.contract
+    names = [f"{SPOILED}{n}" for n in range(1, args.spoiled + 1)]
+    heard = [bank.features(name, contract.features) for name in names]
+    judged = {name: bank.features(name, contract.features) for name in VALIDATION_CHANNELS}
+    n_frames = contract.input_shape[0]
+    sampler = WindowSampler(clips, heard, train, n_frames, settings.temper)
+    trainer = Trainer(architecture.build(contract), sampler, settings)
+    _write_config(args, bank, settings, len(train), len(validation))
+    if (args.out / "last.pt").exists():
+        trainer.load(args.out / "last.pt")
+    is_fake = np.array([clips[index].is_fake for index in validation])
+    _train(trainer, args.out, args.model, lambda net: errors_of(scores_of(net, judged, validation, contract), is_fake))
+    _, best = load_network(args.out / "best.pt")
+    facts = gather_facts(scores_of(best, judged, validation, contract), is_fake, bank.hash, _recipe(args, settings))
+    (args.out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def choose(clips: Sequence[Clip], fold: int) -> tuple[list[int], list[int]]:
+    """Return the indices to train and to validate on; refuse a person who would be heard on both sides."""
+    if fold >= 0:
+        train, validation = split_by_source(clips, fold)
+    else:
+        train = [index for index, clip in enumerate(clips) if clip.split == "train"]
+        validation = [index for index, clip in enumerate(clips) if clip.split == "val"]
+    refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
+    return train, validation
+
+
+def scores_of(
+    network: nn.Module, judged: Mapping[str, Ragged], chosen: Sequence[int], contract: Contract
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Return the raw log-odds of the windows of each clip `chosen`, by rendering."""
+    n_frames = contract.input_shape[0]
+    hop_frames = n_frames * 3 // 4  # fewer windows than serving scores, which would cost more than the training
+    return {name: window_scores(network, rendering, chosen, n_frames, hop_frames) for name, rendering in judged.items()}
+
+
+def errors_of(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) -> dict[str, float]:
+    """Return the equal error rate of clips, each scored by the mean over its windows, by rendering."""
+    return {
+        name: equal_error_rate(np.array([part.mean() for part in parts]), is_fake) for name, parts in scores.items()
+    }
+
+
+def _train(trainer: Trainer, out: Path, model: str, error_of: Callable[[nn.Module], Mapping[str, float]]) -> None:
+    console = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), console=console) as progress:
+        task = progress.add_task(model, total=trainer.settings.epochs, completed=len(trainer.history), note="")
+        while not trainer.done:
+            losses = []
+            for loss in trainer.epoch():
+                losses.append(loss)
+                progress.update(task, advance=1 / trainer.steps_per_epoch, note=f"loss {np.mean(losses):.3f}")
+            is_best = trainer.validate(error_of, float(np.mean(losses)))
+            if is_best:
+                save_weights(trainer.average, model, out / "best.pt")
+            trainer.save(out / "last.pt")
+            write_curves(trainer.history, out)
+            epoch = trainer.history[-1]
+            errors = "  ".join(f"{name} {error:.1%}" for name, error in epoch.error.items())
+            progress.console.print(f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  EER {errors}")
+    save_weights(trainer.average, model, out / "final.pt")
+
+
+def save_weights(network: nn.Module, model: str, file: Path) -> None:
+    """Write the weights alone, with the name of their architecture: what `export` reads."""
+    torch.save({"architecture": model, "weights": network.state_dict()}, file)
+
+
+def write_curves(history: Sequence[Epoch], out: Path) -> None:
+    """Write the learning curves as `curves.csv` and `curves.png`."""
+    with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["epoch", "train_loss", *(f"eer_{name}" for name in history[0].error)])
+        rows.writerows([epoch.epoch, epoch.train_loss, *epoch.error.values()] for epoch in history)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="equal error rate, unheard sources")
+    for name in history[0].error:
+        axes.plot([epoch.epoch for epoch in history], [epoch.error[name] for epoch in history], label=name)
+    losses = axes.twinx()
+    losses.plot([epoch.epoch for epoch in history], [epoch.train_loss for epoch in history], "k:", label="loss")
+    losses.set_ylabel("training loss (dotted)")
+    axes.legend()
+    figure.savefig(out / "curves.png", dpi=120)
+
+
+def _recipe(args: argparse.Namespace, settings: Settings) -> str:
+    return (
+        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --epochs {args.epochs}"
+        f" --fold {args.fold} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
+    )
+
+
+def _write_config(args: argparse.Namespace, bank: Bank, settings: Settings, n_train: int, n_validation: int) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    config = {
+        "model": args.model,
+        "fold": args.fold,
+        "spoiled": args.spoiled,
+        "settings": asdict(settings),
+        "data_hash": bank.hash,
+        "train_clips": n_train,
+        "validation_clips": n_validation,
+        "torch": torch.__version__,
+    }
+    (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
