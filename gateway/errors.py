@@ -13,7 +13,8 @@
     │   └── ProtocolError            400   close 4400   a message that breaks the dialect's rules
     │       ├── MessageTooBig        413   close 1009
     │       └── WrongFrameKind       400   close 1003   binary where text is expected, or the reverse
-    └── StreamTimeout                      close 4408   no start, or no media, in time
+    ├── StreamTimeout                      close 4408   no start, or no media, in time
+    └── SlowConsumer                       close 4430   a subscriber does not read its events fast enough
 
 The close codes are those of RFC 6455 section 7.4 and its private range 4000-4999; `close_code` and `status` are the
 only places where an error becomes a number on the wire.
@@ -112,3 +113,9 @@ class StreamTimeout(CallscreenError):
 
     status = 408
     close_code = 4408
+
+
+class SlowConsumer(CallscreenError):
+    """A subscriber does not read its events fast enough; it may resume from its cursor."""
+
+    close_code = 4430

@@ -1,0 +1,202 @@
+"""From the calls to the journal, and only from there to the subscribers.  [IO]
+
+    publish ──> queue ──> writer thread: one commit a batch ──> each subscriber's queue ──> its socket
+                                 │
+                              journal ──> replay, up to where the live events go on
+
+`publish` never waits. An event is sent only once it is committed, so whatever a subscriber has seen, a gateway that is
+killed and started again can still tell. While the journal cannot be written nothing is sent, `healthy` is false, and
+the queue holds what it can until writing works again.
+
+What happens when a queue is full: the newest score goes (the writer's queue keeps a quarter of its room free of
+scores), then, in the writer's queue only, anything. All of it is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
+
+from prometheus_client import Counter, Gauge
+
+from gateway import logs
+from gateway.alerts.event import CloudEvent, EventData, envelope
+from gateway.alerts.journal import SCORE, Entry, Journal
+from gateway.alerts.subscription import Filter, Subscription
+from gateway.clock import utc_now
+
+log = logs.get(__name__)
+
+PUBLISHED = Counter("callscreen_events_published_total", "Events accepted for the journal.", ["type"])
+DROPPED = Counter("callscreen_events_dropped_total", "Events that were never stored, so never sent.", ["reason"])
+QUEUED = Gauge("callscreen_events_queued", "Events accepted and not yet committed.")
+SUBSCRIBERS = Gauge("callscreen_subscribers", "Subscribers connected.")
+JOURNAL_ERRORS = Counter("callscreen_journal_errors_total", "Failed attempts to write the journal.")
+
+BATCH_EVENTS = 100
+"""Events committed, and fanned out, in one go: enough to outrun any load, few enough not to hold up the loop."""
+RETRY_S = 1.0
+"""Between attempts to write a journal that failed."""
+FLUSH_DEADLINE_S = 5.0
+LEAVE_DEADLINE_S = 5.0
+"""How long `close` waits for the journal, and then for the subscribers to take what is queued for them."""
+
+
+class Bus:
+    """The one way out for events. All methods are for the event loop's thread.
+
+    Args:
+        journal: open, and used by nobody else until `close` is done.
+        queue_events: events waiting to be committed.
+        subscriber_queue_events: events waiting for one subscriber.
+    """
+
+    def __init__(self, journal: Journal, *, queue_events: int = 10_000, subscriber_queue_events: int = 1000) -> None:
+        self.journal = journal
+        self.committed = journal.newest
+        """Sequence number up to which events are stored and handed to the subscribers."""
+        self._stamped = journal.newest
+        self._queue: deque[Entry] = deque()
+        self._queue_events = queue_events
+        self._subscriber_queue_events = subscriber_queue_events
+        self._subscriptions: set[Subscription] = set()
+        self._writing_works = True
+        self._closing = False
+        self._queued = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._write_thread = ThreadPoolExecutor(1, "journal-write")
+        self._read_thread = ThreadPoolExecutor(1, "journal-read")
+
+    def start(self) -> None:
+        """Begin to write what is published."""
+        self._writer = asyncio.create_task(self._write(), name="journal-writer")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events are being stored and sent; false before `start`, after `close`, and while writing fails."""
+        return self._writing_works and self._writer is not None and not self._writer.done()
+
+    def publish(self, data: EventData) -> CloudEvent | None:
+        """Send an event on its way, without waiting.
+
+        Returns:
+            The event, or None when there was no room for it (counted).
+        """
+        seq = self._stamped + 1
+        cursor = self.journal.cursor(seq)
+        number = cursor.rpartition("-")[2]
+        event = envelope(data, event_id=cursor, source=self.journal.source, time=utc_now(), sequence=number)
+        entry = Entry(seq, event.type, data.call_id, data.leg, event.model_dump_json(exclude_none=True))
+        if not self._has_room(entry):
+            return None
+        self._stamped = seq
+        self._queue.append(entry)
+        self._queued.set()
+        QUEUED.set(len(self._queue))
+        PUBLISHED.labels(entry.type).inc()
+        return event
+
+    @contextmanager
+    def subscribe(self, wanted: Filter, last_event_id: str | None = None) -> Iterator[Subscription]:
+        """Receive what `wanted` lets through: from now on, or from after `last_event_id`."""
+        subscription = Subscription(self, wanted, last_event_id, self._subscriber_queue_events)
+        self._subscriptions.add(subscription)
+        SUBSCRIBERS.inc()
+        if self._closing:
+            subscription.end()
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.remove(subscription)
+            SUBSCRIBERS.dec()
+            self._signal_progress()
+
+    async def read(self, after: int, limit: int) -> list[Entry]:
+        """`Journal.after`, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.after, after, limit)
+
+    async def flush(self) -> None:
+        """Wait until all that was published by now is committed and handed to the subscribers."""
+        target = self._stamped
+        while self.committed < target:
+            await self._progress.wait()
+
+    async def close(self) -> None:
+        """Commit what is queued, let the subscribers take it and leave, and stop; each within its deadline.
+
+        Publish nothing after this. The journal can be closed when it is done.
+        """
+        try:
+            async with asyncio.timeout(FLUSH_DEADLINE_S):
+                await self.flush()
+        except TimeoutError:
+            DROPPED.labels("journal_failed").inc(len(self._queue))
+            log.error("events lost: journal cannot be written", events=len(self._queue))
+        self._closing = True
+        for subscription in self._subscriptions:
+            subscription.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_DEADLINE_S):
+                while self._subscriptions:
+                    await self._progress.wait()
+        if self._writer:
+            self._writer.cancel()
+            await asyncio.wait([self._writer])
+        for thread in (self._write_thread, self._read_thread):
+            await asyncio.to_thread(thread.shutdown)
+
+    def _has_room(self, entry: Entry) -> bool:
+        if entry.type == SCORE:
+            if len(self._queue) < self._queue_events - self._queue_events // 4:
+                return True
+            DROPPED.labels("queue_full_score").inc()
+        else:
+            if len(self._queue) < self._queue_events:
+                return True
+            DROPPED.labels("queue_full").inc()
+            log.error("event lost: queue full", type=entry.type, call_id=entry.call_id, leg=entry.leg)
+        return False
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._queued.wait()
+            batch = list(islice(self._queue, BATCH_EVENTS))
+            try:
+                await loop.run_in_executor(self._write_thread, self.journal.append, batch)
+            except sqlite3.Error as error:
+                self._note_writing(works=False, error=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._note_writing(works=True)
+            for _ in batch:
+                self._queue.popleft()
+            if not self._queue:
+                self._queued.clear()
+            QUEUED.set(len(self._queue))
+            self.committed = batch[-1].seq
+            for subscription in self._subscriptions:
+                for entry in batch:
+                    subscription.offer(entry)
+            self._signal_progress()
+
+    def _note_writing(self, *, works: bool, error: str | None = None) -> None:
+        if not works:
+            JOURNAL_ERRORS.inc()
+        if works != self._writing_works:
+            self._writing_works = works
+            if works:
+                log.info("journal can be written again")
+            else:
+                log.error("journal cannot be written: no event is sent until it can", error=error)
+
+    def _signal_progress(self) -> None:
+        """Wake whoever waits in `flush` or `close`; each looks for itself whether its time has come."""
+        self._progress.set()
+        self._progress = asyncio.Event()

@@ -1,0 +1,229 @@
+"""Every event, durably, in one SQLite file.  [IO]
+
+Write-ahead logging with ``synchronous=NORMAL``: a commit reaches the operating system, so a killed process loses
+nothing; only a power failure may lose the last commits. Writing and reading use a connection each, so that one thread
+may append while another one replays. Nothing here is asynchronous; `bus.Bus` owns both threads.
+
+A cursor is ``<journal id>-<sequence number>``. The journal id is made with the file, so a cursor of another file, or of
+one that was deleted since, is recognised as unknown instead of being taken for a place in this one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, CloudEvent, LegEnded, LegStarted, Scored
+from gateway.errors import ConfigError
+
+SCORE = EVENT_TYPES[Scored]
+SCORES_SHARE = 10
+"""Scores are by far the most events and soon stale: only those of the newest 1/10 of `max_events` are kept."""
+
+_APPLICATION_ID = 0x63736A6C
+"""``csjl`` in the file's header (PRAGMA application_id): tells our files from other programs' databases."""
+_SCHEMA_VERSION = 1
+_SCHEMA = f"""
+    BEGIN;
+    CREATE TABLE journal (id TEXT, events INTEGER, events_after INTEGER, scores_after INTEGER);
+    CREATE TABLE events (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, call_id TEXT, leg TEXT, text TEXT NOT NULL);
+    -- What has started and not ended. Its own table, because a long call outlives its pruned `call.started`.
+    CREATE TABLE open (call_id TEXT, leg TEXT, text TEXT NOT NULL, PRIMARY KEY (call_id, leg));
+    PRAGMA application_id = {_APPLICATION_ID};
+    PRAGMA user_version = {_SCHEMA_VERSION};
+"""
+_STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
+_ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
+
+
+class Entry(NamedTuple):
+    """One event as it is stored and sent."""
+
+    seq: int
+    """1, 2, 3 … without holes."""
+    type: str
+    call_id: str | None
+    leg: str | None
+    text: str
+    """The CloudEvent as JSON."""
+
+
+class Journal:
+    """The events of one gateway, oldest first, bounded by count.
+
+    Args:
+        path: the SQLite file; made when it is not there.
+        max_events: the oldest beyond this are deleted, scores sooner (`SCORES_SHARE`).
+
+    Raises:
+        ConfigError: the file cannot be read or written, is damaged, is not a journal, or belongs to a running gateway.
+    """
+
+    def __init__(self, path: Path, max_events: int) -> None:
+        self._max_events = max_events
+        self._prune_every = max(1, max_events // 100)
+        self._unpruned = 0
+        with ExitStack() as opened:
+            opened.enter_context(_lock(path))
+            try:
+                self._writer = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
+                _prepare(self._writer)
+                self._reader = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
+                row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
+                (newest,) = self._reader.execute("SELECT max(seq) FROM events").fetchone()
+            except (sqlite3.Error, ValueError) as error:
+                raise ConfigError(
+                    f"journal: {path} cannot be used: {error}. "
+                    "Move the file away to start a new journal, or set `journal` to another path"
+                ) from None
+            self._opened = opened.pop_all()
+        self.id: str
+        self._count: int
+        self._events_after: int
+        self._scores_after: int
+        self.id, self._count, self._events_after, self._scores_after = row
+        self.newest: int = newest or 0
+        """Sequence number of the last stored event; 0 when there was none."""
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents `source` of every event of this journal."""
+        return f"/callscreen/{self.id}"
+
+    def cursor(self, seq: int) -> str:
+        """The event id, which is the cursor, of sequence number `seq`."""
+        return f"{self.id}-{seq:012d}"
+
+    def position(self, cursor: str) -> int | None:
+        """The sequence number that `cursor` names, or None when this journal never gave it out.
+
+        What follows a full stop is ignored, so that the id of a `gap` or `heartbeat` is a cursor as well.
+        """
+        journal_id, _, digits = cursor.partition(".")[0].rpartition("-")
+        if journal_id != self.id or not (digits.isascii() and digits.isdigit()) or int(digits) > self.newest:
+            return None
+        return int(digits)
+
+    def kept_after(self, *, scores: bool) -> int:
+        """Every event after this sequence number is still there; with `scores`, the scores too."""
+        return max(self._events_after, self._scores_after) if scores else self._events_after
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Store `entries` in one transaction; storing the same ones again does no harm. For the writer's thread.
+
+        Raises:
+            sqlite3.Error: nothing of it was stored.
+        """
+        count = self._count + len(entries)
+        prune = self._unpruned + len(entries) >= self._prune_every
+        with self._writer as writer:
+            writer.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)", entries)
+            self._follow_open(entries)
+            if prune:
+                count -= self._prune(newest=entries[-1].seq, count=count)
+            writer.execute(
+                "UPDATE journal SET events = ?, events_after = ?, scores_after = ?",
+                (count, self._events_after, self._scores_after),
+            )
+        self._count = count
+        self._unpruned = 0 if prune else self._unpruned + len(entries)
+        self.newest = entries[-1].seq
+
+    def after(self, seq: int, limit: int) -> list[Entry]:
+        """The oldest `limit` stored events after `seq`, in order. For the reader's thread.
+
+        Ask `kept_after` afterwards: if it is beyond `seq`, some of them may be missing.
+        """
+        rows = self._reader.execute(
+            "SELECT seq, type, call_id, leg, text FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
+        )
+        return [Entry._make(row) for row in rows]
+
+    def open_calls(self) -> list[CloudEvent]:
+        """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
+
+        After a crash these are the calls that somebody still believes to be running.
+        """
+        rows = self._reader.execute("SELECT text FROM open").fetchall()
+        return sorted((CloudEvent.model_validate_json(text) for (text,) in rows), key=lambda event: event.id)
+
+    def close(self) -> None:
+        """Close the file, when neither thread uses it any more."""
+        self._opened.close()
+
+    def _follow_open(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.type in _STARTS:
+                self._writer.execute(
+                    "INSERT OR REPLACE INTO open VALUES (?, ?, ?)", (entry.call_id, entry.leg or "", entry.text)
+                )
+            elif entry.type in _ENDS:
+                self._writer.execute("DELETE FROM open WHERE call_id = ? AND leg = ?", (entry.call_id, entry.leg or ""))
+
+    def _prune(self, newest: int, count: int) -> int:
+        """Delete old scores, then the oldest events of `count` beyond the limit; return how many went.
+
+        The marks move before the deletion can be seen: a reader that sees them unmoved has missed nothing.
+        """
+        scores_from, self._scores_after = (
+            self._scores_after,
+            max(self._scores_after, newest - max(1, self._max_events // SCORES_SHARE)),
+        )
+        gone = self._writer.execute(
+            "DELETE FROM events WHERE seq > ? AND seq <= ? AND type = ?", (scores_from, self._scores_after, SCORE)
+        ).rowcount
+        excess = count - gone - self._max_events
+        if excess > 0:
+            (self._events_after,) = self._writer.execute(
+                "SELECT seq FROM events ORDER BY seq LIMIT 1 OFFSET ?", (excess - 1,)
+            ).fetchone()
+            gone += self._writer.execute("DELETE FROM events WHERE seq <= ?", (self._events_after,)).rowcount
+        return gone
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Take the journal for this process, until the file is closed or the process dies.
+
+    A second gateway on the same journal would give out the same cursors. The lock is a file beside it, because SQLite's
+    own locks on the journal are lost when the process closes any other descriptor of it.
+    """
+    try:
+        lock = path.with_name(path.name + "-lock").open("ab")
+    except OSError as error:
+        raise ConfigError(
+            f"journal: {path} cannot be used: {error.strerror}; expected a file in a folder that can be written"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(
+            f"journal: {path} is used by another gateway that is running; set `journal` to another path"
+        ) from None
+    return lock
+
+
+def _prepare(writer: sqlite3.Connection) -> None:
+    """Check that the file is ours, sound and writable, and fill it when it is new."""
+    (application_id,) = writer.execute("PRAGMA application_id").fetchone()
+    (version,) = writer.execute("PRAGMA user_version").fetchone()
+    if application_id != _APPLICATION_ID:
+        if writer.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise ValueError("it is the database of another program")
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.executescript(_SCHEMA)
+        writer.execute("INSERT INTO journal VALUES (?, 0, 0, 0)", (secrets.token_hex(6),))
+        writer.commit()
+    elif version != _SCHEMA_VERSION:
+        raise ValueError(f"it has version {version} of the layout, expected {_SCHEMA_VERSION}")
+    (fault,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+    if fault != "ok":
+        raise ValueError(f"it is damaged: {fault}")
+    writer.execute("PRAGMA synchronous = NORMAL")
+    writer.execute("UPDATE journal SET id = id")  # fails here, at the start, when the file cannot be written
+    writer.commit()

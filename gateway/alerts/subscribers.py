@@ -1,0 +1,126 @@
+"""The websocket on which subscribers follow the events: ``/v1/events``.  [IO]
+
+CloudEvents WebSocket binding 1.0: subprotocol ``cloudevents.json``, one event a text message. What is wanted stands in
+the query: `call_id`, `leg`, `type` (repeated, or separated by commas) and `last_event_id`. Nothing is read but the
+peer's goodbye, so a message from it ends the connection.
+
+    1001   the gateway is going away; all that was queued has been sent
+    4400   an unknown or repeated parameter, an unknown type, or a message
+    4430   the peer reads too slowly; it may resume from its cursor
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from prometheus_client import Counter
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway import logs
+from gateway.alerts.bus import Bus
+from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
+from gateway.alerts.subscription import Filter, Subscription
+from gateway.config import Settings
+from gateway.errors import CallscreenError, ProtocolError, SlowConsumer
+
+log = logs.get(__name__)
+
+CLOSED = Counter("callscreen_subscribers_closed_total", "Subscribers that the gateway hung up on.", ["code"])
+
+PARAMETERS = ("call_id", "leg", "type", "last_event_id")
+TOKEN = "token"  # noqa: S105  also a parameter: browsers cannot set headers; checked before we are called
+SEND_DEADLINE_S = 30.0
+"""For one message; a peer that takes none for so long has gone, even if nothing overflows meanwhile."""
+CLOSE_DEADLINE_S = 1.0
+"""For the close frame, which waits behind what the peer has not read."""
+GOING_AWAY = 1001
+"""RFC 6455, section 7.4.1."""
+
+
+async def serve_events(websocket: WebSocket, bus: Bus, settings: Settings) -> None:
+    """Serve one subscriber until it leaves, is too slow, or the bus closes. The caller has checked who it is."""
+    try:
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
+        wanted, last_event_id = read_query(websocket.query_params)
+        with bus.subscribe(wanted, last_event_id) as subscription:
+            await _until_first(
+                _send_events(websocket, subscription, settings.heartbeat_s),
+                _refuse_messages(websocket),
+                subscription.overflow(),
+            )
+            await _close(websocket, GOING_AWAY, "the gateway is going away")
+    except CallscreenError as error:
+        log.warning("subscriber closed", close_code=error.close_code, error=str(error))
+        await _close(websocket, error.close_code, str(error))
+    except WebSocketDisconnect:
+        pass
+
+
+def read_query(query: QueryParams) -> tuple[Filter, str | None]:
+    """What the subscriber wants, and the cursor it resumes from.
+
+    Raises:
+        ProtocolError: names the parameter and what was expected.
+    """
+    for name in query:
+        if name not in (*PARAMETERS, TOKEN):
+            raise ProtocolError(f"{name[:40]}: unknown parameter; expected {', '.join(PARAMETERS)}")
+        if name != "type" and len(query.getlist(name)) > 1:
+            raise ProtocolError(f"{name}: expected once")
+    types = frozenset(part for value in query.getlist("type") for part in value.split(","))
+    if not types <= set(STORED_TYPES):
+        raise ProtocolError(f"type: expected {', '.join(STORED_TYPES)}")
+    return Filter(query.get("call_id"), query.get("leg"), types), query.get("last_event_id")
+
+
+async def _send_events(websocket: WebSocket, subscription: Subscription, heartbeat_s: float) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(heartbeat_s):
+                text = await anext(subscription)
+        except TimeoutError:
+            text = subscription.heartbeat()
+        except StopAsyncIteration:
+            return
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                await websocket.send_text(text)
+        except TimeoutError:
+            raise SlowConsumer(
+                f"slow consumer: nothing read for {SEND_DEADLINE_S:g} s; resume with last_event_id"
+            ) from None
+
+
+async def _refuse_messages(websocket: WebSocket) -> None:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message["code"])
+    raise ProtocolError("message: expected none; what is wanted stands in the URL")
+
+
+async def _until_first(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run `parts` until one of them ends, and stop the others; raises what that one raised."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Say goodbye, but do not wait for a peer that does not listen.
+
+    A close frame holds 123 bytes of reason (RFC 6455, section 5.5.1).
+    """
+    CLOSED.labels(code).inc()
+    with suppress(TimeoutError, WebSocketDisconnect):
+        async with asyncio.timeout(CLOSE_DEADLINE_S):
+            await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))

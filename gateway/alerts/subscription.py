@@ -1,0 +1,175 @@
+"""One subscriber's view of the events: a replay from the journal that runs into the live tail.  [IO]
+
+While it replays, a subscription takes nothing live; it reads pages until its position is the last committed event and
+turns live in the same step of the event loop, so nothing is lost, doubled or reordered, however long the replay takes
+and whatever is published meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Never
+from uuid import uuid4
+
+from prometheus_client import Counter
+
+from gateway.alerts.event import Gap, Heartbeat, envelope
+from gateway.alerts.journal import SCORE, Entry
+from gateway.clock import utc_now
+from gateway.errors import SlowConsumer
+
+if TYPE_CHECKING:
+    from gateway.alerts.bus import Bus
+
+SCORES_SKIPPED = Counter("callscreen_subscriber_scores_skipped_total", "Scores not sent to a subscriber that lags.")
+
+PAGE_EVENTS = 500
+"""Events read from the journal at a time."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events a subscriber wants; None and the empty set stand for all, except that scores must be named."""
+
+    call_id: str | None = None
+    leg: str | None = None
+    types: frozenset[str] = frozenset()
+
+    @property
+    def scores(self) -> bool:
+        """Whether scores are wanted."""
+        return SCORE in self.types
+
+    def accepts(self, entry: Entry) -> bool:
+        """Whether `entry` is wanted."""
+        return (
+            (entry.type in self.types if self.types else entry.type != SCORE)
+            and self.call_id in (None, entry.call_id)
+            and self.leg in (None, entry.leg)
+        )
+
+
+class Subscription:
+    """The events for one subscriber as JSON texts, in order; iterate over it. Made by `Bus.subscribe`.
+
+    The queue of live events is bounded. When it is full the oldest score in it gives way; when there is none, a new
+    score is left out, and any other event ends the subscription: it must not be left out, and the bus does not wait.
+    """
+
+    def __init__(self, bus: Bus, wanted: Filter, last_event_id: str | None, queue_events: int) -> None:
+        self._bus = bus
+        self._journal = bus.journal
+        self._wanted = wanted
+        self._queue_events = queue_events
+        self._scores: deque[Entry] = deque()
+        self._others: deque[Entry] = deque()
+        self._replayed: deque[str] = deque()
+        self._live = False
+        self._told_missing_to = 0
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._overflowed = asyncio.Event()
+        position = bus.committed if last_event_id is None else self._journal.position(last_event_id)
+        self._position = position or 0
+        """Up to here everything that is wanted was queued or given out."""
+        if position is None:
+            self._tell_gap(last_event_id, "cursor_unknown")
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> str:
+        """The next event. Cancelling loses nothing.
+
+        Raises:
+            SlowConsumer: as `overflow` does.
+            StopAsyncIteration: the bus is closing, and this was all.
+        """
+        while True:
+            if self._overflowed.is_set():
+                await self.overflow()
+            if self._replayed:
+                return self._replayed.popleft()
+            if not self._live:
+                await self._replay()
+            elif self._scores or self._others:
+                return self._oldest_queue().popleft().text
+            elif self._ended:
+                raise StopAsyncIteration
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def offer(self, entry: Entry) -> None:
+        """Queue a live event, if it is wanted. Never waits. For the bus."""
+        if not self._live or entry.seq <= self._position or not self._wanted.accepts(entry):
+            return
+        self._wake.set()
+        if len(self._scores) + len(self._others) >= self._queue_events:
+            if not self._scores and entry.type != SCORE:
+                self._overflowed.set()
+                return
+            SCORES_SKIPPED.inc()
+            if not self._scores:
+                return
+            self._scores.popleft()
+        (self._scores if entry.type == SCORE else self._others).append(entry)
+
+    async def overflow(self) -> Never:
+        """Wait until the subscriber is too slow, which may never be.
+
+        Raises:
+            SlowConsumer: an event had to be left out that is not a score.
+        """
+        await self._overflowed.wait()
+        raise SlowConsumer("slow consumer: its queue is full; resume with last_event_id")
+
+    def end(self) -> None:
+        """Let the iteration stop once everything that is queued was given out. For the bus."""
+        self._ended = True
+        self._wake.set()
+
+    def heartbeat(self) -> str:
+        """A heartbeat whose cursor is as new as can be without skipping what still waits here."""
+        if not self._live:
+            cursor = self._position
+        elif self._scores or self._others:
+            cursor = self._oldest_queue()[0].seq - 1
+        else:
+            cursor = self._bus.committed
+        return self._notice(Heartbeat(last_event_id=self._journal.cursor(cursor)), cursor)
+
+    async def _replay(self) -> None:
+        """Read one page more, or turn live when there is none."""
+        committed = self._bus.committed
+        if self._position >= committed:
+            self._live = True
+            return
+        page = await self._bus.read(self._position, PAGE_EVENTS)
+        if self._journal.kept_after(scores=self._wanted.scores) > max(self._position, self._told_missing_to):
+            self._tell_gap(self._journal.cursor(self._position), "cursor_too_old")
+            return
+        self._replayed.extend(entry.text for entry in page if self._wanted.accepts(entry))
+        last = page[-1].seq if page else 0
+        self._position = last if len(page) == PAGE_EVENTS else max(last, committed)
+
+    def _tell_gap(self, after: str | None, reason: Literal["cursor_too_old", "cursor_unknown"]) -> None:
+        """Say once that events are missing, and go on from the oldest that is still there."""
+        missing_to = self._journal.kept_after(scores=self._wanted.scores)
+        self._position = max(self._position, self._journal.kept_after(scores=False))
+        self._told_missing_to = missing_to
+        resumed_at = self._journal.cursor(missing_to + 1) if missing_to < self._bus.committed else None
+        self._replayed.append(self._notice(Gap(after=after, resumed_at=resumed_at, reason=reason), self._position))
+
+    def _notice(self, data: Gap | Heartbeat, seq: int) -> str:
+        """An event for this subscriber alone. Its id is unique and, for who gives it back, the cursor of `seq`."""
+        event_id = f"{self._journal.cursor(seq)}.{uuid4().hex[:12]}"
+        event = envelope(data, event_id=event_id, source=self._journal.source, time=utc_now(), sequence=None)
+        return event.model_dump_json(exclude_none=True)
+
+    def _oldest_queue(self) -> deque[Entry]:
+        if self._scores and (not self._others or self._scores[0].seq < self._others[0].seq):
+            return self._scores
+        return self._others
