@@ -62,12 +62,13 @@ class Packetizer:
 
     def __init__(self, encoding: Encoding, rate_hz: int, channels: int = 1) -> None:
         self._encoding = encoding
-        self._resampler = soxr.ResampleStream(CLIP_RATE_HZ, rate_hz, channels, dtype="float32")
+        # "MQ": transparent for a telephone band, and it holds back 26 ms instead of 66
+        self._resampler = soxr.ResampleStream(CLIP_RATE_HZ, rate_hz, channels, dtype="float32", quality="MQ")
         self._packet_samples = rate_hz // 50
         self._waiting: Samples = np.empty((0,) if channels == 1 else (0, channels), np.float32)
 
     def push(self, samples: Samples) -> list[bytes]:
-        """Take samples; return the packets that are full. The resampler holds back a few milliseconds."""
+        """Take samples; return the packets that are full. The resampler holds back about 26 ms."""
         return self._cut(self._resampler.resample_chunk(np.asarray(samples, np.float32)))
 
     def flush(self) -> list[bytes]:

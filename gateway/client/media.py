@@ -44,7 +44,9 @@ class _Stream:
     """A websocket that is open while the context is."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
-        self._connecting = connect(url, additional_headers=headers, compression=None)
+        # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
+        proxy = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
+        self._connecting = connect(url, additional_headers=headers, compression=None, proxy=proxy)
         self._socket: ClientConnection | None = None
 
     async def __aenter__(self) -> Self:

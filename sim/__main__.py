@@ -1,0 +1,122 @@
+"""`python -m sim`, also `callscreen sim`: make pretend telephone calls against a real gateway."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from sim import demo, report, voices
+from sim.caller import Gateway
+from sim.clips import ClipError, Library, from_folder, from_manifest
+from sim.fleet import FleetError
+from sim.play import Play, play_scenario
+from sim.prompts import human_prompts
+from sim.scenario import ScenarioError, load
+from sim.voices import EngineMissing
+
+UNUSABLE = 2
+EPILOG = """\
+examples:
+  python -m sim demo                                     start a gateway, call it, look at the alerts
+  python -m sim run smoke --gateway http://127.0.0.1:8080
+  python -m sim run busy --gateway https://gw.example.com --token $TOKEN --report out/
+  python -m sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
+
+exit codes: 0 every alert was right; 1 one was missing, or named the wrong speaker; 2 wrong usage, or no connection
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ScenarioError, ClipError, FleetError, EngineMissing, demo.DemoError) as error:
+        print(f"sim: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m sim", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="play a scenario against a running gateway")
+    run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one: demo, smoke, busy, bad-line")
+    run.add_argument("--gateway", metavar="URL", required=True, help="base address, e.g. http://127.0.0.1:8080")
+    run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
+    run.add_argument("--token", help="the gateway's bearer token")
+    run.add_argument("--twilio-auth-token", metavar="TOKEN", help="sign Twilio calls with it")
+    run.add_argument("--speed", type=float, metavar="X", help="X times real time (not with WebRTC calls)")
+    _add_voices(run)
+    run.set_defaults(run=_run)
+
+    show = commands.add_parser("demo", help="start a gateway here, make the calls of the demo, check the alerts")
+    show.add_argument("--svg", metavar="FILE", type=Path, help="save the picture of the terminal")
+    _add_voices(show)
+    show.set_defaults(run=_demo)
+
+    render = commands.add_parser("voices", help="render the shipped synthetic voices again")
+    render.add_argument("--out", metavar="DIR", type=Path, required=True)
+    render.set_defaults(run=_voices)
+    return parser
+
+
+def _add_voices(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "voices", "Without these: shipped synthetic voices, and the human prompts that Debian packages for Asterisk."
+    )
+    source = group.add_mutually_exclusive_group()
+    source.add_argument(
+        "--clips", metavar="DIR", type=Path, help="recordings in DIR/human and DIR/synthetic, or of people"
+    )
+    source.add_argument("--manifest", metavar="CSV", type=Path, help="columns path, label[, split, system, speaker]")
+    group.add_argument("--split", help="only rows of the manifest with this split")
+
+
+def _library(args: argparse.Namespace) -> Library:
+    if args.manifest is not None:
+        return from_manifest(args.manifest, args.split)
+    if args.split is not None:
+        raise ClipError("--split: goes with --manifest")
+    return from_folder(args.clips or human_prompts())
+
+
+def _run(args: argparse.Namespace) -> int:
+    scenario = load(args.scenario).at_speed(args.speed)
+    gateway = Gateway(args.gateway, args.token, args.twilio_auth_token)
+    console = Console()
+    played = asyncio.run(play_scenario(scenario, _library(args), gateway, console))
+    played.show(console)
+    if args.report is not None:
+        report.write(args.report, played.scenario, played.results, played.figures)
+        console.print(f"written: {args.report / 'report.json'} and junit.xml", highlight=False)
+    return _exit_code(played)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    return _exit_code(asyncio.run(demo.run(_library(args), Console(), args.svg)))
+
+
+def _voices(args: argparse.Namespace) -> int:
+    voices.render(args.out)
+    return 0
+
+
+def _exit_code(played: Play) -> int:
+    if played.failure is not None:
+        print(f"sim: {played.failure}", file=sys.stderr)
+        return UNUSABLE
+    return 0 if played.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

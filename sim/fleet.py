@@ -1,0 +1,101 @@
+"""Plays many calls at once on one clock, and listens to what the gateway says of them.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from gateway.alerts.event import CloudEvent
+from gateway.client.events import EventStreamError, follow
+from sim.caller import CallFailed, Gateway, play
+from sim.calls import Call
+from sim.observe import Ledger
+
+LISTEN_AHEAD_S = 0.3
+"""Time for the subscription to stand before the first call."""
+VERDICTS_WITHIN_S = 20.0
+"""How long after the last call the gateway may take to tell how each leg ended."""
+SCORES_UP_TO_LEGS = 40
+"""Beyond this the scores of every window are not asked for: the picture would flicker and the events pile up."""
+
+EVENTS = ("call.started", "leg.started", "leg.ended", "call.ended", "alert.raised", "alert.cleared", "coverage.reduced")
+
+OnEvent = Callable[[CloudEvent, float], None]
+
+
+class FleetError(Exception):
+    """The gateway's events cannot be followed."""
+
+
+class ScenarioClock:
+    """Scenario time, `speed` times as fast as real time, from the moment it is made."""
+
+    def __init__(self, speed: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._speed = speed
+        self._zero_s = self._loop.time() + LISTEN_AHEAD_S
+
+    def now_s(self) -> float:
+        """Return the time since the scenario began."""
+        return (self._loop.time() - self._zero_s) * self._speed
+
+    async def until(self, due_s: float) -> None:
+        """Wait until that moment; returns at once when it has passed."""
+        if (wait_s := (due_s - self.now_s()) / self._speed) > 0:
+            await asyncio.sleep(wait_s)
+
+
+class Fleet:
+    """Calls under way."""
+
+    def __init__(self, calls: Sequence[Call], gateway: Gateway, speed: float) -> None:
+        self.calls = calls
+        self.ledger = Ledger((call.call_id, leg) for call in calls for leg in call.parts)
+        self.failures: dict[str, str] = {}
+        """Why a call could not be played to its end, by call id."""
+        self.clock: ScenarioClock | None = None
+        self._gateway = gateway
+        self._speed = speed
+        self._all_told = asyncio.Event()
+
+    async def run(self, on_event: OnEvent) -> None:
+        """Play everything and wait for the verdicts.
+
+        Args:
+            on_event: called with each event of our calls, and when it came on the scenario's clock.
+
+        Raises:
+            FleetError: the gateway's events cannot be followed. A call that fails only goes into `failures`.
+        """
+        self.clock = ScenarioClock(self._speed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(self._listen(self.clock, on_event), name="listen")
+                playing = [group.create_task(self._play(call, self.clock), name=call.call_id) for call in self.calls]
+                await asyncio.wait(playing)
+                self._check_all_told()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._all_told.wait(), VERDICTS_WITHIN_S)
+                listening.cancel()
+        except* (EventStreamError, ValueError) as errors:
+            raise FleetError(f"{self._gateway.url}: events: {errors.exceptions[0]}") from None
+
+    async def _play(self, call: Call, clock: ScenarioClock) -> None:
+        try:
+            await play(call, self._gateway, clock)
+        except CallFailed as error:
+            self.failures[call.call_id] = str(error)
+
+    async def _listen(self, clock: ScenarioClock, on_event: OnEvent) -> None:
+        types = EVENTS if len(self.ledger.legs) > SCORES_UP_TO_LEGS else (*EVENTS, "score")
+        async with contextlib.aclosing(follow(self._gateway.url, token=self._gateway.token, types=types)) as events:
+            async for event in events:
+                if self.ledger.update(event, clock.now_s()):
+                    on_event(event, clock.now_s())
+                    self._check_all_told()
+
+    def _check_all_told(self) -> None:
+        legs = self.ledger.legs.items()
+        if all(seen.verdict is not None for (call_id, _), seen in legs if call_id not in self.failures):
+            self._all_told.set()

@@ -1,0 +1,147 @@
+"""What is going on, as it goes on: a table on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.alerts.event import CloudEvent
+from sim.calls import Call
+from sim.fleet import Fleet
+from sim.judge import LegResult
+from sim.observe import Observed
+
+MAX_ROWS = 40
+"""More legs than this do not fit on a terminal: then only those with something to tell are shown."""
+_BAR = 10
+_STYLES = {
+    "waiting": "dim",
+    "listening": "green",
+    "provisional": "yellow",
+    "confirmed": "bold red",
+    "cleared": "green",
+    "synthetic": "bold red",
+    "human": "green",
+    "indeterminate": "yellow",
+}
+
+
+class Screen:
+    """Draws a fleet while it plays: a context around `Fleet.run`."""
+
+    def __init__(self, console: Console, fleet: Fleet) -> None:
+        self._console = console
+        self._fleet = fleet
+        self._live = Live(LegsTable(fleet), console=console, refresh_per_second=5) if console.is_terminal else None
+
+    def __enter__(self) -> Screen:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def on_event(self, event: CloudEvent, received_s: float) -> None:
+        """Tell an event, where there is no table that shows it."""
+        if self._live is None and event.type != "score":
+            data = event.data
+            facts = [data.get("stage"), data.get("verdict"), _p(data.get("p_synthetic")), data.get("reason")]
+            said = "  ".join(str(fact) for fact in facts if fact)
+            self._console.print(
+                f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}", highlight=False
+            )
+
+
+class LegsTable:
+    """The live table: what the gateway has said of each leg so far."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        clock = self._fleet.clock
+        table = _columns("call", "via", "leg", "who speaks", "sounds synthetic", "speech", "alert")
+        shown = self._shown()
+        for call, leg, seen in shown:
+            table.add_row(
+                _short(call.call_id),
+                call.transport,
+                leg,
+                " → ".join(voice.name for voice in call.parts[leg].voices),
+                _bar(seen.p_synthetic),
+                f"{seen.speech_s:.0f} s",
+                _status(seen, self._fleet.failures.get(call.call_id)),
+            )
+        hidden = len(self._fleet.ledger.legs) - len(shown)
+        table.title = f"{max(0.0, clock.now_s() if clock else 0.0):.0f} s"
+        table.caption = f"and {hidden} more legs" if hidden else None
+        yield table
+
+    def _shown(self) -> list[tuple[Call, str, Observed]]:
+        legs = self._fleet.ledger.legs
+        rows = [(call, leg, legs[call.call_id, leg]) for call in self._fleet.calls for leg in call.parts]
+        return rows if len(rows) <= MAX_ROWS else [row for row in rows if row[2].alerts][:MAX_ROWS]
+
+
+def results_table(results: Sequence[LegResult], title: str) -> Table:
+    """Return every leg with what was expected and what came; of many only those with faults."""
+    shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
+    table = _columns("call", "via", "leg", "who spoke", "expected", "verdict", "alert after", "")
+    table.title = title
+    for result in shown:
+        verdict = result.observed.verdict or "none"
+        after_s = result.time_to_alert_s.get("confirmed")
+        table.add_row(
+            _short(result.call_id),
+            result.transport,
+            result.leg,
+            " → ".join(result.voices),
+            "alert" if result.expects_alert else "no alert",
+            Text(verdict, _STYLES.get(verdict, "")),
+            "" if after_s is None else f"{after_s:.1f} s",
+            Text("✓", "green") if result.passed else Text("✗ " + "; ".join(result.faults), "red"),
+        )
+    if len(shown) < len(results):
+        table.caption = f"{len(results) - len(shown)} legs are not shown"
+    return table
+
+
+def _columns(*names: str) -> Table:
+    table = Table(expand=False, header_style="bold", title_style="bold", title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right" if name in ("speech", "alert after") else "left")
+    return table
+
+
+def _short(call_id: str) -> str:
+    """The call id without the mark of the run."""
+    return call_id.rpartition(".")[0]
+
+
+def _bar(p: float | None) -> Text:
+    if p is None:
+        return Text("·" * _BAR, "dim")
+    style = "red" if p >= 0.9 else "yellow" if p >= 0.5 else "green"
+    return Text("█" * round(p * _BAR), style) + Text("·" * (_BAR - round(p * _BAR)), "dim") + Text(f" {p:.2f}")
+
+
+def _p(p: float | None) -> str | None:
+    return None if p is None else f"p {p:.2f}"
+
+
+def _status(seen: Observed, failure: str | None) -> Text:
+    if failure is not None:
+        return Text(f"failed: {failure}", "red")
+    stages = [alert.stage for alert in seen.alerts]
+    state = seen.verdict or seen.state
+    text = Text(state, _STYLES.get(state, ""))
+    if stages:
+        last = seen.alerts[-1]
+        text += Text(f"  {last.stage} at {last.media_time_s:.1f} s", _STYLES[last.stage])
+    return text

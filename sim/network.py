@@ -1,0 +1,63 @@
+"""What a bad line does to packets, as a script drawn from a seed.  [S]
+
+line = Line(Network(loss=0.02, jitter_ms=30), random.Random(7))
+delays_ms = line.fate()         # of the next packet: () lost, (0.0,) on time, (0.0, 12.5) came twice
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated
+
+import msgspec
+
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How bad the line is. All zero: perfect."""
+
+    loss: Share = 0.0
+    """Share of packets that never arrive."""
+    burst: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
+    """Mean number of packets lost in a row (Gilbert's model); 1: each loss is on its own."""
+    jitter_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 0.0
+    """Each packet comes up to this much late, evenly spread."""
+    reorder: Share = 0.0
+    """Share of packets that are overtaken by those behind them: `OVERTAKEN_MS` late."""
+    duplicate: Share = 0.0
+    """Share of packets that come twice."""
+
+
+OVERTAKEN_MS = 50.0
+"""Late enough that two packets of 20 ms pass."""
+PERFECT = Network()
+
+
+class Line:
+    """The fate of one leg's packets, one after the other."""
+
+    def __init__(self, network: Network, rng: random.Random) -> None:
+        self._network = network
+        self._rng = rng
+        self._losing = False
+
+    def fate(self) -> tuple[float, ...]:
+        """Return the delay in milliseconds of each copy of the next packet that arrives; empty when it is lost."""
+        network, rng = self._network, self._rng
+        # Always the same number of draws a packet, so that changing one impairment leaves the others as they were.
+        dice = [rng.random() for _ in range(5)]
+        if self._is_lost(dice[0]):
+            return ()
+        delay_ms = dice[1] * network.jitter_ms + (OVERTAKEN_MS if dice[2] < network.reorder else 0.0)
+        if dice[3] < network.duplicate:
+            return (delay_ms, delay_ms + dice[4] * OVERTAKEN_MS)
+        return (delay_ms,)
+
+    def _is_lost(self, die: float) -> bool:
+        """Walk Gilbert's two states: the mean stay in `losing` is `burst`, its share of the time is `loss`."""
+        network = self._network
+        leave = 1.0 / network.burst
+        enter = 1.0 if network.loss >= 1.0 else min(1.0, leave * network.loss / (1.0 - network.loss))
+        self._losing = network.loss > 0.0 and (die >= leave if self._losing else die < enter)
+        return self._losing

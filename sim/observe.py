@@ -1,0 +1,82 @@
+"""What the gateway said of each leg: events in, one record a leg out.  [S]"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.alerts.event import CloudEvent
+
+MAX_ALERTS = 100
+"""Kept per leg; an alert that chatters more than this has been proven to chatter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An ``alert.raised``."""
+
+    stage: str
+    """``provisional`` or ``confirmed``."""
+    media_time_s: float
+    """End of the audio that tipped the scale, on the leg's own time."""
+    received_s: float
+    """When the subscriber had it, on the scenario's clock."""
+    p_synthetic: float
+    lag_ms: float
+    """In the gateway: from that audio's arrival to the event."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """All that is known of one leg from outside."""
+
+    state: str = "waiting"
+    """``waiting``, ``listening``, ``provisional``, ``confirmed``, ``cleared`` or ``ended``."""
+    role: str | None = None
+    p_synthetic: float | None = None
+    speech_s: float = 0.0
+    alerts: list[Alert] = field(default_factory=list)
+    verdict: str | None = None
+    reason: str = ""
+    windows_skipped: int = 0
+    missing_s: float = 0.0
+    model: str | None = None
+
+
+class Ledger:
+    """Sorts events by leg, for the legs it was told of; the rest is other people's traffic."""
+
+    def __init__(self, legs: Iterable[tuple[str, str]]) -> None:
+        self.legs = {leg: Observed() for leg in legs}
+        """By ``(call_id, leg)``."""
+
+    def update(self, event: CloudEvent, received_s: float) -> tuple[str, str] | None:
+        """Take one event; return the leg it told something new of, if it is one of ours."""
+        data = event.data
+        key = (data.get("call_id") or "", data.get("leg") or "")
+        if (seen := self.legs.get(key)) is None:
+            return None
+        seen.role = data["role"] or seen.role
+        seen.model = data["model"] or seen.model
+        seen.p_synthetic = seen.p_synthetic if data["p_synthetic"] is None else data["p_synthetic"]
+        seen.speech_s = max(seen.speech_s, data["speech_s"] or 0.0)
+        self._apply(seen, event.type, data, received_s)
+        return key
+
+    @staticmethod
+    def _apply(seen: Observed, kind: str, data: dict[str, Any], received_s: float) -> None:
+        if kind == "leg.started":
+            seen.state = "listening"
+        elif kind == "alert.raised":
+            seen.state = data["stage"]
+            if len(seen.alerts) < MAX_ALERTS:
+                alert = Alert(data["stage"], data["media_time_s"], received_s, data["p_synthetic"], data["lag_ms"])
+                seen.alerts.append(alert)
+        elif kind == "alert.cleared":
+            seen.state = "cleared"
+        elif kind == "coverage.reduced":
+            seen.windows_skipped, seen.missing_s = data["windows_skipped"], data["missing_s"]
+        elif kind == "leg.ended":
+            seen.state, seen.verdict, seen.reason = "ended", data["verdict"], data["reason"]
+            seen.windows_skipped, seen.missing_s = data["windows_skipped"], data["missing_s"]
