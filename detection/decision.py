@@ -88,9 +88,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name, low, high in (
+            ("raise_p", 0.5, 1.0),
             ("clear_p", 0.0, self.raise_p),
             ("human_p", 0.0, self.raise_p),
-            ("raise_p", 0.5, 1.0),
+            ("recent_speech_s", 0.0, math.inf),
             ("window_correlation", 0.0, 1.0),
             ("min_alert_speech_s", 0.0, self.recent_speech_s),
             ("min_alert_windows", 1, math.inf),
@@ -168,13 +169,23 @@ class Decider:
         self._windows = 0
         self._peak_p = 0.0
 
+    @property
+    def p_synthetic(self) -> float:
+        """Rolling probability that the voice is synthetic now, 0 to 1; 0.5 before any speech was scored."""
+        return self._recent.p_synthetic(self.policy.window_correlation)
+
     def skip(self, window: Window) -> None:
         """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
         self._heard_s += window.fresh_speech_s
         self._carried_s += window.fresh_speech_s
 
     def update(self, score: Score) -> Change | None:
-        """Take the next score of this leg, in order of time; return the alert's move, if it makes one."""
+        """Take the next score of this leg, in order of time; return the alert's move, if it makes one.
+
+        Raises `ValueError` when the log-odds are not a number: counted once, they would never leave the sums.
+        """
+        if math.isnan(score.log_odds):
+            raise ValueError("log_odds: expected a number, got nan")
         fresh_s = min(score.speech_s, score.fresh_speech_s + self._carried_s)
         self._carried_s = 0.0
         self._heard_s += score.fresh_speech_s
@@ -183,7 +194,7 @@ class Decider:
         log_odds = min(max(score.log_odds, -limit), limit)
         self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
         self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
-        p = self._recent.p_synthetic(self.policy.window_correlation)
+        p = self.p_synthetic
         if self._enough_for_alert():
             self._peak_p = max(self._peak_p, p)
         zone = self._zone_of(p)
@@ -195,6 +206,16 @@ class Decider:
         previous, (self.state, reason) = self.state, move
         self._zone_speech_s = 0.0
         return Change(self.state, previous, score.end_s, p, self._heard_s, self._windows, reason)
+
+    @property
+    def recent_p_synthetic(self) -> float:
+        """Rolling probability that the voice is synthetic, as of the last scored window; 0.5 before the first."""
+        return self._recent.p_synthetic(self.policy.window_correlation)
+
+    @property
+    def speech_s(self) -> float:
+        """Speech heard so far, scored or not."""
+        return self._heard_s
 
     def verdict(self) -> Verdict:
         """Return what to say of the leg if it ended now."""

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection import AlertState, Change, Decider, Outcome, Policy, Score, Window
+
+POLICY = Policy()
+WINDOW_S = 3.0
+UNDECIDED, PROVISIONAL, CONFIRMED, CLEARED = AlertState
+LEGAL = {
+    (UNDECIDED, PROVISIONAL),
+    (PROVISIONAL, CONFIRMED),
+    (PROVISIONAL, CLEARED),
+    (CONFIRMED, CLEARED),
+    (CLEARED, PROVISIONAL),
+}
+
+any_log_odds = st.floats(-20, 20)
+any_leg = st.lists(st.tuples(any_log_odds, st.floats(0, 1)), max_size=60)
+"""Log-odds and fresh speech of successive windows."""
+
+
+def scores(leg: Iterable[tuple[float, float]]) -> list[Score]:
+    """Return the scores of windows one second apart; the first holds no more speech than any other."""
+    return [
+        Score(float(at), at + WINDOW_S, speech_s=WINDOW_S * 0.8, fresh_speech_s=fresh_s, log_odds=log_odds)
+        for at, (log_odds, fresh_s) in enumerate(leg)
+    ]
+
+
+def steady(*log_odds: float) -> list[tuple[float, float]]:
+    return [(one, 0.8) for one in log_odds]
+
+
+def play(decider: Decider, leg: Iterable[tuple[float, float]]) -> list[Change]:
+    return [change for score in scores(leg) if (change := decider.update(score))]
+
+
+def states(leg: Sequence[tuple[float, float]], policy: Policy = POLICY) -> list[AlertState]:
+    return [change.state for change in play(Decider(policy), leg)]
+
+
+def unscored(fresh_speech_s: float) -> Window:
+    return Window(0.0, np.zeros(48_000, np.float32), 16_000, speech_s=fresh_speech_s, fresh_speech_s=fresh_speech_s)
+
+
+def test_synthetic_voice_is_raised_then_confirmed() -> None:
+    decider = Decider(POLICY)
+    raised, confirmed = play(decider, steady(*[3.0] * 10))
+    assert (raised.previous, raised.state, raised.reason) == (UNDECIDED, PROVISIONAL, "p_above_raise")
+    assert (confirmed.previous, confirmed.state, confirmed.reason) == (PROVISIONAL, CONFIRMED, "p_stayed_above_raise")
+    assert raised.p_synthetic >= POLICY.raise_p
+    assert raised.speech_s >= POLICY.min_alert_speech_s
+    assert (raised.windows, raised.at_s) == (4, 6.0)
+    assert confirmed.speech_s - raised.speech_s >= POLICY.confirm_speech_s
+    verdict = decider.verdict()
+    assert (verdict.outcome, verdict.reason) == (Outcome.SYNTHETIC, "alert_confirmed")
+    assert verdict.peak_p_synthetic >= raised.p_synthetic
+    assert verdict.windows == 10
+    assert verdict.speech_s == pytest.approx(8.0)
+
+
+def test_human_voice_raises_nothing() -> None:
+    decider = Decider(POLICY)
+    assert play(decider, steady(*[-2.0, -1.0, 0.5] * 20)) == []
+    verdict = decider.verdict()
+    assert (verdict.outcome, verdict.reason) == (Outcome.HUMAN, "p_below_human")
+    assert verdict.p_synthetic < 0.5
+
+
+def test_alert_clears_and_can_be_raised_again() -> None:
+    assert states(steady(*[4.0] * 10, *[-4.0] * 15, *[4.0] * 15)) == [
+        PROVISIONAL,
+        CONFIRMED,
+        CLEARED,
+        PROVISIONAL,
+        CONFIRMED,
+    ]
+
+
+def test_provisional_alert_that_was_a_mistake_clears_unconfirmed() -> None:
+    assert states(steady(*[4.0] * 4, *[-4.0] * 15)) == [PROVISIONAL, CLEARED]
+
+
+@given(leg=any_leg)
+def test_states_only_move_along_the_table(leg: list[tuple[float, float]]) -> None:
+    changes = play(Decider(POLICY), leg)
+    state = UNDECIDED
+    for change in changes:
+        assert change.previous is state
+        assert (change.previous, change.state) in LEGAL
+        state = change.state
+
+
+@given(leg=any_leg)
+def test_hysteresis_never_chatters(leg: list[tuple[float, float]]) -> None:
+    changes = play(Decider(POLICY), leg)
+    for before, after in zip(changes, changes[1:], strict=False):
+        speech_s = after.speech_s - before.speech_s + 1e-9
+        if after.state is CONFIRMED:
+            assert speech_s >= POLICY.confirm_speech_s
+        if after.state is CLEARED:
+            assert speech_s >= POLICY.clear_speech_s
+
+
+@given(leg=st.lists(st.tuples(st.floats(-20, 0), st.floats(0, 1)), min_size=1, max_size=40), data=st.data())
+def test_one_odd_window_never_alarms(leg: list[tuple[float, float]], data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(leg) - 1))
+    leg[at] = (data.draw(st.floats(0, 1e9)), data.draw(st.floats(0, WINDOW_S)))
+    assert states(leg) == []
+
+
+@given(leg=any_leg.filter(bool), raised_by=st.floats(0, 20), data=st.data())
+def test_evidence_is_monotone(leg: list[tuple[float, float]], raised_by: float, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(leg) - 1))
+    more = list(leg)
+    more[at] = (leg[at][0] + raised_by, leg[at][1])
+    low, high = Decider(POLICY), Decider(POLICY)
+    play(low, leg)
+    play(high, more)
+    assert high.p_synthetic >= low.p_synthetic - 1e-9
+    assert high.verdict().p_synthetic >= low.verdict().p_synthetic - 1e-9
+
+
+@given(human=st.lists(st.floats(-20, 0), max_size=200), synthetic=st.floats(2, 20))
+def test_voice_that_turns_synthetic_is_caught_whatever_came_before(human: list[float], synthetic: float) -> None:
+    hop_s = 0.8
+    windows = math.ceil(POLICY.recent_speech_s / hop_s) + 1
+    decider = Decider(POLICY)
+    changes = play(decider, steady(*human, *[synthetic] * windows))
+    assert [change.state for change in changes][:1] == [PROVISIONAL]
+    assert changes[0].windows > len(human)
+
+
+def test_overlap_is_not_counted_twice() -> None:
+    dense = Decider(POLICY)
+    play(dense, [(1.0, 0.2)] * 40)
+    sparse = Decider(POLICY)
+    play(sparse, [(1.0, 0.8)] * 10)
+    assert dense.verdict().p_synthetic == pytest.approx(sparse.verdict().p_synthetic)
+
+
+def test_certainty_from_one_leg_is_bounded() -> None:
+    decider = Decider(POLICY)
+    play(decider, steady(*[1.0] * 10_000))
+    limit = 1 / POLICY.window_correlation
+    assert decider.verdict().p_synthetic <= 1 / (1 + math.exp(-limit))
+
+
+def test_window_without_new_speech_changes_nothing() -> None:
+    decider = Decider(POLICY)
+    play(decider, steady(*[2.0] * 3))
+    before = decider.p_synthetic
+    assert play(decider, [(20.0, 0.0)] * 50) == []
+    assert decider.p_synthetic == before
+
+
+def test_speech_of_skipped_windows_counts_with_the_next_scored_one() -> None:
+    scored, skipping = Decider(POLICY), Decider(POLICY)
+    play(scored, [(1.0, 1.6)])
+    skipping.skip(unscored(0.8))
+    play(skipping, [(1.0, 0.8)])
+    assert skipping.verdict().p_synthetic == scored.verdict().p_synthetic
+    assert skipping.verdict().speech_s == scored.verdict().speech_s
+
+
+def test_skipped_speech_beyond_the_next_window_is_not_judged_by_it() -> None:
+    decider = Decider(POLICY)
+    for _ in range(20):
+        decider.skip(unscored(1.0))
+    play(decider, [(1.0, 1.0)])
+    window_full = Decider(POLICY)
+    play(window_full, [(1.0, WINDOW_S)])
+    assert decider.verdict().p_synthetic == window_full.verdict().p_synthetic
+    assert decider.verdict().speech_s == 21.0
+
+
+@pytest.mark.parametrize("log_odds", [-20.0, 0.0, 20.0])
+def test_too_little_speech_is_never_human_nor_synthetic(log_odds: float) -> None:
+    decider = Decider(POLICY)
+    play(decider, [(log_odds, POLICY.min_verdict_speech_s - 0.01)])
+    assert (decider.verdict().outcome, decider.verdict().reason) == (Outcome.INDETERMINATE, "too_little_speech")
+
+
+def test_unscored_speech_is_no_evidence() -> None:
+    decider = Decider(replace(POLICY, min_verdict_speech_s=0))
+    decider.skip(unscored(0.5))
+    verdict = decider.verdict()
+    assert (verdict.outcome, verdict.reason) == (Outcome.INDETERMINATE, "too_little_speech")
+    assert (verdict.p_synthetic, verdict.speech_s, verdict.windows, verdict.peak_p_synthetic) == (0.5, 0.5, 0, 0.0)
+    assert decider.p_synthetic == 0.5
+
+
+@pytest.mark.parametrize(
+    ("leg", "outcome", "reason"),
+    [
+        pytest.param(steady(*[-3.0] * 60, *[4.0] * 12), Outcome.SYNTHETIC, "alert_confirmed", id="clone-takes-over"),
+        pytest.param([(4.0, 2.4)], Outcome.SYNTHETIC, "p_above_raise", id="one-window"),
+        pytest.param(steady(*[-3.0] * 60, *[4.0] * 8), Outcome.INDETERMINATE, "alert_provisional", id="too-late"),
+        pytest.param(steady(*[4.0] * 8, *[-4.0] * 40), Outcome.INDETERMINATE, "alert_cleared", id="part-synthetic"),
+        pytest.param(steady(*[-3.0] * 5), Outcome.HUMAN, "p_below_human", id="human"),
+        pytest.param(steady(*[0.8] * 5), Outcome.INDETERMINATE, "uncertain", id="between"),
+    ],
+)
+def test_verdicts(leg: list[tuple[float, float]], outcome: Outcome, reason: str) -> None:
+    decider = Decider(POLICY)
+    play(decider, leg)
+    assert (decider.verdict().outcome, decider.verdict().reason) == (outcome, reason)
+
+
+def test_not_a_number_is_refused_and_leaves_no_trace() -> None:
+    decider = Decider(POLICY)
+    with pytest.raises(ValueError, match="log_odds"):
+        play(decider, [(math.nan, 1.0)])
+    assert decider.verdict() == Decider(POLICY).verdict()
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
+def test_policy_refuses_nonsense_and_names_the_field(name: str) -> None:
+    values: dict[str, Any]
+    for values in ({name: -1}, {name: math.nan}):
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
+            replace(POLICY, **values)
+
+
+def test_policy_thresholds_must_be_in_order() -> None:
+    with pytest.raises(ValueError, match="clear_p"):
+        Policy(raise_p=0.6, clear_p=0.7)
