@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_states_only_move_along_the_table(leg: list[tuple[float, float]]) -> Non
 @given(leg=any_leg)
 def test_hysteresis_never_chatters(leg: list[tuple[float, float]]) -> None:
     changes = play(Decider(POLICY), leg)
-    for before, after in zip(changes, changes[1:], strict=False):
+    for before, after in pairwise(changes):
         speech_s = after.speech_s - before.speech_s + 1e-9
         if after.state is CONFIRMED:
             assert speech_s >= POLICY.confirm_speech_s
