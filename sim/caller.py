@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from gateway.client.codecs import CLIP_RATE_HZ, Samples
 from gateway.client.media import PlainStream, TwilioCall
 from gateway.client.whip import WhipError, WhipPublisher
 from sim.calls import Call
+from sim.network import InFlight
 
 TICK_S = 0.02
 _TICK_SAMPLES = round(TICK_S * CLIP_RATE_HZ)
@@ -103,18 +103,15 @@ def _stream(call: Call, leg: str, gateway: Gateway) -> PlainStream | WhipPublish
 async def _speak(call: Call, wires: dict[str, _Wire], clock: Clock) -> None:
     """Send each leg's audio tick by tick, every packet when its line lets it through."""
     assert call.began_s is not None
-    order = itertools.count()
-    underway: list[tuple[float, int, _Wire, Any]] = []  # by due time
+    air = InFlight[tuple[_Wire, Any]](in_order=call.transport != "webrtc")
     for tick in range(round(call.plan.duration_s / TICK_S)):
         due_s = call.began_s + tick * TICK_S
         await clock.until(due_s)
         call.late_s = max(call.late_s, clock.now_s() - due_s)
         for leg, wire in wires.items():
             for packet in wire.packets(call.parts[leg].read(tick * _TICK_SAMPLES, _TICK_SAMPLES)):
-                for delay_ms in call.lines[leg].fate():
-                    heapq.heappush(underway, (due_s + delay_ms / 1000, next(order), wire, packet))
-        while underway and underway[0][0] <= due_s:
-            _, _, wire, packet = heapq.heappop(underway)
+                air.push(due_s, call.lines[leg].fate(), (wire, packet))
+        for wire, packet in air.arrived(due_s):
             await wire.transmit(packet)
-    for _, _, wire, packet in sorted(underway):
+    for wire, packet in air.arrived(math.inf):
         await wire.transmit(packet)

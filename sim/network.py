@@ -6,8 +6,11 @@ delays_ms = line.fate()         # of the next packet: () lost, (0.0,) on time, (
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import random
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -61,3 +64,32 @@ class Line:
         enter = 1.0 if network.loss >= 1.0 else min(1.0, leave * network.loss / (1.0 - network.loss))
         self._losing = network.loss > 0.0 and (die >= leave if self._losing else die < enter)
         return self._losing
+
+
+Packet = TypeVar("Packet")
+
+
+class InFlight(Generic[Packet]):
+    """Packets that were sent and have not arrived yet."""
+
+    def __init__(self, *, in_order: bool) -> None:
+        """`in_order`: nothing overtakes, a late packet holds up those behind it, as TCP does."""
+        self._in_order = in_order
+        self._arrivals: list[tuple[float, int, Packet]] = []
+        self._count = itertools.count()
+        self._newest_arrival_s = 0.0
+
+    def push(self, now_s: float, delays_ms: Iterable[float], packet: Packet) -> None:
+        """Send a packet, as often and as late as its fate says."""
+        for delay_ms in delays_ms:
+            arrives_s = now_s + delay_ms / 1000
+            if self._in_order:
+                self._newest_arrival_s = arrives_s = max(arrives_s, self._newest_arrival_s)
+            heapq.heappush(self._arrivals, (arrives_s, next(self._count), packet))
+
+    def arrived(self, now_s: float) -> list[Packet]:
+        """Return what arrives until `now_s`, in order of arrival."""
+        packets = []
+        while self._arrivals and self._arrivals[0][0] <= now_s:
+            packets.append(heapq.heappop(self._arrivals)[2])
+        return packets

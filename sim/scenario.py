@@ -120,6 +120,8 @@ def _check(scenario: Scenario) -> None:
         if plan.transport == "twilio" and not set(plan.legs) <= set(TWILIO_TRACKS):
             raise ScenarioError(f"{where}.legs: Twilio's legs are inbound and outbound, got {', '.join(plan.legs)}")
         if plan.transport == "plain" and plan.network != PERFECT:
-            raise ScenarioError(f"{where}.network: plain frames carry no numbers, so the line cannot lose any")
+            raise ScenarioError(f"{where}.network: plain frames carry no time, so the line cannot lose any")
+        if plan.transport == "twilio" and (plan.network.reorder or plan.network.duplicate):
+            raise ScenarioError(f"{where}.network: a websocket keeps order, so only loss and jitter_ms make sense")
         if plan.swap_s is not None and plan.swap_s >= plan.duration_s:
             raise ScenarioError(f"{where}.swap_s: expected less than duration_s ({plan.duration_s:g})")

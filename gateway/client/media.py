@@ -16,7 +16,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -45,7 +45,7 @@ class _Stream:
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
-        proxy = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
+        proxy: Literal[True] | None = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
         self._connecting = connect(url, additional_headers=headers, compression=None, proxy=proxy)
         self._socket: ClientConnection | None = None
 
