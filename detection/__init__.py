@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from detection.activity import Activity
 from detection.decision import AlertState, Change, Decider, Outcome, Policy, Verdict
-from detection.detector import Detector, Frontend
+from detection.detector import DEFAULT_MODEL, Detector, Frontend, open_detector
 from detection.errors import AudioError, DetectionError, ModelError
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
 from detection.windows import Windower
 
 __all__ = [
+    "DEFAULT_MODEL",
     "SAMPLE_RATE_HZ",
     "Activity",
     "AlertState",
@@ -31,4 +32,5 @@ __all__ = [
     "Verdict",
     "Window",
     "Windower",
+    "open_detector",
 ]

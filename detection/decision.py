@@ -170,9 +170,14 @@ class Decider:
         self._peak_p = 0.0
 
     @property
-    def p_synthetic(self) -> float:
-        """Rolling probability that the voice is synthetic now, 0 to 1; 0.5 before any speech was scored."""
+    def recent_p_synthetic(self) -> float:
+        """Rolling probability that the voice is synthetic, as of the last scored window; 0.5 before the first."""
         return self._recent.p_synthetic(self.policy.window_correlation)
+
+    @property
+    def speech_s(self) -> float:
+        """Speech heard so far, scored or not."""
+        return self._heard_s
 
     def skip(self, window: Window) -> None:
         """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
@@ -194,7 +199,7 @@ class Decider:
         log_odds = min(max(score.log_odds, -limit), limit)
         self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
         self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
-        p = self.p_synthetic
+        p = self.recent_p_synthetic
         if self._enough_for_alert():
             self._peak_p = max(self._peak_p, p)
         zone = self._zone_of(p)
@@ -206,16 +211,6 @@ class Decider:
         previous, (self.state, reason) = self.state, move
         self._zone_speech_s = 0.0
         return Change(self.state, previous, score.end_s, p, self._heard_s, self._windows, reason)
-
-    @property
-    def recent_p_synthetic(self) -> float:
-        """Rolling probability that the voice is synthetic, as of the last scored window; 0.5 before the first."""
-        return self._recent.p_synthetic(self.policy.window_correlation)
-
-    @property
-    def speech_s(self) -> float:
-        """Speech heard so far, scored or not."""
-        return self._heard_s
 
     def verdict(self) -> Verdict:
         """Return what to say of the leg if it ended now."""

@@ -66,7 +66,7 @@ def test_synthetic_voice_is_raised_then_confirmed() -> None:
     assert (verdict.outcome, verdict.reason) == (Outcome.SYNTHETIC, "alert_confirmed")
     assert verdict.peak_p_synthetic >= raised.p_synthetic
     assert verdict.windows == 10
-    assert verdict.speech_s == pytest.approx(8.0)
+    assert verdict.speech_s == decider.speech_s == pytest.approx(8.0)
 
 
 def test_human_voice_raises_nothing() -> None:
@@ -127,7 +127,7 @@ def test_evidence_is_monotone(leg: list[tuple[float, float]], raised_by: float, 
     low, high = Decider(POLICY), Decider(POLICY)
     play(low, leg)
     play(high, more)
-    assert high.p_synthetic >= low.p_synthetic - 1e-9
+    assert high.recent_p_synthetic >= low.recent_p_synthetic - 1e-9
     assert high.verdict().p_synthetic >= low.verdict().p_synthetic - 1e-9
 
 
@@ -159,9 +159,9 @@ def test_certainty_from_one_leg_is_bounded() -> None:
 def test_window_without_new_speech_changes_nothing() -> None:
     decider = Decider(POLICY)
     play(decider, steady(*[2.0] * 3))
-    before = decider.p_synthetic
+    before = decider.recent_p_synthetic
     assert play(decider, [(20.0, 0.0)] * 50) == []
-    assert decider.p_synthetic == before
+    assert decider.recent_p_synthetic == before
 
 
 def test_speech_of_skipped_windows_counts_with_the_next_scored_one() -> None:
@@ -197,7 +197,7 @@ def test_unscored_speech_is_no_evidence() -> None:
     verdict = decider.verdict()
     assert (verdict.outcome, verdict.reason) == (Outcome.INDETERMINATE, "too_little_speech")
     assert (verdict.p_synthetic, verdict.speech_s, verdict.windows, verdict.peak_p_synthetic) == (0.5, 0.5, 0, 0.0)
-    assert decider.p_synthetic == 0.5
+    assert decider.recent_p_synthetic == 0.5
 
 
 @pytest.mark.parametrize(
