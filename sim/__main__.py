@@ -20,6 +20,7 @@ from sim.scenario import ScenarioError, load
 from sim.voices import EngineMissing
 
 UNUSABLE = 2
+COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
   python -m sim demo                                     start a gateway, call it, look at the alerts
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
 
     show = commands.add_parser("demo", help="start a gateway here, make the calls of the demo, check the alerts")
+    show.add_argument(
+        "--model", metavar="NAME_OR_PATH", help="the model that the gateway takes; by default its own choice"
+    )
     show.add_argument("--svg", metavar="FILE", type=Path, help="save the picture of the terminal")
     _add_voices(show)
     show.set_defaults(run=_demo)
@@ -93,7 +97,7 @@ def _library(args: argparse.Namespace) -> Library:
 def _run(args: argparse.Namespace) -> int:
     scenario = load(args.scenario).at_speed(args.speed)
     gateway = Gateway(args.gateway, args.token, args.twilio_auth_token)
-    console = Console()
+    console = _console()
     played = asyncio.run(play_scenario(scenario, _library(args), gateway, console))
     played.show(console)
     if args.report is not None:
@@ -103,12 +107,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    return _exit_code(asyncio.run(demo.run(_library(args), Console(), args.svg)))
+    return _exit_code(asyncio.run(demo.run(_library(args), _console(), args.svg, args.model)))
 
 
 def _voices(args: argparse.Namespace) -> int:
     voices.render(args.out)
     return 0
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=COLUMNS_OF_A_LOG)
 
 
 def _exit_code(played: Play) -> int:

@@ -42,8 +42,8 @@ class Clock(Protocol):
         """Return the time since the scenario began."""
         ...
 
-    async def until(self, due_s: float) -> None:
-        """Wait until that moment; returns at once when it has passed."""
+    async def until(self, due_s: float) -> float:
+        """Wait until that moment; return by how many real seconds it was missed."""
         ...
 
 
@@ -106,8 +106,7 @@ async def _speak(call: Call, wires: dict[str, _Wire], clock: Clock) -> None:
     air = InFlight[tuple[_Wire, Any]](in_order=call.transport != "webrtc")
     for tick in range(round(call.plan.duration_s / TICK_S)):
         due_s = call.began_s + tick * TICK_S
-        await clock.until(due_s)
-        call.late_s = max(call.late_s, clock.now_s() - due_s)
+        call.late_s = max(call.late_s, await clock.until(due_s))
         for leg, wire in wires.items():
             for packet in wire.packets(call.parts[leg].read(tick * _TICK_SAMPLES, _TICK_SAMPLES)):
                 air.push(due_s, call.lines[leg].fate(), (wire, packet))

@@ -28,7 +28,7 @@ class Call:
     began_s: float | None = None
     """When its first packet was really sent, on the scenario's clock; None before."""
     late_s: float = 0.0
-    """By how much its worst packet missed its time; callers that are themselves too slow prove nothing."""
+    """By how many real seconds its worst packet missed its time; callers that are themselves too slow prove nothing."""
 
     @property
     def transport(self) -> str:

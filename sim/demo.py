@@ -31,19 +31,20 @@ class DemoError(Exception):
     """The gateway did not start, or did not stop as it should; the text says what it said last."""
 
 
-async def run(library: Library, console: Console, svg: Path | None) -> Play:
+async def run(library: Library, console: Console, svg: Path | None = None, model: str | None = None) -> Play:
     """Play ``demo.toml`` against a gateway that is started for it and stopped after it.
 
     Args:
         library: voices to call with.
         console: where it is shown.
         svg: where to save a picture of the terminal.
+        model: what the gateway judges with; by default its own choice.
 
     Raises:
         DemoError, ClipError, FleetError: it could not be played, or the gateway did not end well.
     """
     console.print(f"{library}; starting a gateway …", highlight=False)
-    async with own_gateway() as url:
+    async with own_gateway(*(["--model", model] if model else [])) as url:
         console.print(f"gateway: {url}", highlight=False)
         played = await play_scenario(load("demo"), library, Gateway(url), console)
     played.show(console)
@@ -53,8 +54,11 @@ async def run(library: Library, console: Console, svg: Path | None) -> Play:
 
 
 @contextlib.asynccontextmanager
-async def own_gateway() -> AsyncIterator[str]:
+async def own_gateway(*arguments: str) -> AsyncIterator[str]:
     """Run ``python -m gateway serve`` on a free loopback port, with a journal that is thrown away; yields its URL.
+
+    Args:
+        arguments: further ones of `serve`.
 
     Raises:
         DemoError: it does not start, or does not end with 0 after SIGTERM.
@@ -65,6 +69,7 @@ async def own_gateway() -> AsyncIterator[str]:
         with (Path(scratch) / "gateway.log").open("w+", encoding="utf-8") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--journal", f"{scratch}/journal.sqlite3"),
+                *arguments,
                 env=environ,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -40,10 +40,11 @@ class ScenarioClock:
         """Return the time since the scenario began."""
         return (self._loop.time() - self._zero_s) * self._speed
 
-    async def until(self, due_s: float) -> None:
-        """Wait until that moment; returns at once when it has passed."""
+    async def until(self, due_s: float) -> float:
+        """Wait until that moment; return by how many real seconds it was missed."""
         if (wait_s := (due_s - self.now_s()) / self._speed) > 0:
             await asyncio.sleep(wait_s)
+        return (self.now_s() - due_s) / self._speed
 
 
 class Fleet:

@@ -92,7 +92,7 @@ class LegsTable:
 def results_table(results: Sequence[LegResult], title: str) -> Table:
     """Return every leg with what was expected and what came; of many only those with faults."""
     shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
-    table = _columns("call", "via", "leg", "who spoke", "expected", "verdict", "alert after", "")
+    table = _columns("call", "via", "leg", "who spoke", "expected", "", "verdict", "alert after")
     table.title = title
     for result in shown:
         verdict = result.observed.verdict or "none"
@@ -103,13 +103,20 @@ def results_table(results: Sequence[LegResult], title: str) -> Table:
             result.leg,
             " → ".join(result.voices),
             "alert" if result.expects_alert else "no alert",
+            Text("✓", "green") if result.passed else Text("✗", "bold red"),
             Text(verdict, _STYLES.get(verdict, "")),
             "" if after_s is None else f"{after_s:.1f} s",
-            Text("✓", "green") if result.passed else Text("✗ " + "; ".join(result.faults), "red"),
         )
     if len(shown) < len(results):
         table.caption = f"{len(results) - len(shown)} legs are not shown"
     return table
+
+
+def faults(results: Sequence[LegResult]) -> Text:
+    """Return a line for each leg that is not right."""
+    wrong = [result for result in results if not result.passed]
+    lines = [f"✗ {_short(result.call_id)}/{result.leg}: {'; '.join(result.faults)}" for result in wrong[:MAX_ROWS]]
+    return Text("\n".join(lines), "red")
 
 
 def _columns(*names: str) -> Table:

@@ -14,7 +14,7 @@ from sim.calls import cast_calls
 from sim.clips import Library
 from sim.fleet import Fleet
 from sim.judge import LegResult, judge, metrics
-from sim.live import Screen, results_table
+from sim.live import Screen, faults, results_table
 from sim.scenario import Scenario
 
 
@@ -44,6 +44,8 @@ class Play:
     def show(self, console: Console) -> None:
         """Print what came of every leg, and the figures."""
         console.print(results_table(self.results, f"{self.scenario.name}: what came of it"))
+        if not self.passed:
+            console.print(faults(self.results))
         console.print(report.summary(self.figures))
 
 
