@@ -19,7 +19,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from detection import Detector, Policy, open_detector
+from detection import DEFAULT_MODEL, Detector, Policy, open_detector
 from detection.errors import DetectionError
 from gateway import logs
 from gateway.alerts.bus import Bus
@@ -77,11 +77,11 @@ async def running(settings: Settings) -> AsyncIterator[House]:
     Raises:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
-    detector = _open_detector(settings)
+    detector = await asyncio.to_thread(_open_detector, settings)
     policy = _policy(settings)
     with (
         contextlib.closing(_listen(settings)) as listener,
-        contextlib.closing(Journal(settings.journal, settings.journal_max_events)) as journal,
+        contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
         scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
@@ -90,7 +90,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
         bus.start()
         scorer.start()
-        for ending in endings(journal.open_calls()):
+        for ending in endings(await asyncio.to_thread(journal.open_calls)):
             bus.publish(ending)
         server = _Server(_uvicorn_config(app, settings))
         gc.freeze()  # what lives as long as the process need not be looked through again and again
@@ -180,6 +180,6 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _open_detector(settings: Settings) -> Detector:
     try:
-        return open_detector(settings.model)
+        return open_detector(settings.model or DEFAULT_MODEL)
     except DetectionError as error:
         raise ConfigError(f"model: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import ConfigError
 
@@ -81,18 +81,6 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what `load` read from the file."""
-        return env_settings, init_settings
-
     @model_validator(mode="after")
     def _strangers_need_a_token(self) -> Settings:
         if not (self.token or self.allow_anonymous or is_loopback(self.host)):
@@ -124,10 +112,21 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **ov
     if unknown:
         raise ConfigError(f"{unknown[0]}: there is no such setting (see `callscreen serve --help`)")
     values = _read(file) if file else {}
-    given = {key: value for key, value in overrides.items() if value is not None}
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
+
     try:
-        settings = Settings(**values)
-        return Settings.model_validate(settings.model_dump() | given) if given else settings
+        return FromFile(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
 

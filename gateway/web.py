@@ -51,35 +51,12 @@ def build(
         more_routes: of doors that bring their own (WHIP).
         unready: returns the reasons why no call should be sent here now; none when ready.
     """
-
-    async def twilio(websocket: WebSocket) -> None:
-        await serve_media(websocket, Twilio(settings.roles), registry, settings)
-
-    async def plain(websocket: WebSocket) -> None:
-        dialect = Plain(websocket.query_params, settings.roles)
-        await serve_media(websocket, dialect, registry, settings, dialect.started)
-
-    async def ready(_request: Request) -> Response:
-        reasons = unready()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
-
-    async def calls(_request: Request) -> Response:
-        return JSONResponse({"calls": [call.state() for call in registry.calls()]})
-
-    async def call(request: Request) -> Response:
-        return JSONResponse(registry.call(request.path_params["call_id"]).state())
-
     return Starlette(
         routes=[
-            WebSocketRoute(TWILIO_PATH, twilio),
-            WebSocketRoute("/v1/media/plain", plain),
-            WebSocketRoute("/v1/events", partial(serve_events, bus=bus, settings=settings)),
+            *_media_routes(settings, registry),
             *more_routes,
-            Route("/v1/calls", calls),
-            Route("/v1/calls/{call_id}", call),
-            Route("/healthz", lambda _request: JSONResponse({"alive": True})),
-            Route("/readyz", ready),
-            Route("/metrics", lambda _request: Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)),
+            WebSocketRoute("/v1/events", partial(serve_events, bus=bus, settings=settings)),
+            *_state_routes(registry, unready),
         ],
         middleware=[
             Middleware(
@@ -93,6 +70,43 @@ def build(
         ],
         exception_handlers={CallscreenError: _as_problem},
     )
+
+
+def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
+    async def twilio(websocket: WebSocket) -> None:
+        await serve_media(websocket, Twilio(settings.roles), registry, settings)
+
+    async def plain(websocket: WebSocket) -> None:
+        dialect = Plain(websocket.query_params, settings.roles)
+        await serve_media(websocket, dialect, registry, settings, dialect.started)
+
+    return [WebSocketRoute(TWILIO_PATH, twilio), WebSocketRoute("/v1/media/plain", plain)]
+
+
+def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[BaseRoute]:
+    async def alive(_request: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def ready(_request: Request) -> Response:
+        reasons = unready()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def calls(_request: Request) -> Response:
+        return JSONResponse({"calls": [call.state() for call in registry.calls()]})
+
+    async def call(request: Request) -> Response:
+        return JSONResponse(registry.call(request.path_params["call_id"]).state())
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/v1/calls", calls),
+        Route("/v1/calls/{call_id}", call),
+        Route("/healthz", alive),
+        Route("/readyz", ready),
+        Route("/metrics", metrics),
+    ]
 
 
 class Guard:

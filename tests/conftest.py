@@ -1,0 +1,50 @@
+"""What every test lives under: no leaked tasks, no blocked event loop; both fail the test that commits them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The development corpus; it is not part of the repository."""
+    folder = Path(os.environ.get("CALLSCREEN_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+    if not (folder / "manifest.csv").exists():
+        pytest.skip("the development corpus is not here (set CALLSCREEN_CORPUS to its folder)")
+    return folder
+
+
+@pytest_asyncio.fixture
+async def asyncio_manners() -> AsyncIterator[None]:
+    """Fail a test that leaves tasks behind, or that lets our code block the event loop."""
+    blockbuster = BlockBuster(scanned_modules=["gateway", "sim"])
+    # Reading files that were just opened is how certificates, pages and tests work; what we look for is waiting.
+    for name in list(blockbuster.functions):
+        if name.startswith(("io.", "os.")):
+            del blockbuster.functions[name]
+    blockbuster.activate()
+    before = asyncio.all_tasks()
+    try:
+        yield
+        mine = asyncio.all_tasks() - before - {asyncio.current_task()}
+        leaked = (await asyncio.wait(mine, timeout=5))[1] if mine else set()
+    finally:
+        blockbuster.deactivate()
+    assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put every asynchronous test under `asyncio_manners`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "asyncio_manners")

@@ -1,0 +1,42 @@
+"""A whole gateway in the test's own event loop, with real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+import gateway.app
+from gateway.app import House, running
+from gateway.config import load
+from tests.gateway.loudness import LoudnessDetector
+
+Serve = Callable[..., Awaitable[House]]
+
+
+@pytest_asyncio.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start a gateway on a free loopback port, with the given settings; it drains when the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> House:
+            given = {"port": 0, "journal": tmp_path / "journal.sqlite3"} | settings
+            return await stack.enter_async_context(running(load(environ={}, **given)))
+
+        yield start
+        async with asyncio.timeout(20):
+            await stack.aclose()
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoudnessDetector]:
+    """Serve with a detector whose truth the test sets by loudness."""
+    loudness = LoudnessDetector()
+    monkeypatch.setattr(gateway.app, "open_detector", lambda _name: loudness)
+    yield loudness
+    loudness.free.set()

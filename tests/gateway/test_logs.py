@@ -1,0 +1,73 @@
+"""Logs: one JSON object a line, with what was bound, without what is secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gateway import logs
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_line_is_json_and_carries_what_was_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logs.get("gateway.test").bind(call_id="c-1", leg="caller").warning("alert raised", p=0.97)
+    (line,) = lines(capsys)
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "alert raised",
+        "level": "warning",
+        "logger": "gateway.test",
+        "call_id": "c-1",
+        "leg": "caller",
+        "p": 0.97,
+    }
+
+
+@pytest.mark.parametrize("field", ["token", "twilio_auth_token", "X-Twilio-Signature", "from_number", "payload"])
+def test_secrets_numbers_and_audio_are_blanked(capsys: pytest.CaptureFixture[str], field: str) -> None:
+    logs.configure("info", "json")
+    logs.get("gateway.test").info("refused", **{field: "hunter2"})
+    (line,) = lines(capsys)
+    assert line[field] == logs.REDACTED
+
+
+def test_levels_and_chatty_libraries_are_kept_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logs.get("gateway.test").debug("not this")
+    logging.getLogger("aiortc.rtcrtpreceiver").info("nor this")
+    logging.getLogger("uvicorn.error").warning("but this")
+    assert [line["event"] for line in lines(capsys)] == ["but this"]
+
+
+def test_an_exception_is_in_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        logs.get("gateway.test").exception("scoring failed")
+    (line,) = lines(capsys)
+    assert "ValueError: wrong" in str(line["exception"])
+
+
+def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "console")
+    logs.get("gateway.test").info("call started", call_id="c-1")
+    assert "call started" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""Wire messages for tests, and the events that came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from gateway.app import House
+
+SILENCE = b"\xff" * 160
+
+
+def ws_url(house: House, path: str) -> str:
+    return house.url.replace("http", "ws", 1) + path
+
+
+def twilio_start(call_sid: str, tracks: tuple[str, ...] = ("inbound", "outbound"), **parameters: str) -> str:
+    media_format = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+    start = {
+        "streamSid": f"MZ{call_sid}",
+        "accountSid": "AC0",
+        "callSid": call_sid,
+        "tracks": tracks,
+        "customParameters": parameters,
+        "mediaFormat": media_format,
+    }
+    return json.dumps({"event": "start", "sequenceNumber": "1", "start": start, "streamSid": f"MZ{call_sid}"})
+
+
+def twilio_media(index: int, track: str = "inbound", payload: bytes = SILENCE) -> str:
+    media = {
+        "track": track,
+        "chunk": str(index + 1),
+        "timestamp": str(20 * index),
+        "payload": base64.b64encode(payload).decode(),
+    }
+    return json.dumps({"event": "media", "sequenceNumber": str(index + 2), "media": media, "streamSid": "MZ"})
+
+
+TWILIO_STOP = json.dumps({"event": "stop", "sequenceNumber": "9", "stop": {}, "streamSid": "MZ"})
+
+
+async def closed(socket: ClientConnection, within_s: float = 5) -> tuple[int, str]:
+    """Wait until the gateway closes; return code and reason."""
+    async with asyncio.timeout(within_s):
+        await socket.wait_closed()
+    return socket.close_code or 0, socket.close_reason or ""
+
+
+async def refused(url: str, **options: Any) -> tuple[int, dict[str, Any]]:
+    """Try an upgrade that must be refused; return status and problem."""
+    with pytest.raises(InvalidStatus) as fault:
+        await connect(url, **options)
+    return fault.value.response.status_code, json.loads(fault.value.response.body)
+
+
+class Events:
+    """What a subscriber has received so far."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.seen: list[dict[str, Any]] = []
+
+    async def until(self, kind: str, *, within_s: float = 10, **facts: Any) -> dict[str, Any]:
+        """Receive until an event of that type with those facts in its data; return it."""
+        async with asyncio.timeout(within_s):
+            while True:
+                event = json.loads(await self._socket.recv())
+                self.seen.append(event)
+                if event["type"] == kind and facts.items() <= event["data"].items():
+                    found: dict[str, Any] = event
+                    return found
+
+
+@asynccontextmanager
+async def subscribed(house: House, query: str = "") -> AsyncIterator[Events]:
+    async with connect(ws_url(house, f"/v1/events{query}"), subprotocols=["cloudevents.json"]) as socket:  # type: ignore[list-item]
+        yield Events(socket)

@@ -1,0 +1,141 @@
+"""The arrows of the house: who may import whom. Fails on a forbidden import, and on a path that is gone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGES = ("gateway", "detection", "sim")
+
+# A module may import from its own folder, and from these. Longest match wins; "" is nothing further.
+ARROWS: dict[str, tuple[str, ...]] = {
+    "gateway.app": ("gateway", "detection"),
+    "gateway.web": ("gateway",),
+    "gateway.__main__": ("gateway",),
+    "gateway.watch": ("gateway.client", "gateway.alerts.event", "gateway.errors"),
+    "gateway.ingest": ("gateway.config", "gateway.errors", "gateway.logs", "gateway.clock"),
+    "gateway.ingest.dialects": (
+        "gateway.ingest.events",
+        "gateway.ingest.codecs",
+        "gateway.ingest.names",
+        "gateway.errors",
+    ),
+    "gateway.call": (
+        "gateway.ingest.events",
+        "gateway.ingest.codecs",
+        "gateway.alerts.event",
+        "gateway.alerts.bus",
+        "gateway.config",
+        "gateway.errors",
+        "gateway.logs",
+        "gateway.clock",
+        "detection",
+    ),
+    "gateway.alerts": ("gateway.config", "gateway.errors", "gateway.logs", "gateway.clock"),
+    "gateway.client": ("gateway.alerts.event",),
+    "gateway.config": ("gateway.errors",),
+    "gateway.errors": (),
+    "gateway.logs": (),
+    "gateway.clock": (),
+    "detection": (),
+    "sim": ("gateway.client", "gateway.alerts.event"),
+}
+
+# [S] files: bytes or numbers in, facts out. No waiting, no clock, no network, no logging.
+SANS_IO = (
+    "gateway/errors.py",
+    "gateway/alerts/event.py",
+    "gateway/call/aftermath.py",
+    "gateway/call/leg.py",
+    "gateway/call/resample.py",
+    "gateway/ingest/codecs.py",
+    "gateway/ingest/dialects/base.py",
+    "gateway/ingest/dialects/plain.py",
+    "gateway/ingest/dialects/twilio.py",
+    "gateway/ingest/events.py",
+    "gateway/ingest/names.py",
+    "detection/activity.py",
+    "detection/decision.py",
+    "detection/types.py",
+    "detection/windows.py",
+    "sim/network.py",
+)
+NOT_SANS_IO = {
+    "asyncio",
+    "socket",
+    "threading",
+    "time",
+    "logging",
+    "structlog",
+    "gateway.clock",
+    "gateway.logs",
+}
+
+# What a gateway must not load: seconds of start-up and hundreds of megabytes.
+HEAVY = ("torch", "librosa", "matplotlib", "sklearn", "onnx", "scipy")
+
+MODULES = sorted(path.relative_to(REPOSITORY) for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that the file imports, at any depth; `from a import b` counts as a.b when that is a module."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
+            module = node.module or ""
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                is_module = (REPOSITORY / whole.replace(".", "/")).with_suffix(".py").exists()
+                names.add(whole if is_module else module)
+    return names
+
+
+def within(name: str, folders: tuple[str, ...]) -> bool:
+    return any(name == folder or name.startswith(f"{folder}.") for folder in folders)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    module = name_of(path)
+    rule = max((key for key in ARROWS if within(module, (key,))), key=len, default=None)
+    allowed = (rule, *ARROWS[rule]) if rule else ()
+    ours = {name for name in imports_of(path) if within(name, PACKAGES)}
+    assert {name for name in ours if not within(name, allowed)} == set()
+
+
+@pytest.mark.parametrize("path", SANS_IO)
+def test_sans_io_files_stay_so(path: str) -> None:
+    assert {name for name in imports_of(Path(path)) if within(name, tuple(NOT_SANS_IO))} == set()
+
+
+def test_every_arrow_is_about_something_that_exists() -> None:
+    names = {name_of(path) for path in MODULES}
+    for name in {*ARROWS, *(target for targets in ARROWS.values() for target in targets)}:
+        assert any(within(module, (name,)) for module in names), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_is_longer_than_can_be_read(path: Path) -> None:
+    text = (REPOSITORY / path).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno < (250 if isinstance(node, ast.ClassDef) else 50), node.name
+
+
+def test_serving_loads_nothing_heavy() -> None:
+    code = f"import sys, gateway.app, detection; print([name for name in {HEAVY!r} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=REPOSITORY).strip() == "[]"
