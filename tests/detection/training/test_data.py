@@ -1,0 +1,75 @@
+"""Manifests: what is in them, and one clear line for each thing that can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detection.errors import DataError
+from detection.training.data import Clip, data_hash, read_manifest, refuse_shared_speakers
+
+HEADER = "path,label,system,family,speaker,language,split,source"
+
+
+def write(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    for name in ("a.wav", "b.wav"):
+        (folder / name).write_bytes(name.encode())
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return manifest
+
+
+HUMAN_ROW = "a.wav,real,human,human,ann,en,train,page"
+FAKE_ROW = "b.wav,fake,vits,end-to-end,ann,en,val,page"
+
+
+def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
+    manifest = write(tmp_path, HUMAN_ROW, FAKE_ROW)
+    assert [clip.file.name for clip in read_manifest(manifest)] == ["a.wav", "b.wav"]
+    (clip,) = read_manifest(manifest, ["val"])
+    assert clip == Clip(tmp_path / "b.wav", "fake", "vits", "end-to-end", "ann", "en", "val", "page")
+    assert clip.is_fake
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "said"),
+    [
+        ([HUMAN_ROW], HEADER.replace(",source", ""), "no column source"),
+        ([HUMAN_ROW.replace("real", "maybe")], HEADER, "manifest.csv:2: label: expected real or fake; got 'maybe'"),
+        ([FAKE_ROW.replace("b.wav", "c.wav")], HEADER, "manifest.csv:2: path: no file"),
+        ([HUMAN_ROW], HEADER, "split 'val' holds no clip"),
+    ],
+)
+def test_a_bad_manifest_is_refused(tmp_path: Path, rows: list[str], header: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_manifest(write(tmp_path, *rows, header=header), ["val"] if "label" not in said else ["train"])
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: No such file"):
+        read_manifest(tmp_path / "none.csv")
+
+
+def clip(speaker: str, label: str = "real") -> Clip:
+    return Clip(Path("x"), label, "human", "human", speaker, "en", "train", "page")
+
+
+@pytest.mark.parametrize("pool", ["", "vctk?", "ljs_unk"])
+def test_pools_of_unknown_people_may_be_on_both_sides(pool: str) -> None:
+    refuse_shared_speakers([clip(pool)], [clip(pool)])
+
+
+def test_a_person_on_both_sides_is_refused_but_their_clone_is_not() -> None:
+    refuse_shared_speakers([clip("ann")], [clip("ann", "fake"), clip("bob")])
+    with pytest.raises(DataError, match="human speaker in both train and validation: ann"):
+        refuse_shared_speakers([clip("ann")], [clip("ann")])
+
+
+def test_the_hash_follows_names_labels_and_sizes(tmp_path: Path) -> None:
+    before = data_hash(read_manifest(write(tmp_path, HUMAN_ROW)))
+    assert before == data_hash(read_manifest(write(tmp_path, HUMAN_ROW)))
+    assert before != data_hash(read_manifest(write(tmp_path, FAKE_ROW)))
+    manifest = write(tmp_path, HUMAN_ROW)
+    (tmp_path / "a.wav").write_bytes(b"more than before")
+    assert before != data_hash(read_manifest(manifest))

@@ -1,0 +1,53 @@
+"""Whole sources are held out, and no source or class is heard too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.training.data import Clip, refuse_shared_speakers
+from detection.training.sampling import FOLDS, balanced_weights, source_folds, split_by_source
+
+
+def clip(source: str, label: str, system: str = "s", speaker: str = "") -> Clip:
+    return Clip(Path("x"), label, system, "f", speaker, "en", "train", source)
+
+
+CLIPS = [clip(f"page{n}", label) for n in range(20) for label in ("real", "fake") for _ in range(n + 1)]
+
+
+def test_every_source_is_in_one_fold_and_folds_are_alike() -> None:
+    folds = source_folds(CLIPS)
+    assert set(folds) == {clip.source for clip in CLIPS}
+    sizes = np.bincount([folds[clip.source] for clip in CLIPS], minlength=FOLDS)
+    assert sizes.min() > 0.8 * sizes.max()
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_no_source_is_on_both_sides(fold: int) -> None:
+    train, validation = split_by_source(CLIPS, fold)
+    assert sorted(train + validation) == list(range(len(CLIPS)))
+    assert not {CLIPS[index].source for index in train} & {CLIPS[index].source for index in validation}
+
+
+def test_a_person_of_a_held_out_source_is_not_trained_on_elsewhere() -> None:
+    clips = [*CLIPS, clip("page0", "real", speaker="ann"), clip("page1", "real", speaker="ann")]
+    for fold in range(FOLDS):
+        train, validation = split_by_source(clips, fold)
+        refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
+
+
+def test_classes_get_half_each_and_big_sources_are_tamed() -> None:
+    clips = [clip("big", "real")] * 100 + [clip("small", "real")] * 4 + [clip("small", "fake")]
+    weights = balanced_weights(clips)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[-1] == pytest.approx(0.5)
+    assert weights[:100].sum() / weights[100:104].sum() == pytest.approx(5)  # sqrt(100 / 4)
+
+
+def test_temper_0_hears_all_systems_of_a_source_alike() -> None:
+    clips = [clip("page", "real"), *[clip("page", "fake", "a")] * 9, clip("page", "fake", "b")]
+    weights = balanced_weights(clips, temper=0)
+    assert weights[1:10].sum() == pytest.approx(weights[10])
