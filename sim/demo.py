@@ -17,7 +17,6 @@ from rich.console import Console
 
 from sim.caller import Gateway
 from sim.clips import Library
-from sim.live import LegsTable
 from sim.play import Play, play_scenario
 from sim.scenario import load
 
@@ -107,10 +106,9 @@ def _last(log: IO[str]) -> str:
 
 
 def _save_picture(played: Play, svg: Path) -> None:
-    """Draw what the terminal shows at the end; the moving table is drawn once."""
+    """Draw what the terminal shows in the end."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         picture = Console(record=True, file=nowhere, width=PICTURE_COLUMNS, force_terminal=True)
         picture.print("$ make demo", highlight=False)
-        picture.print(LegsTable(played.fleet))
         played.show(picture)
         picture.save_svg(str(svg), title="callscreen")

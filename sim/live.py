@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.table import Table
@@ -36,7 +37,9 @@ class Screen:
     def __init__(self, console: Console, fleet: Fleet) -> None:
         self._console = console
         self._fleet = fleet
-        self._live = Live(LegsTable(fleet), console=console, refresh_per_second=5) if console.is_terminal else None
+        self._live: Live | None = None
+        if console.is_terminal:  # the results take its place in the end
+            self._live = Live(LegsTable(fleet), console=console, refresh_per_second=5, transient=True)
 
     def __enter__(self) -> Screen:
         if self._live is not None:
@@ -70,9 +73,7 @@ class LegsTable:
         shown = self._shown()
         for call, leg, seen in shown:
             table.add_row(
-                _short(call.call_id),
-                call.transport,
-                leg,
+                *_who(call.call_id, call.transport, leg, first=leg == next(iter(call.parts))),
                 " → ".join(voice.name for voice in call.parts[leg].voices),
                 _bar(seen.p_synthetic),
                 f"{seen.speech_s:.0f} s",
@@ -92,21 +93,22 @@ class LegsTable:
 def results_table(results: Sequence[LegResult], title: str) -> Table:
     """Return every leg with what was expected and what came; of many only those with faults."""
     shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
-    table = _columns("call", "via", "leg", "who spoke", "expected", "", "verdict", "alert after")
+    table = _columns("call", "via", "leg", "who spoke", "sounds synthetic", "verdict", "alert after", "expected", "")
     table.title = title
+    told = None
     for result in shown:
         verdict = result.observed.verdict or "none"
         after_s = result.time_to_alert_s.get("confirmed")
         table.add_row(
-            _short(result.call_id),
-            result.transport,
-            result.leg,
+            *_who(result.call_id, result.transport, result.leg, first=result.call_id != told),
             " → ".join(result.voices),
-            "alert" if result.expects_alert else "no alert",
-            Text("✓", "green") if result.passed else Text("✗", "bold red"),
+            _bar(result.observed.p_synthetic),
             Text(verdict, _STYLES.get(verdict, "")),
             "" if after_s is None else f"{after_s:.1f} s",
+            "alert" if result.expects_alert else "no alert",
+            Text("✓", "green") if result.passed else Text("✗", "bold red"),
         )
+        told = result.call_id
     if len(shown) < len(results):
         table.caption = f"{len(results) - len(shown)} legs are not shown"
     return table
@@ -120,10 +122,15 @@ def faults(results: Sequence[LegResult]) -> Text:
 
 
 def _columns(*names: str) -> Table:
-    table = Table(expand=False, header_style="bold", title_style="bold", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_style="bold", title_justify="left")
     for name in names:
-        table.add_column(name, justify="right" if name in ("speech", "alert after") else "left")
+        table.add_column(name, justify="right" if name in ("speech", "alert after") else "left", no_wrap=True)
     return table
+
+
+def _who(call_id: str, transport: str, leg: str, *, first: bool) -> tuple[str, str, str]:
+    """Call, transport and leg; of a call's further legs only the leg, so that the eye sees what belongs together."""
+    return (_short(call_id), transport, leg) if first else ("", "", leg)
 
 
 def _short(call_id: str) -> str:

@@ -23,13 +23,17 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: Share = 0.0
     """Share of packets that never arrive."""
     burst: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
-    """Mean number of packets lost in a row (Gilbert's model); 1: each loss is on its own."""
+    """Mean number of packets lost in a row (Gilbert's model); 1: each loss is by chance alone."""
     jitter_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 0.0
     """Each packet comes up to this much late, evenly spread."""
     reorder: Share = 0.0
     """Share of packets that are overtaken by those behind them: `OVERTAKEN_MS` late."""
     duplicate: Share = 0.0
     """Share of packets that come twice."""
+
+    def __post_init__(self) -> None:
+        if self.burst > 1.0 and self.burst * (1.0 - self.loss) < self.loss:
+            raise ValueError(f"burst: expected 1, or more than {self.burst:g} with a loss of {self.loss:g}")
 
 
 OVERTAKEN_MS = 50.0
@@ -59,10 +63,10 @@ class Line:
 
     def _is_lost(self, die: float) -> bool:
         """Walk Gilbert's two states: the mean stay in `losing` is `burst`, its share of the time is `loss`."""
-        network = self._network
-        leave = 1.0 / network.burst
-        enter = 1.0 if network.loss >= 1.0 else min(1.0, leave * network.loss / (1.0 - network.loss))
-        self._losing = network.loss > 0.0 and (die >= leave if self._losing else die < enter)
+        loss, burst = self._network.loss, self._network.burst
+        if burst == 1.0:
+            return die < loss
+        self._losing = die < (1.0 - 1.0 / burst if self._losing else loss / (1.0 - loss) / burst)
         return self._losing
 
 
