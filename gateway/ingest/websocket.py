@@ -71,6 +71,7 @@ class _Stream:
         self._settings = settings
         self._open: OpenStream | None = None
         self._ended: asyncio.Task[str] | None = None
+        self._move_deadline_at_s = 0.0
 
     def open(self, started: StreamStarted) -> OpenStream:
         self._open = self._calls.open(started)
@@ -103,9 +104,10 @@ class _Stream:
 
     def _media_came(self, deadline: asyncio.Timeout) -> None:
         """Move the idle deadline; at most each second, for it costs as much as reading a message."""
-        idle_at_s = asyncio.get_running_loop().time() + self._settings.idle_deadline_s
-        if (due_s := deadline.when()) is None or idle_at_s - due_s > min(1.0, self._settings.idle_deadline_s / 10):
-            deadline.reschedule(idle_at_s)
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._move_deadline_at_s:
+            deadline.reschedule(now_s + self._settings.idle_deadline_s)
+            self._move_deadline_at_s = now_s + min(1.0, self._settings.idle_deadline_s / 10)
 
     async def _message(self) -> str | bytes:
         message = await self._websocket.receive()

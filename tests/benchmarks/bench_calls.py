@@ -1,0 +1,188 @@
+"""How many two-party Twilio calls one machine holds, and what a call costs over the bare socket.
+
+    python -m tests.benchmarks.bench_calls [--calls 10 25 50] [--seconds 20]
+
+The floor, in the same run: a bare websocket server on uvloop that receives the same messages and does nothing more.
+Both servers get 100 messages a second and call (two tracks, 20 ms each), in real time, from one other process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import Pipe, Process
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import httpx
+import numpy as np
+import uvloop
+from rich.console import Console
+from rich.table import Table
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from gateway.client.codecs import encode
+from tests.benchmarks.processes import Server, gateway, served
+from tests.gateway.loudness import speech
+from tests.gateway.wire import TWILIO_STOP, twilio_media, twilio_start
+
+FRAMES_A_SECOND = 50
+
+
+@dataclass(frozen=True)
+class Load:
+    """What happened while the calls played."""
+
+    cpu_s: float
+    seconds: float
+    lags_ms: list[float]
+    """Window end, as sent, to its score on a subscriber's socket."""
+    sender_late_ms: float
+    """How late the sender itself was, at worst: beyond 200 ms the machine is full and the figures are about that."""
+    skipped: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, nargs="+", default=[10, 25, 50])
+    parser.add_argument("--seconds", type=int, default=20, help="of each load")
+    parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.floor:
+        uvloop.run(_bare_server())
+        return 0
+    table = Table(
+        "calls", "gateway CPU", "bare CPU", "ratio", "ms CPU/call·s", "window → event p50 / p99", "skipped", "held"
+    )
+    for calls in args.calls:
+        bare, ours = _measure(calls, args.seconds)
+        held = ours.skipped == 0 and ours.sender_late_ms < 200 and np.percentile(ours.lags_ms, 99) < 1000
+        table.add_row(
+            str(calls),
+            f"{ours.cpu_s / ours.seconds:.0%}",
+            f"{bare.cpu_s / bare.seconds:.0%}",
+            f"{ours.cpu_s / bare.cpu_s:.2f}",
+            f"{1000 * ours.cpu_s / ours.seconds / calls:.1f}",
+            f"{np.percentile(ours.lags_ms, 50):.0f} / {np.percentile(ours.lags_ms, 99):.0f} ms",
+            f"{ours.skipped:.0f}",
+            "yes" if held else f"no (sender late {ours.sender_late_ms:.0f} ms)",
+        )
+    Console(width=120).print(table)
+    return 0
+
+
+def _measure(calls: int, seconds: int) -> tuple[Load, Load]:
+    with tempfile.TemporaryDirectory() as folder:
+        with served("-m", "tests.benchmarks.bench_calls", "--floor") as bare:
+            floor = _load(bare, calls, seconds, subscribe=False)
+        command, environ = gateway(Path(folder), max_calls=str(calls + 1), subscriber_queue_events="100000")
+        with served(*command, **environ) as ours:
+            return floor, _load(ours, calls, seconds, subscribe=True)
+
+
+def _load(server: Server, calls: int, seconds: int, *, subscribe: bool) -> Load:
+    """Play `calls` calls from another process; measure the server meanwhile."""
+    ours, theirs = Pipe()
+    player = Process(target=_play, args=(server.url, calls, seconds, subscribe, theirs))
+    player.start()
+    ours.recv()  # all connected, two seconds played
+    cpu_s, began_s = server.cpu_s(), time.monotonic()
+    ours.recv()  # played
+    cpu_s, took_s = server.cpu_s() - cpu_s, time.monotonic() - began_s
+    lags_ms, late_ms = ours.recv()
+    player.join()
+    return Load(cpu_s, took_s, lags_ms, late_ms, _skipped(server.url) if subscribe else 0)
+
+
+def _skipped(url: str) -> float:
+    for line in httpx.get(f"{url}/metrics").text.splitlines():
+        if line.startswith('callscreen_windows_total{outcome="skipped"}'):
+            return float(line.split()[-1])
+    return 0.0
+
+
+def _messages() -> Iterator[tuple[str, str]]:
+    """One second of each track's messages after the other, for ever; one track synthetic-loud, one quiet."""
+    tracks = []
+    for track, synthetic in (("inbound", True), ("outbound", False)):
+        payload = encode(speech(10, synthetic=synthetic)[::2], "mulaw")
+        tracks.append((track, [payload[at : at + 160] for at in range(0, len(payload), 160)]))
+    index = 0
+    while True:
+        yield tuple(  # type: ignore[misc]
+            twilio_media(index, track, payloads[index % len(payloads)]) for track, payloads in tracks
+        )
+        index += 1
+
+
+def _play(url: str, calls: int, seconds: int, subscribe: bool, report: Connection) -> None:
+    uvloop.run(_play_calls(url.replace("http", "ws", 1), calls, seconds, subscribe, report))
+
+
+async def _play_calls(url: str, calls: int, seconds: int, subscribe: bool, report: Connection) -> None:
+    sockets = [
+        await connect(f"{url}/v1/media/twilio", compression=None, ping_interval=None, max_queue=None)
+        for _ in range(calls)
+    ]
+    lags_ms: list[float] = []
+    for index, socket in enumerate(sockets):
+        await socket.send(twilio_start(f"CA{index}"))
+    began_s = asyncio.get_running_loop().time()
+    follower = asyncio.create_task(_follow(url, began_s, lags_ms)) if subscribe else None
+    late_s = await _pace(sockets, (seconds + 2) * FRAMES_A_SECOND, began_s, report)
+    report.send("played")
+    if follower:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+    for socket in sockets:
+        await socket.send(TWILIO_STOP)
+        await socket.close()
+    report.send((lags_ms, 1000 * late_s))
+
+
+async def _pace(sockets: list[ClientConnection], frames: int, began_s: float, report: Connection) -> float:
+    """Send a frame of both tracks to each call each 20 ms, calls spread over it; returns how late it got, at worst."""
+    loop = asyncio.get_running_loop()
+    late_s = 0.0
+    for index, messages in zip(range(frames), _messages(), strict=False):
+        due_s = began_s + index / FRAMES_A_SECOND
+        if (wait_s := due_s - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        elif index > 2 * FRAMES_A_SECOND:
+            late_s = max(late_s, -wait_s)
+        if index == 2 * FRAMES_A_SECOND:
+            report.send("playing")
+        for socket in sockets:
+            for message in messages:
+                await socket.send(message)
+    return late_s
+
+
+async def _follow(url: str, began_s: float, lags_ms: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    async with connect(f"{url}/v1/events?type=score", max_queue=None) as events:
+        async for message in events:
+            data = json.loads(message)["data"]
+            lags_ms.append(1000 * (loop.time() - began_s - data["media_time_s"]))
+
+
+async def _bare_server() -> None:
+    async def receive(socket: ServerConnection) -> None:
+        async for _message in socket:
+            pass
+
+    async with serve(receive, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        print(f"http://{host}:{port}", flush=True)
+        await asyncio.get_running_loop().create_future()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
