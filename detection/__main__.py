@@ -32,9 +32,8 @@ train, evaluate and export need more packages: pip install 'callscreen[train]'""
 TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "sklearn", "torch")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
     """Run one command; return the process's exit code: 0 done, 1 some files failed, 2 couldn't start."""
-    prog = "python -m detection" if sys.argv[0].endswith("__main__.py") else "callscreen detect"
     listing = "\n".join(f"  {name:9} {summary}" for name, (_, summary) in COMMANDS.items())
     parser = ArgumentParser(
         prog=prog,
@@ -66,4 +65,4 @@ def _run(command: str, prog: str, argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m detection"))

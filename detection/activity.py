@@ -7,7 +7,7 @@ Three tests, all of which a frame must pass:
 2. *No tone.* A frame is tonal when two spectral peaks hold nearly all the energy and neither is as low as a voice's
    fundamental (dial, ringback, busy, special information, fax and DTMF tones all start at 350 Hz; ITU-T E.180/Q.35,
    Q.23), or when the spectrum stands still for longer than any vowel does (hum, held chords).
-3. *A voice not long ago.* Within the last half second some frames were clearly periodic at a voice's pitch.
+3. *A voice not long ago.* Within the last second some frames were clearly periodic at a voice's pitch.
 
 Measured on the development corpus with ``tests/benchmarks/bench_activity.py`` (2.1 GHz core, 300 clips, 160 noises):
 @@TABLE@@
@@ -35,15 +35,15 @@ _BIN_HZ = SAMPLE_RATE_HZ / 2 / _SPAN
 _RUMBLE_BINS = 4  # below 62 Hz: DC and rumble, present on many lines, belong to neither tone nor voice
 
 _PEAK_REACH_BINS = 3
-_TONE_SHARE = 0.95
+_TONE_SHARE = 0.98
 _TONE_MIN_BIN = round(340 / _BIN_HZ)
 _STILL_LAG_FRAMES = 3
 _STILL_COSINE = 0.99
 _TONE_HOLD_FRAMES = 5  # the voice activity detector's own hangover after a tone
 
 _PITCH_LAGS = slice(20, 128)  # 400 Hz to 62 Hz
-_PERIODIC = 0.7
-_VOICE_MEMORY_FRAMES = 25
+_PERIODIC = 0.75
+_VOICE_MEMORY_FRAMES = 50
 _VOICE_MIN_FRAMES = 3
 
 _TAPER = np.hanning(_SPAN).astype(np.float32)

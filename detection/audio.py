@@ -35,9 +35,9 @@ def _decode(path: str) -> Iterator[Samples]:
     with av.open(path) as container:
         if not container.streams.audio:
             raise ValueError("no audio track")
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE_HZ)
         for frame in container.decode(container.streams.audio[0]):
             for piece in resampler.resample(frame):
-                yield piece.to_ndarray()[0]
+                yield piece.to_ndarray().mean(axis=0)  # libav's own mix of two channels is 3 dB louder
         for piece in resampler.resample(None):
-            yield piece.to_ndarray()[0]
+            yield piece.to_ndarray().mean(axis=0)

@@ -48,7 +48,7 @@ def score_samples(samples: Samples, detector: Detector, policy: Policy | None = 
         scores, _ = _run(samples, detector, replace(policy, min_window_speech_s=0.0))
     log_odds = _mean_log_odds(scores)
     return ClipScore(
-        p_synthetic=1 / (1 + math.exp(-log_odds)),
+        p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),  # the logistic function, but it can't overflow
         log_odds=log_odds,
         speech_s=verdict.speech_s,
         windows=len(scores),

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from detection.__main__ import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main([command, "--help"])
+    assert exited.value.code == 0
+    assert f"detect {command}" in capsys.readouterr().out
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--help"])
+    assert exited.value.code == 0
+    out = capsys.readouterr().out
+    for command, (_, summary) in COMMANDS.items():
+        assert command in out
+        assert summary in out
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["score", "--fly"]])
+def test_misuse_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(argv)
+    assert exited.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+HIDE = "import sys; sys.modules[{name!r}] = None; from detection.__main__ import main; sys.exit(main({argv!r}))"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+def test_missing_extra_is_named(command: str) -> None:
+    code = HIDE.format(name="torch", argv=[command, "--data", "x.csv", "--out", "y"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"error: {command} needs torch: pip install 'callscreen[train]'"]
+
+
+def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
+    code = HIDE.format(name="rich.console", argv=["score", "x.wav"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ModuleNotFoundError" in done.stderr
+    assert "callscreen[train]" not in done.stderr
+
+
+def test_package_needs_neither_torch_nor_librosa() -> None:
+    code = (
+        "import sys, detection, detection.score; print(sorted({'torch', 'librosa', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection import open_detector
+from detection.__main__ import main
+from detection.audio import read_audio
+from detection.channels import apply_channel
+from detection.offline import score_samples
+from tests.detection.sounds import SPEECH_FILE, VOICES
+
+KEYS = {"path", "p_synthetic", "speech_s", "windows", "state", "reason"}
+OTHER_FILE = VOICES / "flite_rms" / "1.ogg"
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """A folder with two recordings, one of them deeper, and something else."""
+    (tmp_path / "deeper").mkdir()
+    shutil.copy(SPEECH_FILE, tmp_path / "a.ogg")
+    shutil.copy(OTHER_FILE, tmp_path / "deeper" / "b.OGG")
+    (tmp_path / "notes.txt").write_text("not a recording")
+    return tmp_path
+
+
+def manifest(folder: Path, rows: list[dict[str, str]]) -> str:
+    path = folder / "clips.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_one_json_object_a_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(clips), "--jsonl"]) == 0
+    first, second = lines(capsys)
+    assert (first["path"], second["path"]) == (str(clips / "a.ogg"), str(clips / "deeper" / "b.OGG"))
+    assert set(first) == KEYS
+    expected = score_samples(read_audio(SPEECH_FILE), open_detector())
+    assert first["p_synthetic"] == pytest.approx(expected.p_synthetic, abs=1e-6)
+    assert first["speech_s"] == pytest.approx(expected.speech_s, abs=0.01)
+    assert (first["windows"], first["state"], first["reason"]) == (expected.windows, expected.state, expected.reason)
+
+
+def test_broken_file_has_its_own_object_and_the_rest_goes_on(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = clips / "0-broken.wav"
+    broken.write_bytes(b"RIFF and nothing else")
+    assert main(["score", str(broken), str(clips / "gone.wav"), str(clips / "a.ogg"), "--jsonl"]) == 1
+    bad, gone, good = lines(capsys)
+    assert set(bad) == {"path", "error"}
+    assert bad["path"] == str(broken)
+    assert bad["error"].startswith(f"{broken}: cannot be read: ")
+    assert "No such file" in gone["error"]
+    assert set(good) == KEYS
+
+
+def test_manifest_is_relative_to_its_folder_and_split_filters(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"path": "a.ogg", "split": "train"}, {"path": "deeper/b.OGG", "split": "test"}]
+    path = manifest(clips, rows)
+    assert main(["score", "--manifest", path, "--jsonl"]) == 0
+    assert [line["path"] for line in lines(capsys)] == ["a.ogg", "deeper/b.OGG"]
+    assert main(["score", "--manifest", path, "--split", "test", "--jsonl"]) == 0
+    assert [line["path"] for line in lines(capsys)] == ["deeper/b.OGG"]
+
+
+def test_channel_is_applied_first(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(clips / "a.ogg"), "--channel", "pstn", "--jsonl"]) == 0
+    (line,) = lines(capsys)
+    expected = score_samples(apply_channel(read_audio(SPEECH_FILE), "pstn"), open_detector())
+    assert line["p_synthetic"] == pytest.approx(expected.p_synthetic, abs=1e-6)
+
+
+def test_jobs_change_nothing_but_the_time(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "broken.wav").touch()
+    assert main(["score", str(clips), "--jsonl"]) == 1
+    alone = lines(capsys)
+    assert main(["score", str(clips), "--jsonl", "--jobs", "2"]) == 1
+    assert lines(capsys) == alone
+
+
+def test_table_for_people(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (clips / "[red]broken.wav").touch()
+    assert main(["score", str(clips)]) == 1
+    out = capsys.readouterr().out
+    assert "p_synthetic" in out
+    assert "a.ogg" in out
+    assert "[red]broken.wav" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param([], "nothing to score", id="nothing"),
+        pytest.param(["--split", "test"], "--split: only together with --manifest", id="split-alone"),
+        pytest.param(["--manifest", "{}/gone.csv"], "gone.csv: cannot be read", id="no-manifest"),
+        pytest.param(["--manifest", "{}/files.csv"], "expected a column `path`", id="no-path-column"),
+        pytest.param(["--manifest", "{}/paths.csv", "--split", "x"], "expected a column `split`", id="no-split-column"),
+        pytest.param(["--manifest", "{}/splits.csv", "--split", "x"], "no rows with split 'x'", id="empty-split"),
+        pytest.param(["--manifest", "{}/empty.csv"], "no rows", id="empty-manifest"),
+        pytest.param(["{}/nothing-here"], "no recordings in this folder", id="empty-folder"),
+        pytest.param(["{}/a.ogg", "--model", "no-such-model"], "no-such-model", id="no-model"),
+    ],
+)
+def test_what_cannot_start_is_one_clear_line(
+    clips: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    (clips / "nothing-here").mkdir()
+    (clips / "files.csv").write_text("file\na.ogg\n")
+    (clips / "paths.csv").write_text("path\na.ogg\n")
+    (clips / "splits.csv").write_text("path,split\na.ogg,test\n")
+    (clips / "empty.csv").write_text("path,split\n")
+    assert main(["score", "--jsonl", *(argument.format(clips) for argument in arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
