@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +18,7 @@ from sim.observe import Observed
 
 MAX_ROWS = 40
 """More legs than this do not fit on a terminal: then only those with something to tell are shown."""
-_BAR = 10
+_BAR = 8
 _STYLES = {
     "waiting": "dim",
     "listening": "green",
@@ -69,7 +69,7 @@ class LegsTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         clock = self._fleet.clock
-        table = _columns("call", "via", "leg", "who speaks", "sounds synthetic", "speech", "alert")
+        table = _columns("call", "via", "leg", "who speaks", "p synthetic", "speech", "alert")
         shown = self._shown()
         for call, leg, seen in shown:
             table.add_row(
@@ -93,7 +93,7 @@ class LegsTable:
 def results_table(results: Sequence[LegResult], title: str) -> Table:
     """Return every leg with what was expected and what came; of many only those with faults."""
     shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
-    table = _columns("call", "via", "leg", "who spoke", "sounds synthetic", "verdict", "alert after", "expected", "")
+    table = _columns("call", "via", "leg", "who spoke", "p synthetic", "verdict", "alert after", "expected")
     table.title = title
     told = None
     for result in shown:
@@ -105,8 +105,7 @@ def results_table(results: Sequence[LegResult], title: str) -> Table:
             _bar(result.observed.p_synthetic),
             Text(verdict, _STYLES.get(verdict, "")),
             "" if after_s is None else f"{after_s:.1f} s",
-            "alert" if result.expects_alert else "no alert",
-            Text("✓", "green") if result.passed else Text("✗", "bold red"),
+            _expectation(result),
         )
         told = result.call_id
     if len(shown) < len(results):
@@ -124,8 +123,15 @@ def faults(results: Sequence[LegResult]) -> Text:
 def _columns(*names: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_style="bold", title_justify="left")
     for name in names:
-        table.add_column(name, justify="right" if name in ("speech", "alert after") else "left", no_wrap=True)
+        # Voices have the longest names; theirs is the only column that gives way on a narrow terminal.
+        justify: JustifyMethod = "right" if name in ("speech", "alert after") else "left"
+        table.add_column(name, justify=justify, no_wrap=not name.startswith("who"))
     return table
+
+
+def _expectation(result: LegResult) -> Text:
+    wanted = "alert" if result.expects_alert else "no alert"
+    return Text(f"✓ {wanted}", "green") if result.passed else Text(f"✗ {wanted}", "bold red")
 
 
 def _who(call_id: str, transport: str, leg: str, *, first: bool) -> tuple[str, str, str]:

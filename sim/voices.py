@@ -57,40 +57,43 @@ class EngineMissing(Exception):
 class Voice:
     """One voice of one engine."""
 
-    engine: str
     name: str
+    """Of its folder, and in every table."""
+    engine: str
+    voice: str
+    """As the engine calls it."""
 
     def command(self, wav: Path) -> list[str]:
         """Return the command that says what it reads on standard input into `wav`."""
         if self.engine == "espeak-ng":
-            return ["espeak-ng", "-v", self.name, "--stdin", "-w", str(wav)]
+            return ["espeak-ng", "-v", self.voice, "--stdin", "-w", str(wav)]
         if self.engine == "flite":
-            return ["flite", "-voice", self.name, "-f", "/dev/stdin", "-o", str(wav)]
-        return ["text2wave", "-eval", f"(voice_{self.name})", "-o", str(wav)]
+            return ["flite", "-voice", self.voice, "-f", "/dev/stdin", "-o", str(wav)]
+        return ["text2wave", "-eval", f"(voice_{self.voice})", "-o", str(wav)]
 
 
 VOICES = (
-    Voice("espeak-ng", "en-us"),
-    Voice("espeak-ng", "en-us+f3"),
-    Voice("espeak-ng", "en-gb-scotland+m7"),
-    Voice("flite", "awb"),
-    Voice("flite", "kal16"),
-    Voice("flite", "rms"),
-    Voice("flite", "slt"),
-    Voice("festival", "kal_diphone"),
-    Voice("festival", "cmu_us_slt_arctic_hts"),
+    Voice("espeak_us", "espeak-ng", "en-us"),
+    Voice("espeak_us_f3", "espeak-ng", "en-us+f3"),
+    Voice("espeak_scotland_m7", "espeak-ng", "en-gb-scotland+m7"),
+    Voice("flite_awb", "flite", "awb"),
+    Voice("flite_kal16", "flite", "kal16"),
+    Voice("flite_rms", "flite", "rms"),
+    Voice("flite_slt", "flite", "slt"),
+    Voice("festival_kal", "festival", "kal_diphone"),
+    Voice("festival_slt_hts", "festival", "cmu_us_slt_arctic_hts"),
 )
 
 
 def render(out: Path) -> None:
-    """Render every voice into ``out/<engine>_<voice>/``, and ``out/engines.json``.
+    """Render every voice into ``out/<name>/``, and ``out/engines.json``.
 
     Raises:
         EngineMissing: a command is not there, or failed.
     """
     clips = []
     for number, voice in enumerate(track(VOICES, description="rendering")):
-        folder = out / f"{voice.engine}_{re.sub(r'[^a-z0-9]+', '_', voice.name)}"
+        folder = out / voice.name
         folder.mkdir(parents=True, exist_ok=True)
         for turn in range(2):
             text = SENTENCES[(2 * number + turn) % len(SENTENCES)]
@@ -100,7 +103,7 @@ def render(out: Path) -> None:
                 _run(voice.command(wav), text)
                 _to_opus(wav, path)
             clips.append(
-                {"path": str(path.relative_to(out)), "engine": voice.engine, "voice": voice.name, "text": text}
+                {"path": str(path.relative_to(out)), "engine": voice.engine, "voice": voice.voice, "text": text}
             )
     engines = {engine: _version(engine) for engine in sorted({voice.engine for voice in VOICES})}
     (out / "engines.json").write_text(
