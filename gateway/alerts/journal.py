@@ -223,7 +223,7 @@ def _prepare(writer: sqlite3.Connection) -> None:
         raise ValueError(f"it has version {version} of the layout, expected {_SCHEMA_VERSION}")
     (fault,) = writer.execute("PRAGMA quick_check(1)").fetchone()
     if fault != "ok":
-        raise ValueError(f"it is damaged: {fault}")
+        raise ValueError(f"it is damaged: {' '.join(fault.split())}")
     writer.execute("PRAGMA synchronous = NORMAL")
     writer.execute("UPDATE journal SET id = id")  # fails here, at the start, when the file cannot be written
     writer.commit()

@@ -35,7 +35,7 @@ PARAMETERS = ("call_id", "leg", "type", "last_event_id")
 TOKEN = "token"  # noqa: S105  also a parameter: browsers cannot set headers; checked before we are called
 SEND_DEADLINE_S = 30.0
 """For one message; a peer that takes none for so long has gone, even if nothing overflows meanwhile."""
-CLOSE_DEADLINE_S = 1.0
+CLOSE_DEADLINE_S = 3.0
 """For the close frame, which waits behind what the peer has not read."""
 GOING_AWAY = 1001
 """RFC 6455, section 7.4.1."""

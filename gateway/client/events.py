@@ -29,6 +29,8 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 TRY_AGAIN_LATER_S = 5.0
 """At least so long after 1013 or a 503 without Retry-After: the gateway said that it has too much to do."""
+CLOSE_DEADLINE_S = 1.0
+"""For the goodbye of a user who stops reading while more events wait."""
 REMEMBERED_EVENTS = 4096
 """Events by which a redelivered one is recognised."""
 
@@ -159,6 +161,7 @@ def _connection(address: str, token: str | None) -> connect:
     return connect(
         address,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
+        close_timeout=CLOSE_DEADLINE_S,
         additional_headers={"Authorization": f"Bearer {token}"} if token else None,
         # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
         proxy=None if _is_loopback(urlsplit(address).hostname or "") else True,
