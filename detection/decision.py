@@ -75,7 +75,7 @@ class Policy:
     """Rolling probability from which an alert is raised, and whole-leg probability of a `synthetic` verdict."""
     clear_p: float = 0.5
     """Rolling probability below which an alert is on its way to be cleared."""
-    human_p: float = 0.5
+    human_p: float = 0.35
     """Whole-leg probability up to which a verdict says `human`; between this and `raise_p` lies `indeterminate`."""
     min_alert_speech_s: float = 2.5
     """An alert is never raised on less speech in the rolling view."""

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
+from detection.decision import Policy
 from detection.detector import DEFAULT_MODEL, Detector, open_detector
 from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
@@ -115,7 +116,7 @@ def _clips_in(manifest: Path, split: str | None) -> list[_Clip]:
 
 def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterator[Result]:
     """Yield one result a clip, in order."""
-    score = partial(_score_clip, open_detector(model), channel)
+    score = _scorer(model, channel)
     if jobs <= 1:
         yield from map(score, clips)
         return
@@ -123,9 +124,14 @@ def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterato
         yield from pool.map(_score_in_worker, clips, chunksize=8)
 
 
-def _score_clip(detector: Detector, channel: str, clip: _Clip) -> Result:
+def _scorer(model: str, channel: str) -> Callable[[_Clip], Result]:
+    detector = open_detector(model)
+    return partial(_score_clip, detector, Policy(raise_p=detector.card.raise_p), channel)
+
+
+def _score_clip(detector: Detector, policy: Policy, channel: str, clip: _Clip) -> Result:
     try:
-        result = score_samples(apply_channel(read_audio(clip.path), channel), detector)
+        result = score_samples(apply_channel(read_audio(clip.path), channel), detector, policy)
     except DetectionError as error:
         return {"path": clip.label, "error": str(error)}
     return {
@@ -144,7 +150,7 @@ _in_worker: Callable[[_Clip], Result]
 
 def _open_in_worker(model: str, channel: str) -> None:
     global _in_worker
-    _in_worker = partial(_score_clip, open_detector(model), channel)
+    _in_worker = _scorer(model, channel)
 
 
 def _score_in_worker(clip: _Clip) -> Result:
