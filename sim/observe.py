@@ -39,6 +39,9 @@ class Observed:
     alerts: list[Alert] = field(default_factory=list)
     verdict: str | None = None
     reason: str = ""
+    """Why that verdict."""
+    ended_by: str = ""
+    """``stopped`` and ``disconnected`` are in order."""
     windows_skipped: int = 0
     missing_s: float = 0.0
     model: str | None = None
@@ -79,4 +82,6 @@ class Ledger:
             seen.windows_skipped, seen.missing_s = data["windows_skipped"], data["missing_s"]
         elif kind == "leg.ended":
             seen.state, seen.verdict, seen.reason = "ended", data["verdict"], data["reason"]
-            seen.windows_skipped, seen.missing_s = data["windows_skipped"], data["missing_s"]
+            seen.ended_by = data["ended_by"]
+            seen.windows_skipped = data["windows_skipped"] or 0  # null when the gateway was restarted meanwhile
+            seen.missing_s = data["missing_s"] or 0.0

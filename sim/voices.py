@@ -100,7 +100,7 @@ def render(out: Path) -> None:
             path = folder / f"{turn + 1}.ogg"
             with tempfile.TemporaryDirectory() as scratch:
                 wav = Path(scratch) / "said.wav"
-                _run(voice.command(wav), text)
+                _say(voice, text, wav)
                 _to_opus(wav, path)
             clips.append(
                 {"path": str(path.relative_to(out)), "engine": voice.engine, "voice": voice.voice, "text": text}
@@ -111,13 +111,14 @@ def render(out: Path) -> None:
     )
 
 
-def _run(command: list[str], text: str) -> None:
+def _say(voice: Voice, text: str, wav: Path) -> None:
+    command = voice.command(wav)
     try:
-        subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
     except FileNotFoundError:
         raise EngineMissing(f"{command[0]}: not installed (see the head of sim/voices.py)") from None
-    except subprocess.CalledProcessError as error:
-        raise EngineMissing(f"{' '.join(command)}: {error.stderr.strip()}") from None
+    if done.returncode != 0 or not wav.exists():  # festival reports a missing voice with 0
+        raise EngineMissing(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def _version(engine: str) -> str:

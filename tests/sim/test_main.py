@@ -1,0 +1,170 @@
+"""The command line against a real gateway in a process of its own, over real sockets.
+
+The voices are tones: no detector takes them for speech, so what it will say is known whatever the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sim.__main__ import main
+
+SCENARIO = """
+seed = 1
+[[call]]
+name = "a"
+transport = "twilio"
+duration_s = 2.0
+[call.legs.inbound]
+voice = "human"
+[call.legs.outbound]
+voice = "human"
+[[call]]
+name = "b"
+transport = "plain"
+duration_s = 2.0
+[call.legs.caller]
+voice = "human"
+[call.legs.callee]
+voice = "human"
+"""
+WEBRTC = """
+[[call]]
+name = "c"
+transport = "webrtc"
+duration_s = 2.0
+[call.legs.customer]
+voice = "human"
+[call.legs.agent]
+voice = "human"
+"""
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[str]:
+    """A gateway; yields its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--port", "0", "--journal", str(folder / "journal.sqlite3")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("CALLSCREEN_")} | settings,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("gateway")) as url:
+        yield url
+
+
+@pytest.fixture
+def run(clips: Path, tmp_path: Path) -> Runner:
+    return Runner(clips, tmp_path)
+
+
+class Runner:
+    """Plays a scenario through the command line."""
+
+    def __init__(self, clips: Path, folder: Path) -> None:
+        self.report = folder / "report"
+        self._clips = clips
+        self._scenario = folder / "mine.toml"
+
+    def __call__(self, scenario: str, gateway: str, *more: str) -> int:
+        self._scenario.write_text(scenario)
+        arguments = ["--gateway", gateway, "--clips", str(self._clips), "--report", str(self.report)]
+        return main(["run", str(self._scenario), *arguments, *more])
+
+
+def test_right_alerts_are_success_over_every_transport(
+    run: Runner, gateway: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(SCENARIO + WEBRTC, gateway) == 0
+    said = capsys.readouterr().out
+    assert "6 of 6 legs right, in 3 calls" in said
+    report = json.loads((run.report / "report.json").read_text())
+    assert report["passed"]
+    assert [(leg["call_id"].split(".")[0], leg["leg"]) for leg in report["legs"]] == [
+        ("a", "inbound"),
+        ("a", "outbound"),
+        ("b", "caller"),
+        ("b", "callee"),
+        ("c", "customer"),
+        ("c", "agent"),
+    ]
+    for leg in report["legs"]:
+        assert leg["observed"]["verdict"] == "indeterminate"  # nobody spoke
+        assert leg["observed"]["missing_s"] == 0
+        assert f"{leg['call_id']}/{leg['leg']}" in said
+    assert (run.report / "junit.xml").is_file()
+
+
+def test_a_missing_alert_is_a_failed_run(run: Runner, gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = SCENARIO.replace('[call.legs.callee]\nvoice = "human"', '[call.legs.callee]\nvoice = "synthetic"')
+    assert run(wrong, gateway, "--speed", "4") == 1
+    assert "b/callee: missed: no confirmed alert (none raised)" in capsys.readouterr().out
+    assert not json.loads((run.report / "report.json").read_text())["passed"]
+
+
+def test_lost_packets_are_missed_by_the_gateway(run: Runner, gateway: str) -> None:
+    bad_line = WEBRTC.replace("duration_s", "network = {loss = 0.3}\nduration_s")
+    assert run(bad_line, gateway) == 0
+    for leg in json.loads((run.report / "report.json").read_text())["legs"]:
+        assert 0.2 < leg["observed"]["missing_s"] < 1.0
+
+
+def test_nobody_listening_is_no_failed_expectation(run: Runner, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(SCENARIO, "http://127.0.0.1:9") == 2
+    assert "2 of 2 calls were not played to their end" in capsys.readouterr().err
+
+
+def test_the_token_is_shown_at_every_door(run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, CALLSCREEN_TOKEN="t0p", CALLSCREEN_TWILIO_AUTH_TOKEN="tw1lio") as url:
+        assert run(SCENARIO, url, "--speed", "4") == 2
+        assert "token: missing or wrong" in capsys.readouterr().err
+        assert run(SCENARIO, url, "--speed", "4", "--token", "t0p") == 2
+        assert "1 of 2 calls were not played to their end; a" in capsys.readouterr().err
+        assert run(SCENARIO + WEBRTC, url, "--token", "t0p", "--twilio-auth-token", "tw1lio") == 0
+
+
+def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["run", "nowhere", "--gateway", "http://h"], "sim: nowhere: No such file"),
+        (["run", "demo", "--gateway", "http://h", "--speed", "2"], "sim: speed: WebRTC calls run in real time only"),
+        (["run", "smoke", "--gateway", "ftp://h", "--clips", str(clips)], "sim: ftp://h: events: url: expected http"),
+        (["run", "smoke", "--gateway", "http://h", "--clips", str(clips / "none")], "no recording in it"),
+        (["run", "smoke", "--gateway", "http://h", "--clips", str(clips), "--split", "test"], "goes with --manifest"),
+    ):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert "examples:" in said
+    assert "exit codes: 0 every alert was right" in said
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "demo"])
+    assert stopped.value.code == 2
+    assert "--gateway" in capsys.readouterr().err
