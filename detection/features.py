@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from scipy import fft
 
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
@@ -82,13 +83,13 @@ class FeatureStream:
         if n_frames == 0:
             return np.empty((0, spec.n_features), np.float32)
         framed = np.lib.stride_tricks.sliding_window_view(audio, spec.fft_samples)[:: spec.hop_samples]
-        spectrum = np.fft.rfft(framed * self._window)
+        spectrum = fft.rfft(framed * self._window)  # transforms several frames per instruction; numpy does not
         power = spectrum.real**2 + spectrum.imag**2
         bands = power @ self._bands
         np.maximum(bands, np.float32(FLOOR_POWER), out=bands)
         decibels = np.log10(bands, out=bands)
         decibels *= np.float32(10)
-        return decibels if self._cosines is None else decibels @ self._cosines
+        return np.asarray(decibels if self._cosines is None else decibels @ self._cosines, np.float32)
 
 
 class WindowFrontend:

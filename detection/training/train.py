@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
     parser.add_argument("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
     parser.add_argument("--epochs", type=int, default=Settings.epochs, help="most epochs to train (%(default)s)")
+    parser.add_argument(
+        "--windows", type=int, default=Settings.windows_per_epoch, help="windows heard in an epoch (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     parser.add_argument("--spoiled", type=int, default=6, help="augmented versions of each clip (%(default)s)")
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.workers)
     architecture = ARCHITECTURES[args.model]
-    settings = replace(architecture.settings, epochs=args.epochs, seed=args.seed)
+    settings = replace(architecture.settings, epochs=args.epochs, seed=args.seed, windows_per_epoch=args.windows)
     contract = architecture.contract
     names = [f"{SPOILED}{n}" for n in range(1, args.spoiled + 1)]
     heard = [bank.features(name, contract.features) for name in names]
@@ -149,7 +152,7 @@ def write_curves(history: Sequence[Epoch], out: Path) -> None:
 def _recipe(args: argparse.Namespace, settings: Settings) -> str:
     return (
         f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --epochs {args.epochs}"
-        f" --fold {args.fold} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
+        f" --windows {args.windows} --fold {args.fold} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
     )
 
 

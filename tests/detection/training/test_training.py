@@ -1,0 +1,122 @@
+"""From a folder of recordings to a measured model file: the commands as a user runs them, on a toy corpus."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from detection.__main__ import main
+from detection.detector import open_detector
+from tests.detection.test_features import speechlike
+
+# Ten pages of two clips each: "people" waver in pitch, "machines" do not.
+SOURCES = 10
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = [["path", "label", "system", "family", "speaker", "language", "split", "source"]]
+    for source in range(SOURCES):
+        for label in ("real", "fake"):
+            name = f"{label}-{source}.wav"
+            samples = speechlike(40_000, seed=source)
+            if label == "fake":
+                samples = np.sign(samples) * np.float32(0.1)
+            soundfile.write(folder / name, samples, 16_000)
+            split = ("train", "train", "train", "val", "test")[source % 5]
+            rows.append([name, label, label, label, f"p{source}", "en", split, f"page{source}"])
+    write_csv(folder / "manifest.csv", rows)
+    rng = np.random.default_rng(0)
+    soundfile.write(folder / "noise.wav", rng.normal(0, 0.1, 8_000), 16_000)
+    soundfile.write(folder / "room.wav", np.exp(-np.arange(2_000) / 300) * rng.normal(0, 1, 2_000) * 0.3, 16_000)
+    write_csv(folder / "noise_rir.csv", [["path", "kind"], ["noise.wav", "noise"], ["room.wav", "rir"]])
+    return folder
+
+
+def write_csv(file: Path, rows: list[list[str]]) -> None:
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows(rows)
+
+
+def train(corpus: Path, out: Path, *more: str, epochs: int = 2) -> int:
+    return main(
+        ["train", "--data", f"{corpus / 'manifest.csv'}", "--out", f"{out}", "--cache", f"{corpus / 'cache'}",
+         "--spoiled", "1", "--workers", "1", "--windows", "128", "--epochs", f"{epochs}", *more]
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_train_export_and_evaluate(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train(corpus, out) == 0
+    assert {file.name for file in out.iterdir()} == {
+        "best.pt", "final.pt", "last.pt", "config.json", "curves.csv", "curves.png", "facts.json",
+    }  # fmt: skip
+    with (out / "curves.csv").open() as lines:
+        assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
+    assert json.loads((out / "config.json").read_text())["settings"]["windows_per_epoch"] == 128
+
+    assert main(["export", f"{out}", "--out", f"{tmp_path}", "--name", "toy"]) == 0
+    detector = open_detector(tmp_path / "toy.onnx")
+    assert detector.name.startswith("toy@")
+    assert "--windows 128" in detector.card.provenance.recipe
+    frames = np.random.default_rng(0).normal(-40, 20, (3, *detector.card.contract.input_shape)).astype(np.float32)
+    (tmp_path / "toy.pt").write_bytes((out / "best.pt").read_bytes())
+    by_torch = open_detector(tmp_path / "toy.onnx", backend="torch").score(frames)
+    assert detector.score(frames) == pytest.approx(by_torch, abs=1e-3)
+
+    report = tmp_path / "report"
+    arguments = ["--data", f"{corpus / 'manifest.csv'}", "--out", f"{report}", "--channel", "clean", "opus8"]
+    assert main(["evaluate", *arguments, "--model", f"{tmp_path / 'toy.onnx'}"]) == 0
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert set(metrics["channels"]) == {"clean", "opus8"}
+    assert metrics["clips"] == 4
+    assert set(metrics["groups"]["source"]) == {"page4", "page9"}
+    for name in ("report.md", "scores.csv", "det.png", "roc.png"):
+        assert (report / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_and_another_one_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(corpus, tmp_path, epochs=2) == 0
+    before = (tmp_path / "curves.csv").read_text()
+    assert train(corpus, tmp_path, epochs=2) == 0
+    assert (tmp_path / "curves.csv").read_text() == before
+    assert train(corpus, tmp_path, "--seed", "7", epochs=2) == 2
+    assert "checkpoint of a run with other settings" in capsys.readouterr().err
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "best.pt").write_bytes(b"nonsense")
+    assert main(["export", f"{tmp_path}"]) == 2
+    assert "best.pt: not weights written by `detection train`" in capsys.readouterr().err
+
+
+def test_a_corpus_without_surroundings_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "none.csv"
+    arguments = ["--surroundings", f"{missing}", "--cache", f"{tmp_path / 'cache'}"]
+    assert train(corpus, tmp_path / "run", *arguments) == 2
+    assert "none.csv: no such file (noise and room responses" in capsys.readouterr().err
+
+
+def test_an_unreadable_clip_is_named(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = tmp_path / "manifest.csv"
+    lines = (corpus / "manifest.csv").read_text().splitlines()
+    manifest.write_text("\n".join(line if n == 0 else f"{corpus}/{line}" for n, line in enumerate(lines)) + "\n")
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    with manifest.open("a") as out:
+        out.write(f"{broken},real,human,human,x,en,train,page0\n")
+    arguments = ["--data", f"{manifest}", "--surroundings", f"{corpus / 'noise_rir.csv'}"]
+    assert train(corpus, tmp_path / "run", *arguments, "--cache", f"{tmp_path / 'cache'}") == 2
+    assert "broken.wav" in capsys.readouterr().err
