@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 import webrtcvad
 from numpy.typing import NDArray
+from scipy import fft
 
 from detection.types import SAMPLE_RATE_HZ, Samples
 
@@ -93,11 +94,11 @@ class Activity:
         audio = np.concatenate((self._context, audio[0::2] + audio[1::2]))
         self._context = audio[len(audio) - len(self._context) :]
         spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[::_STEP]
-        spectrum = np.fft.rfft(spans * _TAPER, axis=1)
+        spectrum = fft.rfft(spans * _TAPER, axis=1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
         power[:, :_RUMBLE_BINS] = 0
         tonal = _is_tone(power) | self._is_still(power)
-        correlation = np.fft.irfft(power, axis=1)
+        correlation = fft.irfft(power, axis=1)
         pitch = (correlation[:, _PITCH_LAGS] * _PITCH_GAIN).max(axis=1)
         return tonal, pitch > _PERIODIC * correlation[:, 0] + _EPSILON
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from threadpoolctl import threadpool_limits
 
 from detection import DEFAULT_MODEL, Detector, Policy, open_detector
 from detection.errors import DetectionError
@@ -43,7 +44,8 @@ def run(settings: Settings) -> None:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
     logs.configure(settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    # A second BLAS thread gains nothing on matrices of a window's size and spins on a core that other legs need.
+    with threadpool_limits(1, user_api="blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 
 

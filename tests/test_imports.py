@@ -78,7 +78,7 @@ NOT_SANS_IO = {
 }
 
 # What a gateway must not load: seconds of start-up and hundreds of megabytes.
-HEAVY = ("torch", "librosa", "matplotlib", "sklearn", "onnx", "scipy")
+HEAVY = ("torch", "librosa", "matplotlib", "sklearn", "onnx")
 
 MODULES = sorted(path.relative_to(REPOSITORY) for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 
