@@ -56,9 +56,8 @@ class Screen:
             data = event.data
             facts = [data.get("stage"), data.get("verdict"), _p(data.get("p_synthetic")), data.get("reason")]
             said = "  ".join(str(fact) for fact in facts if fact)
-            self._console.print(
-                f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}", highlight=False
-            )
+            line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class LegsTable:
@@ -71,14 +70,16 @@ class LegsTable:
         clock = self._fleet.clock
         table = _columns("call", "via", "leg", "who speaks", "p synthetic", "speech", "alert")
         shown = self._shown()
+        above = None
         for call, leg, seen in shown:
             table.add_row(
-                *_who(call.call_id, call.transport, leg, first=leg == next(iter(call.parts))),
+                *_who(call.call_id, call.transport, leg, above),
                 " → ".join(voice.name for voice in call.parts[leg].voices),
                 _bar(seen.p_synthetic),
                 f"{seen.speech_s:.0f} s",
                 _status(seen, self._fleet.failures.get(call.call_id)),
             )
+            above = call.call_id
         hidden = len(self._fleet.ledger.legs) - len(shown)
         table.title = f"{max(0.0, clock.now_s() if clock else 0.0):.0f} s"
         table.caption = f"and {hidden} more legs" if hidden else None
@@ -95,19 +96,19 @@ def results_table(results: Sequence[LegResult], title: str) -> Table:
     shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
     table = _columns("call", "via", "leg", "who spoke", "p synthetic", "verdict", "alert after", "expected")
     table.title = title
-    told = None
+    above = None
     for result in shown:
         verdict = result.observed.verdict or "none"
         after_s = result.time_to_alert_s.get("confirmed")
         table.add_row(
-            *_who(result.call_id, result.transport, result.leg, first=result.call_id != told),
+            *_who(result.call_id, result.transport, result.leg, above),
             " → ".join(result.voices),
             _bar(result.observed.p_synthetic),
             Text(verdict, _STYLES.get(verdict, "")),
             "" if after_s is None else f"{after_s:.1f} s",
             _expectation(result),
         )
-        told = result.call_id
+        above = result.call_id
     if len(shown) < len(results):
         table.caption = f"{len(results) - len(shown)} legs are not shown"
     return table
@@ -134,9 +135,9 @@ def _expectation(result: LegResult) -> Text:
     return Text(f"✓ {wanted}", "green") if result.passed else Text(f"✗ {wanted}", "bold red")
 
 
-def _who(call_id: str, transport: str, leg: str, *, first: bool) -> tuple[str, str, str]:
-    """Call, transport and leg; of a call's further legs only the leg, so that the eye sees what belongs together."""
-    return (_short(call_id), transport, leg) if first else ("", "", leg)
+def _who(call_id: str, transport: str, leg: str, above: str | None) -> tuple[str, str, str]:
+    """Call, transport and leg; under another leg of its call only the leg, so that one sees what belongs together."""
+    return ("", "", leg) if call_id == above else (_short(call_id), transport, leg)
 
 
 def _short(call_id: str) -> str:

@@ -39,5 +39,5 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.skipif(shutil.which("text2wave") is None, reason="festival is not installed")
 def test_a_voice_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voices, "VOICES", (voices.Voice("x", "festival", "nobody"),))
-    with pytest.raises(EngineMissing, match="text2wave.*unbound variable : voice_nobody"):
+    with pytest.raises(EngineMissing, match=r"text2wave.*unbound variable : voice_nobody"):
         render(tmp_path)
