@@ -60,6 +60,8 @@ class Bus:
         self.journal = journal
         self.committed = journal.newest
         """Sequence number up to which events are stored and handed to the subscribers."""
+        self.stopped = False
+        """Whether nothing more can be read or written."""
         self._stamped = journal.newest
         self._queue: deque[Entry] = deque()
         self._queue_events = queue_events
@@ -145,6 +147,7 @@ class Bus:
             async with asyncio.timeout(LEAVE_DEADLINE_S):
                 while self._subscriptions:
                     await self._progress.wait()
+        self.stopped = True
         if self._writer:
             self._writer.cancel()
             await asyncio.wait([self._writer])

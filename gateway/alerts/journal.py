@@ -66,7 +66,7 @@ class Journal:
 
     def __init__(self, path: Path, max_events: int) -> None:
         self._max_events = max_events
-        self._prune_every = max(1, max_events // 100)
+        self._prune_every = max(1, min(max_events // 100, 1000))  # a prune of 1000 holds up the writer for some 15 ms
         self._unpruned = 0
         with ExitStack() as opened:
             opened.enter_context(_lock(path))

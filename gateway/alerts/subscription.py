@@ -92,10 +92,10 @@ class Subscription:
                 await self.overflow()
             if self._replayed:
                 return self._replayed.popleft()
-            if not self._live:
-                await self._replay()
-            elif self._scores or self._others:
+            if self._scores or self._others:
                 return self._oldest_queue().popleft().text
+            if not self._live and not self._bus.stopped:
+                await self._replay()
             elif self._ended:
                 raise StopAsyncIteration
             else:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gateway.alerts import bus as bus_module
+from gateway.alerts import subscription as subscription_module
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import CloudEvent
 from gateway.alerts.journal import Journal
@@ -142,6 +143,30 @@ async def test_close_does_not_wait_for_ever(journal: Journal, monkeypatch: pytes
         async with asyncio.timeout(3):
             await bus.close()
     assert counted("callscreen_events_dropped_total", reason="journal_failed") == lost + 20
+
+
+async def test_close_breaks_off_a_long_replay(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "LEAVE_DEADLINE_S", 0.1)
+    monkeypatch.setattr(subscription_module, "PAGE_EVENTS", 5)
+    bus = Bus(journal)
+    bus.start()
+    for _ in range(50):
+        bus.publish(alert())
+    await bus.flush()
+    with bus.subscribe(Filter(), journal.cursor(0)) as subscription:
+        await anext(subscription)
+        await bus.close()
+        assert sequences([text async for text in subscription]) == [2, 3, 4, 5], "the page that was read before"
+
+
+async def test_who_comes_while_the_bus_closes_gets_what_there_is(bus: Bus, journal: Journal) -> None:
+    bus.publish(alert())
+    with bus.subscribe(Filter()):
+        closing_bus = asyncio.create_task(bus.close())
+        await asyncio.sleep(0.05)
+        with bus.subscribe(Filter(), journal.cursor(0)) as late:
+            assert sequences([text async for text in late]) == [1]
+    await closing_bus
 
 
 async def test_not_healthy_before_start(journal: Journal) -> None:

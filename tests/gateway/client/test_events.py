@@ -213,6 +213,12 @@ async def test_it_resumes_with_the_last_id_and_shows_nothing_twice() -> None:
     ]
 
 
+async def test_memory_of_what_was_seen_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "REMEMBERED_EVENTS", 2)
+    async with scripted(sends(1, 2, 3, 2, 3, 1)) as (url, _):
+        assert ids(await take(url, 4)) == ["j-1", "j-2", "j-3", "j-1"]
+
+
 async def test_heartbeat_moves_the_cursor() -> None:
     async with scripted(sends(1, heartbeat="j-7"), sends(8)) as (url, paths):
         assert ids(await take(url, 2)) == ["j-1", "j-8"]
