@@ -75,18 +75,11 @@ async def own_gateway(*arguments: str) -> AsyncIterator[str]:
             )
             try:
                 yield await _url(process, log)
-                process.send_signal(signal.SIGTERM)
-                code = await asyncio.wait_for(process.wait(), STOPS_WITHIN_S)
-            except TimeoutError:
-                raise DemoError(
-                    f"the gateway did not stop within {STOPS_WITHIN_S:.0f} s of SIGTERM{_last(log)}"
-                ) from None
+                await _stop(process, log)
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-            if code != 0:
-                raise DemoError(f"the gateway ended with {code}{_last(log)}")
 
 
 async def _url(process: asyncio.subprocess.Process, log: IO[str]) -> str:
@@ -98,6 +91,16 @@ async def _url(process: asyncio.subprocess.Process, log: IO[str]) -> str:
     if (match := _LISTENING.search(line.decode())) is None:
         raise DemoError(f"the gateway did not start{_last(log)}")
     return match[1]
+
+
+async def _stop(process: asyncio.subprocess.Process, log: IO[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        code = await asyncio.wait_for(process.wait(), STOPS_WITHIN_S)
+    except TimeoutError:
+        raise DemoError(f"the gateway did not stop within {STOPS_WITHIN_S:.0f} s of SIGTERM{_last(log)}") from None
+    if code != 0:
+        raise DemoError(f"the gateway ended with {code}{_last(log)}")
 
 
 def _last(log: IO[str]) -> str:

@@ -54,7 +54,8 @@ class Screen:
         """Tell an event, where there is no table that shows it."""
         if self._live is None and event.type != "score":
             data = event.data
-            facts = [data.get("stage"), data.get("verdict"), _p(data.get("p_synthetic")), data.get("reason")]
+            p = f"p {data['p_synthetic']:.2f}" if data["speech_s"] else None  # before any speech it says nothing
+            facts = [data.get("stage"), data.get("verdict"), p, data["reason"]]
             said = "  ".join(str(fact) for fact in facts if fact)
             line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}"
             self._console.print(line, highlight=False, soft_wrap=True)
@@ -75,7 +76,7 @@ class LegsTable:
             table.add_row(
                 *_who(call.call_id, call.transport, leg, above),
                 " → ".join(voice.name for voice in call.parts[leg].voices),
-                _bar(seen.p_synthetic),
+                _bar(seen),
                 f"{seen.speech_s:.0f} s",
                 _status(seen, self._fleet.failures.get(call.call_id)),
             )
@@ -103,7 +104,7 @@ def results_table(results: Sequence[LegResult], title: str) -> Table:
         table.add_row(
             *_who(result.call_id, result.transport, result.leg, above),
             " → ".join(result.voices),
-            _bar(result.observed.p_synthetic),
+            _bar(result.observed),
             Text(verdict, _STYLES.get(verdict, "")),
             "" if after_s is None else f"{after_s:.1f} s",
             _expectation(result),
@@ -145,15 +146,12 @@ def _short(call_id: str) -> str:
     return call_id.rpartition(".")[0]
 
 
-def _bar(p: float | None) -> Text:
-    if p is None:
+def _bar(seen: Observed) -> Text:
+    if seen.p_synthetic is None or not seen.speech_s:
         return Text("·" * _BAR, "dim")
+    p = seen.p_synthetic
     style = "red" if p >= 0.9 else "yellow" if p >= 0.5 else "green"
     return Text("█" * round(p * _BAR), style) + Text("·" * (_BAR - round(p * _BAR)), "dim") + Text(f" {p:.2f}")
-
-
-def _p(p: float | None) -> str | None:
-    return None if p is None else f"p {p:.2f}"
 
 
 def _status(seen: Observed, failure: str | None) -> Text:
