@@ -48,11 +48,14 @@ def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
     try:
         return _run(asked.command, f"{prog} {asked.command}", asked.rest)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in TRAIN_EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in TRAIN_EXTRA:
             raise
-        print(f"error: {asked.command} needs {error.name}: pip install 'callscreen[train]'", file=sys.stderr)
+        print(f"error: {asked.command} needs {missing}: pip install 'callscreen[train]'", file=sys.stderr)
     except DetectionError as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     return 2
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
@@ -63,7 +63,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--manifest", metavar="CSV", type=Path, help="score the files in its column `path`, relative to its folder")
     add("--split", metavar="NAME", help="only the manifest's rows that have this in column `split`")
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="shipped or own model (default: %(default)s)")
-    add("--channel", choices=list(CHANNELS), default="clean", help="telephone channel to send the audio through first")
+    channel_help = f"telephone channel to send the audio through first: {', '.join(CHANNELS)} (default: %(default)s)"
+    add("--channel", metavar="NAME", choices=list(CHANNELS), default="clean", help=channel_help)
     add("--jsonl", action="store_true", help="one JSON object a file instead of a table")
     add("--jobs", metavar="N", type=int, default=1, help="processes that share the files (default: %(default)s)")
 
@@ -170,15 +171,22 @@ def _print_lines(results: Iterable[Result]) -> int:
 def _print_table(results: Iterable[Result]) -> int:
     """Print all results as a table; return how many failed."""
     failed = 0
-    table = Table("path", "state", "p_synthetic", "speech_s", "windows", "reason")
+    numbers = (Column(name, justify="right") for name in ("p_synthetic", "speech_s", "windows"))
+    state = Column("state", no_wrap=True)
+    table = Table(Column("path", overflow="fold"), state, *numbers, Column("reason", overflow="fold"))
     for result in results:
         if "error" in result:
             failed += 1
             table.add_row(escape(str(result["path"])), "[red]error", "", "", "", escape(str(result["error"])))
             continue
         style = {"synthetic": "bold red", "human": "green"}.get(str(result["state"]), "yellow")
-        state = f"[{style}]{result['state']}"
-        numbers = (f"{result['p_synthetic']:.3f}", f"{result['speech_s']:.1f}", str(result["windows"]))
-        table.add_row(escape(str(result["path"])), state, *numbers, str(result["reason"]))
+        table.add_row(
+            escape(str(result["path"])),
+            f"[{style}]{result['state']}",
+            f"{result['p_synthetic']:.3f}",
+            f"{result['speech_s']:.1f}",
+            str(result["windows"]),
+            str(result["reason"]),
+        )
     Console().print(table)
     return failed

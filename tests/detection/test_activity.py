@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,8 @@ from hypothesis import strategies as st
 
 from detection import Activity, Samples
 from detection.activity import FRAME_SAMPLES
+from detection.audio import read_audio
+from detection.channels import apply_channel
 from tests.detection.sounds import cadence, noise, silence, speech, tones
 
 DTMF = np.concatenate([tones(0.1, low, high) for low, high in ((697, 1209), (770, 1336), (852, 1477), (941, 1633))])
@@ -72,3 +77,19 @@ def test_clear_forgets_everything() -> None:
 
 def test_out_of_range_samples_do_not_wrap_around() -> None:
     assert share(speech() * np.float32(30)) > 0.75
+
+
+def test_people_and_machines_on_the_corpus_are_heard_alike(corpus: Path) -> None:
+    with (corpus / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    found = {}
+    for label in ("real", "fake"):
+        clips = [corpus / row["path"] for row in rows if row["label"] == label][:120:6]
+        found[label] = np.mean([share(apply_channel(read_audio(clip), "pstn")) for clip in clips])
+    assert found["real"] == pytest.approx(found["fake"], abs=0.1)
+    assert min(found.values()) > 0.65
+
+
+def test_most_noise_on_the_corpus_is_not_speech(corpus: Path) -> None:
+    noises = sorted((corpus / "noise").iterdir())[::4]
+    assert np.mean([share(read_audio(path)) for path in noises]) < 0.4

@@ -37,12 +37,12 @@ def test_misuse_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]
 HIDE = "import sys; sys.modules[{name!r}] = None; from detection.__main__ import main; sys.exit(main({argv!r}))"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
-def test_missing_extra_is_named(command: str) -> None:
-    code = HIDE.format(name="torch", argv=[command, "--data", "x.csv", "--out", "y"])
+@pytest.mark.parametrize(("command", "missing"), [("train", "torch"), ("evaluate", "matplotlib"), ("export", "torch")])
+def test_missing_extra_is_named(command: str, missing: str) -> None:
+    code = HIDE.format(name=missing, argv=[command, "--data", "x.csv", "--out", "y"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"error: {command} needs torch: pip install 'callscreen[train]'"]
+    assert done.stderr.splitlines() == [f"error: {command} needs {missing}: pip install 'callscreen[train]'"]
 
 
 def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
@@ -58,3 +58,11 @@ def test_package_needs_neither_torch_nor_librosa() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detection.__main__._run", interrupted)
+    assert main(["score", "x.wav"]) == 130
