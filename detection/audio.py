@@ -20,7 +20,7 @@ def read_audio(path: Path | str) -> Samples:
     """
     try:
         pieces = list(_decode(str(path)))
-    except (OSError, ValueError) as error:  # libav's errors are among these
+    except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{path}: cannot be read: {reason}") from error
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

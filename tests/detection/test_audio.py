@@ -75,6 +75,13 @@ def test_sound_track_of_a_film(tmp_path: Path) -> None:
     assert len(read_audio(path)) == 1600
 
 
+def read_header_of(wav: Path, format_tag: int) -> bytes:
+    """Return a WAV header that claims another format."""
+    header = bytearray(wav.read_bytes())
+    header[20:22] = format_tag.to_bytes(2, "little")
+    return bytes(header)
+
+
 def test_bad_files_are_named_with_the_reason(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.wav"
     garbage.write_bytes(b"this is no audio" * 100)
@@ -82,8 +89,11 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path) -> None:
     empty.touch()
     silent = write(tmp_path / "no-samples.wav", [np.zeros(1, np.float32)], 8_000, "pcm_s16le")
     silent.write_bytes(silent.read_bytes()[:-2])  # the header alone
+    foreign = tmp_path / "foreign.wav"
+    foreign.write_bytes(read_header_of(silent, format_tag=0x1234) + bytes(320))
     for path, reason in (
         (garbage, "Invalid data"),
+        (foreign, "Decoder not found"),
         (empty, "Invalid data|End of file"),
         (silent, "holds no audio"),
         (tmp_path / "missing.wav", "No such file"),
