@@ -34,6 +34,7 @@ from tests.gateway.loudness import speech
 from tests.gateway.wire import TWILIO_STOP, twilio_media, twilio_start
 
 FRAMES_A_SECOND = 50
+TURN_S = 5
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,12 @@ def _skipped(url: str) -> float:
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    """One second of each track's messages after the other, for ever; one track synthetic-loud, one quiet."""
+    """The messages of both tracks, 20 ms by 20 ms, for ever: as in any talk, one speaks while the other listens."""
     tracks = []
-    for track, synthetic in (("inbound", True), ("outbound", False)):
-        payload = encode(speech(10, synthetic=synthetic)[::2], "mulaw")
+    turn = speech(TURN_S, synthetic=True)[::2]
+    line_noise = np.random.default_rng(0).normal(0, 3e-4, len(turn)).astype(np.float32)
+    for track, turns in (("inbound", (turn, line_noise)), ("outbound", (line_noise, turn))):
+        payload = encode(np.concatenate(turns), "mulaw")
         tracks.append((track, [payload[at : at + 160] for at in range(0, len(payload), 160)]))
     index = 0
     while True:
