@@ -145,6 +145,4 @@ def _quiet_cut(samples: Samples, count: int) -> int:
     """Return where to cut: the quietest frame of the last second before `count`, but not in the first half."""
     earliest = max(count // 2, count - CLIP_RATE_HZ) // _FRAME_SAMPLES
     frames = samples[earliest * _FRAME_SAMPLES : count // _FRAME_SAMPLES * _FRAME_SAMPLES].reshape(-1, _FRAME_SAMPLES)
-    if not len(frames):
-        return count
     return (earliest + int(np.argmin(np.abs(frames).max(axis=1)))) * _FRAME_SAMPLES

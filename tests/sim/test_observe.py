@@ -13,6 +13,7 @@ from gateway.alerts.event import (
     CoverageReduced,
     LegEnded,
     LegStarted,
+    Scored,
     envelope,
 )
 from sim.observe import MAX_ALERTS, Alert, Ledger
@@ -65,6 +66,14 @@ def test_a_leg_is_followed_from_start_to_verdict() -> None:
     ledger.update(event(LegEnded(**FACTS | {"reason": "alert_confirmed"}, **COUNTS, verdict="synthetic")), 11.0)
     assert (seen.state, seen.verdict, seen.reason, seen.windows_skipped) == ("ended", "synthetic", "alert_confirmed", 2)
     assert (seen.p_synthetic, seen.speech_s, seen.ended_by) == (0.95, 4.0, "stopped")
+
+
+def test_a_score_only_moves_the_probability() -> None:
+    ledger = Ledger([("c", "caller")])
+    score = Scored(**FACTS, window_start_s=4.0, window_speech_s=2.0, window_p_synthetic=0.5)
+    assert ledger.update(event(score), 7.2) == ("c", "caller")
+    seen = ledger.legs["c", "caller"]
+    assert (seen.state, seen.p_synthetic, seen.speech_s, seen.alerts) == ("waiting", 0.95, 4.0, [])
 
 
 def test_other_peoples_calls_are_left_alone() -> None:
