@@ -75,7 +75,7 @@ def test_a_base_address_gets_the_path(url: str, expected: str) -> None:
 async def test_a_call_is_said_in_twilios_words() -> None:
     async with recording() as gateway:
         async with TwilioCall(gateway.url, "CA1", auth_token="12345", parameters={"role_inbound": "caller"}) as call:
-            for _ in range(3):
+            for _ in range(10):
                 await call.send("inbound", SILENCE_20_MS)
                 await call.send("outbound", SILENCE_20_MS)
             await call.stop()
@@ -100,15 +100,15 @@ async def test_a_call_is_said_in_twilios_words() -> None:
         },
         "streamSid": stream,
     }
-    assert [message["sequenceNumber"] for message in media] == [str(number) for number in range(2, 8)]
-    assert [message["media"]["chunk"] for message in media] == ["1", "2", "3", "4", "5", "6"]
+    assert [message["sequenceNumber"] for message in media] == [str(number) for number in range(2, 22)]
+    assert [message["media"]["chunk"] for message in media] == [str(number) for number in range(1, 21)]
     for track in ("inbound", "outbound"):
         heard = [message["media"] for message in media if message["media"]["track"] == track]
-        assert [packet["timestamp"] for packet in heard] == ["0", "20", "40"]
+        assert [packet["timestamp"] for packet in heard] == [str(20 * number) for number in range(10)]
         assert all(base64.b64decode(packet["payload"]) == b"\xff" * 160 for packet in heard)
     assert stop == {
         "event": "stop",
-        "sequenceNumber": "8",
+        "sequenceNumber": "22",
         "stop": {"accountSid": account, "callSid": "CA1"},
         "streamSid": stream,
     }
