@@ -90,6 +90,7 @@ class WhipPublisher:
         self._endpoint = f"{url.rstrip('/')}/v1/whip/{quote(call_id, safe='')}/{quote(leg, safe='')}"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._connect_timeout_s = connect_timeout_s
+        self._is_local = urlsplit(url).hostname in ("localhost", LOOPBACK, "::1")
         self._session: str | None = None
         self._encoder = OpusEncoder()
         self._sequence_number = secrets.randbits(16)
@@ -97,7 +98,8 @@ class WhipPublisher:
 
     async def __aenter__(self) -> Self:
         """Connect. Raises WhipError when the gateway says no or WebRTC does not come about, else httpx's errors."""
-        self._http = await asyncio.to_thread(httpx.AsyncClient, headers=self._headers)  # it reads certificates
+        # In a thread, as it reads certificates. A proxy of the environment knows nothing of this machine's own ports.
+        self._http = await asyncio.to_thread(httpx.AsyncClient, headers=self._headers, trust_env=not self._is_local)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._sender = self._peer.addTransceiver(_NoTrack(), direction="sendonly").sender
         try:
@@ -155,7 +157,7 @@ class WhipPublisher:
                 decided.set()
 
         self._peer.on("connectionstatechange", on_state)
-        if urlsplit(self._endpoint).hostname in ("localhost", LOOPBACK, "::1"):
+        if self._is_local:
             await self._offer_loopback()
         await self._peer.setLocalDescription()
         headers = {"Content-Type": "application/sdp"}

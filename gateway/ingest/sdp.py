@@ -164,5 +164,5 @@ def _is_usable(candidate: RTCIceCandidate) -> bool:
     A browser hides its addresses behind names in ``.local``. They are not looked up: its own checks reach us anyway,
     and tell its address.
     """
-    is_udp = candidate.protocol.lower() == "udp" and candidate.component == 1
-    return is_udp and not candidate.ip.endswith(".local")
+    is_media = candidate.protocol.lower() == "udp" and candidate.component == 1
+    return is_media and 0 < candidate.port < 1 << 16 and not candidate.ip.endswith(".local")

@@ -102,7 +102,12 @@ class AudioPeer:
         return self._over.result()
 
     async def close(self) -> None:
-        """Say goodbye and close the ports."""
+        """Say goodbye and close the ports, upon which `run` returns.
+
+        Cancelling `run` instead is not enough: up to Python 3.11 `asyncio.wait_for`, on which the DTLS handshake waits,
+        may swallow it.
+        """
+        self._end("closed")
         await self._dtls.stop()
         await self._ice.stop()
 

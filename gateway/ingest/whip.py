@@ -16,28 +16,14 @@ import secrets
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.rtp import RtpPacket
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import logs
 from gateway.config import Settings, is_loopback
-from gateway.errors import (
-    CallscreenError,
-    ConfigError,
-    MessageTooBig,
-    NotFound,
-    Overloaded,
-    ProtocolError,
-    UnsupportedMedia,
-)
+from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, UnsupportedMedia
 from gateway.ingest import names
-from gateway.ingest.events import (
-    AudioReceived,
-    Calls,
-    LegDescription,
-    OpenStream,
-    StreamStarted,
-)
+from gateway.ingest.events import AudioReceived, Calls, LegDescription, OpenStream, StreamStarted
 from gateway.ingest.rtp import PacketClock
 from gateway.ingest.sdp import Offer, read_offer
 from gateway.ingest.webrtc import AudioPeer
@@ -45,7 +31,6 @@ from gateway.ingest.webrtc import AudioPeer
 ENDPOINT = "/v1/whip/{call_id}/{leg}"
 SESSION = ENDPOINT + "/{session}"
 SDP = "application/sdp"
-RETRY_AFTER_S = 5
 CONNECT_ALLOWANCE = 4
 """Start deadlines until the first packet: ICE tries address after address, and a lost DTLS flight is repeated after
 1 s, 2 s, 4 s (RFC 6347 section 4.2.4.1)."""
@@ -57,7 +42,11 @@ class Whip:
     """The WHIP endpoint and its sessions."""
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
-        """Raises ConfigError when one of `settings.ice_servers` is not a STUN or TURN URL."""
+        """Make the endpoint; its handlers raise CallscreenError, which the application turns into a response.
+
+        Raises:
+            ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL.
+        """
         for url in settings.ice_servers:
             try:
                 parse_stun_turn_uri(url)
@@ -81,10 +70,7 @@ class Whip:
     async def _endpoint(self, request: Request) -> Response:
         if request.method != "POST":
             return Response(status_code=204, headers={"Accept-Post": SDP})
-        try:
-            session = await self._open(request)
-        except CallscreenError as error:
-            return _problem(error)
+        session = await self._open(request)
         location = (self._settings.public_url or "").rstrip("/") + f"{request.url.path.rstrip('/')}/{session.id}"
         headers = {"Location": location}
         if self._settings.ice_servers:
@@ -95,8 +81,8 @@ class Whip:
         if request.method != "DELETE":
             return Response(status_code=204)
         session = self._sessions.get(request.path_params["session"])
-        if session is None or not session.is_at(request.path_params["call_id"], request.path_params["leg"]):
-            return _problem(NotFound("session: there is none at this address, or it is over"))
+        if session is None:
+            raise NotFound("session: there is none at this address, or it is over")
         session.end("stopped")
         await asyncio.wait([self._tasks[session.id]])
         return Response(status_code=200)
@@ -141,9 +127,6 @@ class _Session:
         self._idle_deadline_s = settings.idle_deadline_s
         self._deadline_s = self._loop.time() + CONNECT_ALLOWANCE * settings.start_deadline_s
 
-    def is_at(self, call_id: str, leg: str) -> bool:
-        return (self.call_id, self.leg) == (call_id, leg)
-
     async def prepare(self) -> None:
         """Make the answer."""
         try:
@@ -166,10 +149,10 @@ class _Session:
         finally:
             self.end(reason)
             self._stream.close(reason)
+            await self._peer.close()
             for ending in endings:
                 ending.cancel()
             await asyncio.gather(*endings, return_exceptions=True)
-            await self._peer.close()
 
     def end(self, reason: str) -> None:
         """Let `run` finish."""
@@ -179,7 +162,7 @@ class _Session:
     async def _run_out_of_time(self) -> str:
         """Wait until nothing was heard for too long. Each packet moves the deadline, and none has to wake us for it."""
         while (left_s := self._deadline_s - self._loop.time()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(left_s)
+            await asyncio.sleep(min(left_s, self._idle_deadline_s))  # the first packet may bring the deadline nearer
         return "timeout"
 
     def _receive(self, packet: RtpPacket) -> None:
@@ -205,10 +188,3 @@ async def _text(request: Request, limit_bytes: int) -> str:
         return body.decode()
     except UnicodeDecodeError as error:
         raise ProtocolError(f"offer: expected UTF-8 (RFC 8866 section 5): {error.reason}") from None
-
-
-def _problem(error: CallscreenError) -> Response:
-    """The error as RFC 9457 has it."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, Overloaded) else None
-    body = {"title": type(error).__name__, "status": error.status, "detail": str(error)}
-    return JSONResponse(body, error.status, headers, "application/problem+json")
