@@ -11,7 +11,7 @@ import pytest
 from gateway.alerts import subscription as subscription_module
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import EventData
-from gateway.alerts.journal import Journal
+from gateway.alerts.journal import Entry, Journal
 from gateway.alerts.subscription import Filter, Subscription
 from gateway.errors import SlowConsumer
 from tests.gateway.alerts.events import alert, call_started, leg_started, running, score, sequences
@@ -122,6 +122,16 @@ async def test_replay_runs_into_the_live_events_without_loss_double_or_disorder(
             tasks.create_task(publish())
             for _ in range(8):
                 tasks.create_task(join(chance.random() * 0.1))
+
+
+async def test_event_that_the_replay_saw_before_the_bus_handed_it_out_comes_once(bus: Bus) -> None:
+    """The writer's thread has committed it; the event loop has not heard of that yet."""
+    await published(bus, alert(), alert())
+    bus.journal.append([Entry(3, "alert.raised", "CA1", "inbound", '{"sequence": "3"}')])
+    with bus.subscribe(Filter(), bus.journal.cursor(0)) as subscription:
+        assert sequences(await take_all(subscription)) == [1, 2, 3]
+        await published(bus, alert(), alert())  # 3, as the bus counts, and 4
+        assert sequences(await take_all(subscription)) == [4]
 
 
 async def test_restarted_gateway_replays_to_an_old_cursor(tmp_path: Path) -> None:
