@@ -127,7 +127,8 @@ async def test_replay_runs_into_the_live_events_without_loss_double_or_disorder(
 async def test_event_that_the_replay_saw_before_the_bus_handed_it_out_comes_once(bus: Bus) -> None:
     """The writer's thread has committed it; the event loop has not heard of that yet."""
     await published(bus, alert(), alert())
-    bus.journal.append([Entry(3, "alert.raised", "CA1", "inbound", '{"sequence": "3"}')])
+    committed = [Entry(3, "alert.raised", "CA1", "inbound", '{"sequence": "3"}')]
+    await asyncio.to_thread(bus.journal.append, committed)
     with bus.subscribe(Filter(), bus.journal.cursor(0)) as subscription:
         assert sequences(await take_all(subscription)) == [1, 2, 3]
         await published(bus, alert(), alert())  # 3, as the bus counts, and 4
