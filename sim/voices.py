@@ -2,9 +2,9 @@
 
     apt-get install espeak-ng flite festival festvox-kallpc16k festvox-us-slt-hts
 
-All of them are free software (Debian main); the clips are under the licence of this repository. Rendering again on the
-same versions gives the same files, bit for bit. Each voice says two short things that are said on the phone. `engines.json` beside the clips records which engine, in
-which version, said what, so that anybody can hear the same again.
+All of them are free software (Debian main); the clips are under the licence of this repository. Rendering again with
+the same versions gives the same files, bit for bit. Each voice says two short things that are said on the phone;
+`engines.json` beside the clips records which engine, in which version, said what.
 """
 
 from __future__ import annotations
