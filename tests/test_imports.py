@@ -133,7 +133,8 @@ def test_no_module_is_longer_than_can_be_read(path: Path) -> None:
     assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            assert (node.end_lineno or 0) - node.lineno < (250 if isinstance(node, ast.ClassDef) else 50), node.name
+            code = (node.end_lineno or 0) - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+            assert code < (250 if isinstance(node, ast.ClassDef) else 50), node.name
 
 
 def test_serving_loads_nothing_heavy() -> None:
