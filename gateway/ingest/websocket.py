@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import logs
@@ -87,15 +88,16 @@ class _Stream:
         """Read until the peer says stop; returns the reason. Raises what `serve_media` sorts out."""
         try:
             async with asyncio.timeout(self._settings.start_deadline_s) as deadline:
+                self._end_with_the_gateway(deadline)
                 while True:
-                    self._end_with_the_gateway(deadline)
-                    for event in self._dialect.receive(await self._message()):
+                    for event in self._dialect.receive(self._body(await self._websocket.receive())):
                         if isinstance(event, AudioReceived):
                             assert self._open is not None, "a dialect lets no audio pass before the start"
                             self._open.receive(event)
                             self._media_came(deadline)
                         elif isinstance(event, StreamStarted):
                             self.open(event)
+                            self._end_with_the_gateway(deadline)
                             self._media_came(deadline)
                         else:
                             return event.reason
@@ -109,8 +111,8 @@ class _Stream:
             deadline.reschedule(now_s + self._settings.idle_deadline_s)
             self._move_deadline_at_s = now_s + min(1.0, self._settings.idle_deadline_s / 10)
 
-    async def _message(self) -> str | bytes:
-        message = await self._websocket.receive()
+    def _body(self, message: Message) -> str | bytes:
+        """Take an ASGI message apart. Raises WebSocketDisconnect, MessageTooBig."""
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         body: str | bytes | None = message.get("text")

@@ -36,7 +36,7 @@ PLAIN = "/v1/media/plain?call_id=c-1&leg=caller"
         (
             [twilio_start("CA1"), twilio_media(0).replace('"payload": "', '"payload": "*')],
             4400,
-            "media.payload: expected",
+            "media.payload: invalid base64",
         ),
         ([twilio_start("CA1"), b"\xff" * 160], 1003, "expected a JSON text frame, got a binary one"),
         ([twilio_start("CA1").replace("x-mulaw", "x-l16")], 4415, "start.mediaFormat: expected encoding audio/x-mulaw"),
