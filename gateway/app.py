@@ -30,6 +30,7 @@ from gateway.call.registry import Registry
 from gateway.call.scorer import Scorer
 from gateway.call.session import Judging
 from gateway.config import Settings
+from gateway.connection import Connection
 from gateway.errors import ConfigError
 from gateway.ingest.whip import Whip
 from gateway.web import build
@@ -155,7 +156,7 @@ def _uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        ws="websockets-sansio",
+        ws=Connection,
         # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
         ws_max_size=2 * settings.max_message_bytes,
         ws_ping_interval=20.0,
