@@ -44,6 +44,20 @@ class Ragged:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The clips of one array followed by those of another."""
+
+    first: Ragged
+    second: Ragged
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+
+
 class Bank:
     """Renderings of `clips` under `cache`, made on first use by `workers` processes."""
 

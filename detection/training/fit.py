@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from detection.errors import ModelError
 from detection.models import LogOdds
-from detection.training.bank import Ragged
+from detection.training.bank import Joined, Ragged
 from detection.training.data import Clip
-from detection.training.sampling import balanced_weights
+from detection.training.losses import ranked_cross_entropy
+from detection.training.sampling import PageSampler
 from detection.training.settings import Settings
 
 
@@ -36,21 +37,31 @@ class Epoch:
 
 
 class WindowSampler:
-    """Draws training windows: a clip by its weight, a rendering and a place at random."""
+    """Draws training windows: clips by `PageSampler`, a rendering and a place at random."""
 
-    def __init__(self, clips: Sequence[Clip], renderings: Sequence[Ragged], indices: Sequence[int], n_frames: int,
-                 temper: float) -> None:  # fmt: skip
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        indices: Sequence[int],
+        renderings: Sequence[Ragged | Joined],
+        n_frames: int,
+        settings: Settings,
+    ) -> None:
+        chosen = [clips[index] for index in indices]
+        self._pages = PageSampler(chosen, settings.temper, settings.anchors, settings.alone)
         self._renderings = renderings
-        self._indices = np.asarray(indices)
-        self._weights = balanced_weights([clips[index] for index in indices], temper)
-        self._is_fake = np.array([clips[index].is_fake for index in indices])
+        self._indices = list(indices)
+        self._is_fake = np.array([clip.is_fake for clip in chosen])
+        names = {source: number for number, source in enumerate(sorted({clip.source for clip in chosen}))}
+        self._sources = np.array([names[clip.source] for clip in chosen])
         self._n_frames = n_frames
 
-    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return frames ``(size, n_frames, n_features)`` float32 and labels ``(size,)``, 1 for synthetic."""
-        chosen = rng.choice(len(self._indices), size, p=self._weights)
-        windows = [self._window(self._indices[index], rng) for index in chosen]
-        return torch.from_numpy(np.stack(windows)), torch.from_numpy(self._is_fake[chosen].astype(np.int64))
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return frames ``(size, n_frames, n_features)`` float32, labels (1 is synthetic) and sources ``(size,)``."""
+        drawn = self._pages.draw(size, rng)
+        windows = np.stack([self._window(self._indices[position], rng) for position in drawn])
+        labels = torch.from_numpy(self._is_fake[drawn].astype(np.int64))
+        return torch.from_numpy(windows), labels, torch.from_numpy(self._sources[drawn])
 
     def _window(self, clip: int, rng: np.random.Generator) -> NDArray[np.float32]:
         frames = self._renderings[int(rng.integers(len(self._renderings)))][clip]
@@ -101,21 +112,22 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, settings.learning_rate, total_steps=settings.epochs * self.steps_per_epoch, pct_start=0.15
         )
-        self._loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
 
     def epoch(self) -> Iterator[float]:
         """Train one epoch; yields the loss of each step, so that the caller can show progress."""
         self.network.train()
         rng = np.random.default_rng((self.settings.seed, len(self.history)))
         for _ in range(self.steps_per_epoch):
-            frames, labels = self._sampler.batch(self.settings.batch, rng)
+            frames, labels, sources = self._sampler.batch(self.settings.batch, rng)
             if self.settings.masks:
                 frames = blank_stripes(frames, self.settings.masks, rng)
             with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU has it
                 logits = self.network(frames)
-            loss = self._loss(logits.float(), labels)
+            loss = ranked_cross_entropy(
+                logits.float(), labels, sources, self.settings.ranking, self.settings.label_smoothing
+            )
             self._optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             self._optimiser.step()
             self._schedule.step()

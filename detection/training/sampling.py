@@ -16,6 +16,9 @@ from detection.training.data import Clip
 
 FOLDS = 5
 
+MIN_OF_EACH = 4
+"""A page is an anchor from this many clips of either class."""
+
 
 def source_folds(clips: Sequence[Clip]) -> dict[str, int]:
     """Deal the sources into `FOLDS` groups with about as many human and as many synthetic clips each."""
@@ -49,6 +52,42 @@ def split_by_source(clips: Sequence[Clip], fold: int) -> tuple[list[int], list[i
 
 def _is_pool(speaker: str) -> bool:
     return not speaker or "?" in speaker or "_unk" in speaker
+
+
+class PageSampler:
+    """Draws clips so that a page's habits pay as little as they can.
+
+    A part of each batch is two humans and two fakes of each of some pages that hold both classes (the anchors); the
+    rest is drawn by `balanced_weights`, where pages of one class alone count less.
+    """
+
+    def __init__(self, clips: Sequence[Clip], temper: float, anchors: int, alone: float) -> None:
+        self._anchors = anchors
+        self._is_fake = np.array([clip.is_fake for clip in clips])
+        sources = np.array([clip.source for clip in clips])
+        members = {
+            source: [np.flatnonzero((sources == source) & (self._is_fake == is_fake)) for is_fake in (False, True)]
+            for source in sorted(set(sources))
+        }
+        smaller = {source: min(map(len, classes)) for source, classes in members.items()}
+        self._pages = [classes for source, classes in members.items() if smaller[source] >= MIN_OF_EACH]
+        sizes = np.array([min(map(len, classes)) for classes in self._pages])
+        self._page_weights = sizes**temper / np.sum(sizes**temper)
+        weights = balanced_weights(clips, temper)
+        weights *= np.array([1.0 if smaller[source] > 0 else alone for source in sources])
+        for chosen in (self._is_fake, ~self._is_fake):
+            weights[chosen] *= 0.5 / weights[chosen].sum()
+        self._weights = weights
+
+    def draw(self, size: int, rng: np.random.Generator) -> list[int]:
+        """Return the positions of `size` clips."""
+        n_pages = min(self._anchors, len(self._pages), size // 4)
+        drawn: list[int] = []
+        if n_pages:
+            for page in rng.choice(len(self._pages), n_pages, replace=False, p=self._page_weights):
+                drawn += [int(rng.choice(members)) for members in self._pages[page] for _ in range(2)]
+        rest = rng.choice(len(self._weights), size - len(drawn), p=self._weights)
+        return [*drawn, *map(int, rest)]
 
 
 def balanced_weights(clips: Sequence[Clip], temper: float = 0.5) -> NDArray[np.float64]:

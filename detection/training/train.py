@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     heard = [bank.features(name, contract.features) for name in names]
     judged = {name: bank.features(name, contract.features) for name in VALIDATION_CHANNELS}
     n_frames = contract.input_shape[0]
-    sampler = WindowSampler(clips, heard, train, n_frames, settings.temper)
+    sampler = WindowSampler(clips, train, heard, n_frames, settings)
     trainer = Trainer(architecture.build(contract), sampler, settings)
     _write_config(args, bank, settings, len(train), len(validation))
     if (args.out / "last.pt").exists():
