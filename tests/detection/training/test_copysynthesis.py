@@ -27,7 +27,7 @@ def mel_distance_db(one: Samples, other: Samples) -> float:
 def test_a_copy_sounds_alike_but_is_another_waveform(copy: Samples) -> None:
     assert copy.dtype == np.float32
     assert copy.shape == AUDIO.shape
-    assert mel_distance_db(AUDIO, copy) < 3
+    assert mel_distance_db(AUDIO, copy) < 5
     assert np.std(copy - AUDIO) > 0.1 * np.std(AUDIO)
 
 
