@@ -44,16 +44,18 @@ FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 _VAD_MODE = 2
 _INT16_FULL_SCALE = 32_767
 
-# Spectra are taken at 8 kHz: every tone and pitch lies below 4 kHz, and it halves the cost.
-_STEP = FRAME_SAMPLES // 2
+# Everything is judged at 8 kHz: every tone and pitch lies below 4 kHz, and it halves the cost.
+_RATE_HZ = SAMPLE_RATE_HZ // 2
+_FRAME = FRAME_SAMPLES // 2
+_STEP = 2 * _FRAME  # a spectrum every other frame, which the frame after shares, halves it again
 _SPAN = 512  # 64 ms: tells 440 Hz from 480 Hz, and holds four periods of the lowest pitch
-_BIN_HZ = SAMPLE_RATE_HZ / 2 / _SPAN
+_BIN_HZ = _RATE_HZ / _SPAN
 _RUMBLE_BINS = 4  # below 62 Hz: DC and rumble, present on many lines, belong to neither tone nor voice
 
 _PEAK_REACH_BINS = 3
 _TONE_SHARE = 0.98
 _TONE_MIN_BIN = round(340 / _BIN_HZ)
-_STILL_LAG_FRAMES = 3
+_STILL_LAG_SPECTRA = 2
 _STILL_COSINE = 0.99
 _TONE_HOLD_FRAMES = 5  # the voice activity detector's own hangover after a tone
 
@@ -79,8 +81,10 @@ class Activity:
         """Forget everything, as at the start of a leg."""
         self._vad = webrtcvad.Vad(_VAD_MODE)
         self._rest = np.zeros(0, np.float32)
-        self._context = np.zeros(_SPAN - _STEP, np.float32)
-        self._magnitudes = np.zeros((_STILL_LAG_FRAMES, _SPAN // 2 + 1), np.float32)
+        self._context = np.zeros(_SPAN - _FRAME, np.float32)
+        self._magnitudes = np.zeros((_STILL_LAG_SPECTRA, _SPAN // 2 + 1), np.float32)
+        self._spectrum_is_due = True
+        self._last_spectrum = np.zeros((2, 1), np.bool_)
         self._tonal = np.zeros(_TONE_HOLD_FRAMES - 1, np.bool_)
         self._voiced = np.zeros(_VOICE_MEMORY_FRAMES - 1, np.bool_)
 
@@ -91,34 +95,44 @@ class Activity:
         self._rest = audio[whole:].copy()
         if not whole:
             return np.zeros(0, np.bool_)
-        audio = audio[:whole]
-        tonal, voiced = self._spectral(audio)
+        halved = (audio[0:whole:2] + audio[1:whole:2]) * np.float32(0.5)
+        tonal, voiced = self._spectral(halved)
         recent_tonal, self._tonal = _recent(self._tonal, tonal)
         recent_voiced, self._voiced = _recent(self._voiced, voiced)
-        speech: NDArray[np.bool_] = self._vad_flags(audio) & (recent_tonal == 0) & (recent_voiced >= _VOICE_MIN_FRAMES)
+        speech: NDArray[np.bool_] = self._vad_flags(halved) & (recent_tonal == 0) & (recent_voiced >= _VOICE_MIN_FRAMES)
         return speech
 
     def _vad_flags(self, audio: Samples) -> NDArray[np.bool_]:
         pcm = (np.clip(audio, -1, 1) * _INT16_FULL_SCALE).astype("<i2").tobytes()
-        size = 2 * FRAME_SAMPLES
+        size = 2 * _FRAME
         is_speech = self._vad.is_speech
-        return np.array([is_speech(pcm[at : at + size], SAMPLE_RATE_HZ) for at in range(0, len(pcm), size)], np.bool_)
+        return np.array([is_speech(pcm[at : at + size], _RATE_HZ) for at in range(0, len(pcm), size)], np.bool_)
 
-    def _spectral(self, audio: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return for each frame whether it's tonal, and whether it's periodic at a voice's pitch."""
-        audio = np.concatenate((self._context, audio[0::2] + audio[1::2]))
+    def _spectral(self, audio: Samples) -> NDArray[np.bool_]:
+        """Return two rows with a flag per frame: whether it's tonal, and whether it's periodic at a voice's pitch."""
+        frames = len(audio) // _FRAME
+        audio = np.concatenate((self._context, audio))
         self._context = audio[len(audio) - len(self._context) :]
-        spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[::_STEP]
+        first = 0 if self._spectrum_is_due else _FRAME
+        spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[first::_STEP]
+        known = np.concatenate((self._last_spectrum, self._judge(spans)), axis=1)
+        self._last_spectrum = known[:, -1:]
+        flags: NDArray[np.bool_] = known.repeat(2, axis=1)[:, 2 if self._spectrum_is_due else 1 :][:, :frames]
+        self._spectrum_is_due ^= bool(frames % 2)
+        return flags
+
+    def _judge(self, spans: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Say of each row of `_SPAN` samples whether it's tonal and whether it's periodic; shape ``(2, n)``."""
         spectrum = fft.rfft(spans * _TAPER, axis=1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
         power[:, :_RUMBLE_BINS] = 0
-        tonal = _is_tone(power) | self._is_still(power)
         correlation = fft.irfft(power, axis=1)
         pitch = (correlation[:, _PITCH_LAGS] * _PITCH_GAIN).max(axis=1)
-        return tonal, pitch > _PERIODIC * correlation[:, 0] + _EPSILON
+        periodic = pitch > _PERIODIC * correlation[:, 0] + _EPSILON
+        return np.stack((_is_tone(power) | self._is_still(power), periodic))
 
     def _is_still(self, power: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell the frames whose spectrum, but for its level, is that of 60 ms ago: no voice holds so still."""
+        """Tell the rows whose spectrum, but for its level, is that of 80 ms ago: no voice holds so still."""
         magnitude = np.sqrt(power / (power.sum(axis=1, keepdims=True) + _EPSILON))
         known = np.concatenate((self._magnitudes, magnitude))
         self._magnitudes = known[len(magnitude) :].copy()

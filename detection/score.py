@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
+from threadpoolctl import threadpool_limits
 
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
@@ -126,6 +127,7 @@ def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterato
 
 
 def _scorer(model: str, channel: str) -> Callable[[_Clip], Result]:
+    threadpool_limits(1, user_api="blas")  # small matrices: more threads only cost more CPU
     detector = open_detector(model)
     return partial(_score_clip, detector, Policy(raise_p=detector.card.raise_p), channel)
 
