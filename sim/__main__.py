@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ EPILOG = """\
 examples:
   python -m sim demo                                     start a gateway, call it, look at the alerts
   python -m sim run smoke --gateway http://127.0.0.1:8080
-  python -m sim run busy --gateway https://gw.example.com --token $TOKEN --report out/
+  python -m sim run busy --gateway https://gw.example.com --report out/
   python -m sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
 
 exit codes: 0 every alert was right; 1 one was missing, or named the wrong speaker; 2 wrong usage, or no connection
@@ -54,8 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one: demo, smoke, busy, bad-line")
     run.add_argument("--gateway", metavar="URL", required=True, help="base address, e.g. http://127.0.0.1:8080")
     run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
-    run.add_argument("--token", help="the gateway's bearer token")
-    run.add_argument("--twilio-auth-token", metavar="TOKEN", help="sign Twilio calls with it")
+    run.add_argument(
+        "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
+    )
+    run.add_argument(
+        "--twilio-auth-token",
+        metavar="TOKEN",
+        default=os.environ.get("CALLSCREEN_TWILIO_AUTH_TOKEN"),
+        help="sign Twilio calls with it (else from CALLSCREEN_TWILIO_AUTH_TOKEN)",
+    )
     run.add_argument("--speed", type=float, metavar="X", help="X times real time (not with WebRTC calls)")
     _add_voices(run)
     run.set_defaults(run=_run)

@@ -135,13 +135,16 @@ def test_nobody_listening_is_no_failed_expectation(run: Runner, capsys: pytest.C
     assert "2 of 2 calls were not played to their end" in capsys.readouterr().err
 
 
-def test_the_token_is_shown_at_every_door(run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_token_is_shown_at_every_door(
+    run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(tmp_path, CALLSCREEN_TOKEN="t0p", CALLSCREEN_TWILIO_AUTH_TOKEN="tw1lio") as url:
         assert run(SCENARIO, url, "--speed", "4") == 2
         assert "token: missing or wrong" in capsys.readouterr().err
         assert run(SCENARIO, url, "--speed", "4", "--token", "t0p") == 2
         assert "1 of 2 calls were not played to their end; a" in capsys.readouterr().err
-        assert run(SCENARIO + WEBRTC, url, "--token", "t0p", "--twilio-auth-token", "tw1lio") == 0
+        monkeypatch.setenv("CALLSCREEN_TOKEN", "t0p")
+        assert run(SCENARIO + WEBRTC, url, "--twilio-auth-token", "tw1lio") == 0
 
 
 def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
