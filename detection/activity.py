@@ -15,13 +15,13 @@ Measured with ``tests/benchmarks/bench_activity.py`` on 200 clips and 160 noises
 ..                                          ours    webrtc 1  webrtc 2  webrtc 3  silero
 ==========================================  ======  ========  ========  ========  ==========
 speech missed, clean                        5.6 %   1.0 %     1.6 %     4.3 %     3.4 %
-speech missed, G.711 at -30 dBFS            9.9 %   1.5 %     2.7 %     10.9 %    5.0 %
-speech missed, G.711 at -40 dBFS            12.6 %  2.9 %     6.2 %     32.6 %    7.3 %
-speech missed, G.711, noise at 10 dB        11.2 %  2.5 %     4.6 %     10.8 %    5.2 %
-noise taken for speech                      27.8 %  75.2 %    70.3 %    62.0 %    0.2 %
+speech missed, G.711 at -30 dBFS            10.4 %  1.5 %     2.7 %     10.9 %    5.0 %
+speech missed, G.711 at -40 dBFS            13.3 %  2.9 %     6.2 %     32.6 %    7.3 %
+speech missed, G.711, noise at 10 dB        11.9 %  2.5 %     4.6 %     10.8 %    5.2 %
+noise taken for speech                      26.6 %  75.2 %    70.3 %    62.0 %    0.2 %
 ringback (US, UK), busy, dial taken         0-13 %  36-100 %  35-100 %  16-100 %  0.0 %
 DTMF, 100 ms on and off, taken              19.6 %  100.0 %   90.0 %    90.0 %    0.0 %
-CPU per second of audio, on a busy machine  0.9 ms  0.1 ms    0.1 ms    0.1 ms    34 ms
+CPU per second of audio, on a busy machine  0.7 ms  0.1 ms    0.1 ms    0.1 ms    34 ms
 ==========================================  ======  ========  ========  ========  ==========
 
 Silero hears best, but one core would carry some thirty legs and do nothing else. What ours misses are mostly words'
