@@ -54,6 +54,11 @@ class Detector(Protocol):
         """Step between two windows, in seconds."""
         ...
 
+    @property
+    def raise_p(self) -> float:
+        """Rolling probability from which an alert is raised: the model's own, chosen with its calibration."""
+        ...
+
     def frontend(self) -> Frontend:
         """Return a fresh front end for one leg."""
         ...
@@ -92,6 +97,11 @@ class CardDetector:
     def hop_s(self) -> float:
         """Step between two windows in seconds."""
         return self.card.contract.hop_s
+
+    @property
+    def raise_p(self) -> float:
+        """Rolling probability from which an alert is raised."""
+        return self.card.raise_p
 
     def frontend(self) -> WindowFrontend:
         """Return a fresh front end for one leg."""

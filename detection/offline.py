@@ -42,7 +42,7 @@ def score_samples(samples: Samples, detector: Detector, policy: Policy | None = 
     """
     if not len(samples):
         raise AudioError("expected at least one sample, got none")
-    policy = policy or Policy()
+    policy = policy or Policy(raise_p=detector.raise_p)
     scores, verdict = _run(samples, detector, policy)
     if not scores:
         scores, _ = _run(samples, detector, replace(policy, min_window_speech_s=0.0))

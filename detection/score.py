@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
-from detection.decision import Policy
 from detection.detector import DEFAULT_MODEL, Detector, open_detector
 from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
@@ -129,12 +128,12 @@ def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterato
 def _scorer(model: str, channel: str) -> Callable[[_Clip], Result]:
     threadpool_limits(1, user_api="blas")  # small matrices: more threads only cost more CPU
     detector = open_detector(model)
-    return partial(_score_clip, detector, Policy(raise_p=detector.card.raise_p), channel)
+    return partial(_score_clip, detector, channel)
 
 
-def _score_clip(detector: Detector, policy: Policy, channel: str, clip: _Clip) -> Result:
+def _score_clip(detector: Detector, channel: str, clip: _Clip) -> Result:
     try:
-        result = score_samples(apply_channel(read_audio(clip.path), channel), detector, policy)
+        result = score_samples(apply_channel(read_audio(clip.path), channel), detector)
     except DetectionError as error:
         return {"path": clip.label, "error": str(error)}
     return {

@@ -81,7 +81,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
     detector = await asyncio.to_thread(_open_detector, settings)
-    policy = _policy(settings)
+    policy = _policy(settings, detector)
     with (
         contextlib.closing(_listen(settings)) as listener,
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
@@ -120,12 +120,10 @@ def _unready(scorer: Scorer, bus: Bus, registry: Registry) -> list[str]:
     return [reason for reason, holds in checks.items() if holds]
 
 
-def _policy(settings: Settings) -> Policy:
-    policy = Policy()
+def _policy(settings: Settings, detector: Detector) -> Policy:
     try:
-        return dataclasses.replace(
-            policy, raise_p=settings.alert_p or policy.raise_p, clear_p=settings.clear_p or policy.clear_p
-        )
+        policy = Policy(raise_p=settings.alert_p or detector.raise_p)
+        return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
     except ValueError as error:
         raise ConfigError(f"alert_p, clear_p: {error}") from None
 

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
     alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
-    clear_p: Fraction | None = Field(None, description="clear below this one; none: the model card's")
+    clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 

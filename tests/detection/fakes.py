@@ -12,6 +12,7 @@ class FakeDetector:
     """Gives every window the log-odds that `answer` holds for its place among the scored ones; the last one repeats."""
 
     name = "fake@00000000"
+    raise_p = 0.9
 
     def __init__(self, *answer: float, window_s: float = 3.0, hop_s: float = 1.0) -> None:
         self.window_s = window_s

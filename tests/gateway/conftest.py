@@ -25,7 +25,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> House:
-            given = {"port": 0, "journal": tmp_path / "journal.sqlite3"} | settings
+            given: dict[str, Any] = {"port": 0, "journal": tmp_path / "journal.sqlite3"} | settings
             return await stack.enter_async_context(running(load(environ={}, **given)))
 
         yield start

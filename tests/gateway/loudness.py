@@ -36,6 +36,7 @@ class LoudnessDetector:
     name = "loudness@00000000"
     window_s = 3.0
     hop_s = 1.0
+    raise_p = 0.9
 
     def __init__(self) -> None:
         self.free = threading.Event()
