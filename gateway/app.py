@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
 import uvicorn
@@ -32,6 +32,7 @@ from gateway.call.session import Judging
 from gateway.config import Settings
 from gateway.connection import Connection
 from gateway.errors import ConfigError
+from gateway.ingest.rtp_port import RtpPorts
 from gateway.ingest.whip import Whip
 from gateway.web import build
 
@@ -71,6 +72,8 @@ class House:
     bus: Bus
     serving: asyncio.Task[None]
     """Done only if the server gave up by itself."""
+    rtp: Mapping[str, tuple[str, int]]
+    """Where each RTP port listens, by its name."""
 
 
 @contextlib.asynccontextmanager
@@ -90,7 +93,9 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
         registry = Registry(Judging(detector, scorer, policy, bus), settings)
         whip = Whip(registry, settings)
+        rtp = RtpPorts(registry, settings)
         app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
+        await rtp.open()
         bus.start()
         scorer.start()
         for ending in endings(await asyncio.to_thread(journal.open_calls)):
@@ -100,10 +105,11 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         serving = asyncio.create_task(server.serve([listener]), name="http")
         host, port = listener.getsockname()[:2]
         try:
-            yield House(f"http://{host}:{port}", detector.name, registry, bus, serving)
+            yield House(f"http://{host}:{port}", detector.name, registry, bus, serving, rtp.addresses)
         finally:
             await registry.drain()
             await whip.close()
+            await rtp.close()
             await bus.close()  # flushes: every subscriber has been sent every event
             server.should_exit = True
             await serving

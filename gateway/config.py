@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import ConfigError
+from gateway.ingest.rtp_settings import RtpPort
 
 ENV_PREFIX = "CALLSCREEN_"
 
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
         default_factory=dict, description='who a leg is, by its name, e.g. {inbound = "caller"}'
     )
+
+    # Other ways in
+    rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
 
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")

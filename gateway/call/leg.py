@@ -82,7 +82,8 @@ class Leg:
         Raises:
             ProtocolError: the payload is not one of this leg's codec.
         """
-        self._decoder.samples_in(audio.payload)  # refuse nonsense before it is held back
+        if audio.payload:
+            self._decoder.samples_in(audio.payload)  # refuse nonsense before it is held back
         if audio.seq is None:
             return self._place(audio, lost=False)
         if self._next_seq is None or abs(audio.seq - self._next_seq) > RESYNC_PAYLOADS:
@@ -132,6 +133,8 @@ class Leg:
     def _place(self, audio: AudioReceived, *, lost: bool) -> list[Run]:
         """Put one payload, in its turn, at its place in media time."""
         runs: list[Run] = []
+        if not audio.payload:
+            return runs
         if audio.start_ms is not None:
             if audio.seq is None and audio.start_ms == self._last_start_ms:
                 self.counters.duplicates += 1

@@ -56,6 +56,7 @@ class AudioReceived:
 
     leg: LegId
     payload: bytes
+    """Empty for a packet that counts but holds no speech: DTMF, comfort noise."""
     seq: int | None = None
     """The sender's counter for this leg, unwrapped, +1 a payload; None where the wire keeps order without counting."""
     start_ms: float | None = None

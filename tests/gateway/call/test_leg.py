@@ -177,3 +177,15 @@ def test_nonsense_is_refused_at_once() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert Leg(MULAW).flush() == []
+
+
+def test_packets_without_speech_count_and_are_not_loss() -> None:
+    leg = Leg(AudioFormat("mulaw", 8_000))
+    runs = []
+    for seq in range(100):
+        payload = b"" if 40 <= seq < 60 else b"\x80" * 160
+        runs += leg.push(AudioReceived(LegId("a"), payload, seq, None if not payload else 20.0 * seq))
+    runs += leg.flush()
+    assert leg.counters.missing_s == 0
+    assert sum(len(run.samples) for run in runs) == pytest.approx(2.0 * 16_000, abs=64)
+    assert all(run.gap_s == 0 for run in runs)

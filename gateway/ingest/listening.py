@@ -1,0 +1,89 @@
+"""One leg that came over UDP: open until its peer, the gateway, silence or a fault ends it.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.errors import ProtocolError
+from gateway.ingest.events import AudioReceived, OpenStream
+from gateway.ingest.rtp_settings import Network, is_allowed
+from gateway.ingest.rtp_voice import Address, RtpDemux, Voice
+
+
+class Listening:
+    """The leg, from the moment it was let in. `run` it; whatever else happens ends there."""
+
+    def __init__(self, stream: OpenStream, idle_deadline_s: float) -> None:
+        self.on_hold = False
+        """Whether silence is agreed upon; then it does not end the leg."""
+        self._stream = stream
+        self._idle_deadline_s = idle_deadline_s
+        self._loop = asyncio.get_running_loop()
+        self._heard_s = self._loop.time()
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+
+    def receive(self, audio: AudioReceived) -> None:
+        """Take one payload. Never waits."""
+        if self._ended.done():
+            return
+        self._heard_s = self._loop.time()
+        try:
+            self._stream.receive(audio)
+        except ProtocolError:
+            self.end("protocol_error")
+
+    def end(self, reason: str) -> None:
+        """Let `run` finish."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    async def run(self) -> str:
+        """Listen until it is over; returns the reason (``timeout`` after too long a silence)."""
+        by_gateway = asyncio.ensure_future(self._stream.closed())
+        reason = "failed"
+        try:
+            while not (self._ended.done() or by_gateway.done()):
+                left_s = self._heard_s + self._idle_deadline_s - self._loop.time()
+                if self.on_hold:
+                    self._heard_s = self._loop.time()
+                elif left_s <= 0:
+                    self.end("timeout")
+                # Looked at often enough to notice a hold that came and went in between.
+                await asyncio.wait(
+                    {self._ended, by_gateway}, timeout=min(1.0, max(left_s, 0.01)), return_when=asyncio.FIRST_COMPLETED
+                )
+            reason = (self._ended if self._ended.done() else by_gateway).result()
+        finally:
+            by_gateway.cancel()
+            self._stream.close(reason)
+        return reason
+
+
+class RtpReceiver(asyncio.DatagramProtocol):
+    """The socket side of an `RtpDemux`."""
+
+    def __init__(
+        self, demux: RtpDemux, heard: Callable[[Voice, AudioReceived | None], None], allow_ips: tuple[Network, ...]
+    ) -> None:
+        """Listen.
+
+        Args:
+            heard: called for each payload, and with None when the speaker said goodbye. It must not raise.
+            allow_ips: who may send; empty for anyone.
+        """
+        self._demux = demux
+        self._heard = heard
+        self._allow_ips = allow_ips
+        self._loop = asyncio.get_running_loop()
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Sort one datagram."""
+        if not is_allowed(addr[0], self._allow_ips):
+            return
+        try:
+            found = self._demux.receive(data, addr[:2], self._loop.time())
+        except ProtocolError:
+            return  # a source that keeps changing is not listened to any more, and silence ends the leg
+        if found is not None:
+            self._heard(*found)

@@ -1,0 +1,108 @@
+"""What an operator says about a UDP port where RTP comes in without any signalling.  [S]"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from gateway.errors import ProtocolError
+from gateway.ingest import names
+from gateway.ingest.rtp_voice import STATIC, RtpCodec, codec, srtp_session
+
+
+def _host_port(value: str) -> str:
+    split_address("listen", value)
+    return value
+
+
+def split_address(field: str, value: str) -> tuple[str, int]:
+    """Take ``HOST:PORT`` apart; IPv6 in brackets. Raises ValueError naming `field`."""
+    host, _, port = value.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+        number = int(port)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 16:
+        raise ValueError(f"{field}: expected ADDRESS:PORT, as in 10.0.0.5:5004, got {value!r:.60}")
+    return host.strip("[]"), number
+
+
+def _leg_name(value: str) -> str:
+    try:
+        return names.leg_id("legs", value)
+    except ProtocolError as error:
+        raise ValueError(str(error)) from None
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+LegName = Annotated[str, AfterValidator(_leg_name)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class RtpVoice(BaseModel):
+    """A speaker of an RTP port."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ssrc: int | None = Field(None, ge=0, lt=1 << 32, description="the source that is this speaker; none: any")
+    role: Literal["caller", "callee", "agent", "customer"] | None = None
+
+
+class RtpPort(BaseModel):
+    """A UDP port that listens: to one speaker, or to several told apart by SSRC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: HostPort = Field(description="ADDRESS:PORT")
+    legs: dict[LegName, RtpVoice] = Field(min_length=1, description="who speaks here, by the leg's name")
+    call_id: str | None = Field(
+        None, description="the call these legs belong to; ports that share it make one call. None: a new one each time"
+    )
+    payload_types: dict[int, str] = Field(
+        default_factory=dict,
+        description='what dynamic payload types mean, e.g. {111 = "opus/48000"}; 0, 8, 9 are known',
+    )
+    srtp_suite: str = "AES_CM_128_HMAC_SHA1_80"
+    srtp_key: SecretStr | None = Field(None, description="master key and salt in base64 (RFC 4568); then only SRTP")
+    allow_ips: tuple[Network, ...] = Field((), description="who may send; none: anyone who can reach the port")
+
+    @property
+    def codecs(self) -> dict[int, RtpCodec]:
+        """By payload type."""
+        named = {number: codec(rtpmap) for number, rtpmap in self.payload_types.items()}
+        return STATIC | {number: known for number, known in named.items() if known is not None}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> RtpPort:
+        try:
+            if self.call_id is not None:
+                names.call_id("call_id", self.call_id)
+            if self.srtp_key is not None:
+                srtp_session(self.srtp_suite, self.srtp_key.get_secret_value())
+        except ProtocolError as error:
+            raise ValueError(str(error)) from None
+        for number, rtpmap in self.payload_types.items():
+            if codec(rtpmap) is None or not 0 <= number < 128:
+                raise ValueError(
+                    "payload_types: expected 0 to 127 = opus/48000, PCMU/8000, PCMA/8000, G722/8000 or L16/RATE, "
+                    f"got {number} = {rtpmap!r:.40}"
+                )
+        ssrcs = [voice.ssrc for voice in self.legs.values()]
+        if len(ssrcs) > 1 and (None in ssrcs or len(set(ssrcs)) < len(ssrcs)):
+            raise ValueError("legs: expected each leg of a port to have an ssrc of its own")
+        host = split_address("listen", self.listen)[0]
+        if not (self.allow_ips or self.srtp_key or ipaddress.ip_address(host).is_loopback):
+            raise ValueError(f"allow_ips: {host} is reachable by others, so `allow_ips` or `srtp_key` must be set")
+        return self
+
+
+def is_allowed(host: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address is in one of the networks; anyone is where none is named."""
+    if not networks:
+        return True
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)

@@ -1,0 +1,31 @@
+"""Speech as RTP packets, and a socket that sends them."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Iterator
+
+from detection import Samples
+from gateway.client.codecs import encode
+
+
+def packet(payload: bytes, seq: int, timestamp: int, *, ssrc: int = 7, payload_type: int = 0) -> bytes:
+    return struct.pack("!BBHII", 0x80, payload_type, seq & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc) + payload
+
+
+def pcmu(samples: Samples, *, ssrc: int = 7) -> Iterator[bytes]:
+    """16 kHz audio as PCMU packets of 20 ms."""
+    data = encode(samples[::2], "mulaw")
+    for index in range(len(data) // 160):
+        yield packet(data[160 * index : 160 * index + 160], 65_000 + index, 160 * index, ssrc=ssrc)
+
+
+async def send(to: tuple[str, int], packets: Iterator[bytes]) -> None:
+    """Send as fast as the receiver's socket buffer surely bears."""
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=to)
+    for index, data in enumerate(packets):
+        transport.sendto(data)
+        if index % 20 == 19:
+            await asyncio.sleep(0.002)
+    transport.close()
