@@ -96,10 +96,11 @@ class Activity:
         if not whole:
             return np.zeros(0, np.bool_)
         halved = (audio[0:whole:2] + audio[1:whole:2]) * np.float32(0.5)
-        tonal, voiced = self._spectral(halved)
+        sounding = self._vad_flags(halved)
+        tonal, voiced = self._spectral(halved, sounding)
         recent_tonal, self._tonal = _recent(self._tonal, tonal)
         recent_voiced, self._voiced = _recent(self._voiced, voiced)
-        speech: NDArray[np.bool_] = self._vad_flags(halved) & (recent_tonal == 0) & (recent_voiced >= _VOICE_MIN_FRAMES)
+        speech: NDArray[np.bool_] = sounding & (recent_tonal == 0) & (recent_voiced >= _VOICE_MIN_FRAMES)
         return speech
 
     def _vad_flags(self, audio: Samples) -> NDArray[np.bool_]:
@@ -108,32 +109,40 @@ class Activity:
         is_speech = self._vad.is_speech
         return np.array([is_speech(pcm[at : at + size], _RATE_HZ) for at in range(0, len(pcm), size)], np.bool_)
 
-    def _spectral(self, audio: Samples) -> NDArray[np.bool_]:
-        """Return two rows with a flag per frame: whether it's tonal, and whether it's periodic at a voice's pitch."""
+    def _spectral(self, audio: Samples, sounding: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return two rows with a flag per frame: whether it's tonal, and whether it's periodic at a voice's pitch.
+
+        Neither is looked into where nothing is `sounding`: half of a call is the other one talking.
+        """
         frames = len(audio) // _FRAME
         audio = np.concatenate((self._context, audio))
         self._context = audio[len(audio) - len(self._context) :]
-        first = 0 if self._spectrum_is_due else _FRAME
-        spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[first::_STEP]
-        known = np.concatenate((self._last_spectrum, self._judge(spans)), axis=1)
+        first = 0 if self._spectrum_is_due else 1
+        spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[first * _FRAME :: _STEP]
+        known = np.concatenate((self._last_spectrum, self._judge(spans, np.flatnonzero(sounding[first::2]))), axis=1)
         self._last_spectrum = known[:, -1:]
         flags: NDArray[np.bool_] = known.repeat(2, axis=1)[:, 2 if self._spectrum_is_due else 1 :][:, :frames]
         self._spectrum_is_due ^= bool(frames % 2)
         return flags
 
-    def _judge(self, spans: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Say of each row of `_SPAN` samples whether it's tonal and whether it's periodic; shape ``(2, n)``."""
-        spectrum = fft.rfft(spans * _TAPER, axis=1)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        power[:, :_RUMBLE_BINS] = 0
-        correlation = fft.irfft(power, axis=1)
-        pitch = (correlation[:, _PITCH_LAGS] * _PITCH_GAIN).max(axis=1)
-        periodic = pitch > _PERIODIC * correlation[:, 0] + _EPSILON
-        return np.stack((_is_tone(power) | self._is_still(power), periodic))
+    def _judge(self, spans: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Say of those `rows` of `_SPAN` samples whether they're tonal and periodic; of the others no. ``(2, n)``."""
+        flags = np.zeros((2, len(spans)), np.bool_)
+        magnitude = np.zeros((len(spans), _SPAN // 2 + 1), np.float32)
+        if len(rows):
+            spectrum = fft.rfft(spans[rows] * _TAPER, axis=1)
+            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+            power[:, :_RUMBLE_BINS] = 0
+            magnitude[rows] = np.sqrt(power / (power.sum(axis=1, keepdims=True) + _EPSILON))
+            correlation = fft.irfft(power, axis=1)
+            pitch = (correlation[:, _PITCH_LAGS] * _PITCH_GAIN).max(axis=1)
+            flags[0, rows] = _is_tone(power)
+            flags[1, rows] = pitch > _PERIODIC * correlation[:, 0] + _EPSILON
+        flags[0] |= self._is_still(magnitude)
+        return flags
 
-    def _is_still(self, power: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def _is_still(self, magnitude: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Tell the rows whose spectrum, but for its level, is that of 80 ms ago: no voice holds so still."""
-        magnitude = np.sqrt(power / (power.sum(axis=1, keepdims=True) + _EPSILON))
         known = np.concatenate((self._magnitudes, magnitude))
         self._magnitudes = known[len(magnitude) :].copy()
         cosine: NDArray[np.float32] = np.einsum("ij,ij->i", magnitude, known[: len(magnitude)])
