@@ -84,7 +84,7 @@ class _Table:
         return len(payload)
 
     def decode(self, payloads: Sequence[bytes]) -> Pcm:
-        return self._table[np.frombuffer(b"".join(payloads), dtype=np.uint8)]
+        return self._table.take(np.frombuffer(b"".join(payloads), dtype=np.uint8))
 
     def reset(self) -> None:
         pass

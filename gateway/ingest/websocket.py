@@ -12,7 +12,7 @@ import contextlib
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway import logs
+from gateway import clock, logs
 from gateway.config import Settings
 from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
@@ -106,9 +106,9 @@ class _Stream:
 
     def _media_came(self, deadline: asyncio.Timeout) -> None:
         """Move the idle deadline; at most each second, for it costs as much as reading a message."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = clock.monotonic_s()
         if now_s >= self._move_deadline_at_s:
-            deadline.reschedule(now_s + self._settings.idle_deadline_s)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._settings.idle_deadline_s)
             self._move_deadline_at_s = now_s + min(1.0, self._settings.idle_deadline_s / 10)
 
     def _body(self, message: Message) -> str | bytes:
