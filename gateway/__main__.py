@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from gateway import watch
+from gateway import attach, watch
 from gateway.config import ENV_PREFIX, Settings, load
 from gateway.errors import CallscreenError
 
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     follow = commands.add_parser("watch", help="follow the events of a gateway in this terminal")
     watch.add_arguments(follow)
     follow.set_defaults(run=watch.run)
+    desk = commands.add_parser("attach", help="listen to the softphone on this computer: its microphone and speaker")
+    attach.add_arguments(desk)
+    desk.set_defaults(run=attach.run)
     return parser
 
 

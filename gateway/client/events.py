@@ -94,15 +94,15 @@ async def follow(
                     event = _parse(text)
                     if cursor.advance(event):
                         yield event
-            failure = _Failure("the gateway closed the connection")
+            failure = Failure("the gateway closed the connection")
         except (OSError, WebSocketException) as error:  # TimeoutError is an OSError
-            failure = _explain(error)
+            failure = explain(error)
             if failure.for_good or not reconnect:
                 raise EventStreamError(failure.reason, failure.code) from error
         if not reconnect:
             return
-        pause_s = failure.wait_s + random.uniform(0, min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**failures))  # noqa: S311
-        failures = min(failures + 1, 10)
+        pause_s = failure.pause_s(failures)
+        failures += 1
         if on_retry:
             on_retry(failure.reason, pause_s)
         await asyncio.sleep(pause_s)
@@ -148,13 +148,18 @@ class _Cursor:
         return True
 
 
-class _Failure(NamedTuple):
+class Failure(NamedTuple):
     """Why a connection ended, and what that means for the next one."""
 
     reason: str
     code: int | None = None
     wait_s: float = 0.0
     for_good: bool = False
+
+    def pause_s(self, failures: int) -> float:
+        """How long to wait before trying anew, after so many failures in a row before this one."""
+        backoff_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
+        return self.wait_s + random.uniform(0, backoff_s)  # noqa: S311
 
 
 def _connection(address: str, token: str | None) -> connect:
@@ -182,19 +187,20 @@ def _parse(text: str | bytes) -> CloudEvent:
         raise EventStreamError(f"expected a CloudEvent, got {text[:80]!r}") from error
 
 
-def _explain(error: OSError | WebSocketException) -> _Failure:
+def explain(error: OSError | WebSocketException) -> Failure:
+    """Return what a failed or ended connection to a gateway means: why, and whether to try again."""
     if isinstance(error, ConnectionClosed):
         code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "the connection was lost")
         wait_s = TRY_AGAIN_LATER_S if code == _TRY_AGAIN_LATER else 0.0
-        return _Failure(reason or f"closed with code {code}", code, wait_s, code in _GONE_FOR_GOOD)
+        return Failure(reason or f"closed with code {code}", code, wait_s, code in _GONE_FOR_GOOD)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         retry_after = error.response.headers.get("Retry-After", "")
         wait_s = float(retry_after) if retry_after.isdigit() else TRY_AGAIN_LATER_S
-        return _Failure(_said(error.response), status, wait_s, status not in _WORTH_RETRYING)
+        return Failure(_said(error.response), status, wait_s, status not in _WORTH_RETRYING)
     if isinstance(error, TimeoutError):
-        return _Failure("the gateway does not answer")
-    return _Failure(f"cannot connect: {error}")
+        return Failure("the gateway does not answer")
+    return Failure(f"cannot connect: {error}")
 
 
 def _said(response: Response) -> str:
