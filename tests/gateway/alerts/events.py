@@ -21,12 +21,15 @@ from gateway.alerts.subscribers import serve_events
 from gateway.config import Settings
 from gateway.connection import Connection
 
+ATTACHED: dict[str, Any] = {"source": "twilio", "separation": "separate", "tenant": None}
+
 
 def facts(call_id: str = "CA1", leg: str | None = "inbound", **more: Any) -> dict[str, Any]:
     """What every event states."""
     return {
         "call_id": call_id,
         "leg": leg,
+        "speaker": leg,
         "role": "caller",
         "media_time_s": 4.0,
         "p_synthetic": 0.97,
@@ -48,7 +51,7 @@ def alert(**more: Any) -> EventData:
 
 def call_started(call_id: str = "CA1") -> EventData:
     """Return the start of a call."""
-    return CallStarted(**facts(call_id, None), source="twilio")
+    return CallStarted(**facts(call_id, None), **ATTACHED)
 
 
 def call_ended(call_id: str = "CA1") -> EventData:
@@ -59,7 +62,7 @@ def call_ended(call_id: str = "CA1") -> EventData:
 def leg_started(call_id: str = "CA1", leg: str = "inbound") -> EventData:
     """Return the start of a leg."""
     return LegStarted(
-        **facts(call_id, leg), source="twilio", direction="received_from_party", encoding="mulaw", rate_hz=8000
+        **facts(call_id, leg), **ATTACHED, direction="received_from_party", encoding="mulaw", rate_hz=8000
     )
 
 

@@ -54,6 +54,7 @@ async def test_each_message_is_one_whole_cloudevent(bus: Bus) -> None:
             "data": {
                 "call_id": "CA1",
                 "leg": "inbound",
+                "speaker": "inbound",
                 "role": "caller",
                 "media_time_s": 4.0,
                 "p_synthetic": 0.97,
@@ -139,11 +140,17 @@ async def test_silence_is_broken_by_heartbeats_with_the_newest_cursor(bus: Bus) 
             assert (first["type"], first["data"]) == ("heartbeat", {"last_event_id": bus.journal.cursor(0)})
             bus.publish(leg_started())
             await bus.flush()
-            second = json.loads((await receive(client, 1))[0])
+            while (second := json.loads((await receive(client, 1))[0]))["data"]["last_event_id"] == first["data"][
+                "last_event_id"
+            ]:
+                pass  # one that was already on its way
             assert second["data"] == {"last_event_id": bus.journal.cursor(1)}, "an event that was not wanted counts"
         bus.publish(alert())
+        await bus.flush()
         async with connect(f"{gateway.url}?last_event_id={second['data']['last_event_id']}") as client:
-            assert sequences(await receive(client, 1)) == [2]
+            while (event := json.loads((await receive(client, 1))[0]))["type"] == "heartbeat":
+                pass
+            assert event["sequence"].endswith("2")
 
 
 async def test_resuming_while_events_come_misses_and_doubles_none(bus: Bus) -> None:
