@@ -32,6 +32,7 @@ from gateway.call.session import Judging
 from gateway.config import Settings
 from gateway.connection import Connection
 from gateway.errors import ConfigError
+from gateway.ingest.audiosocket import AudioSocketPort
 from gateway.ingest.rtp_port import RtpPorts
 from gateway.ingest.whip import Whip
 from gateway.web import build
@@ -74,6 +75,8 @@ class House:
     """Done only if the server gave up by itself."""
     rtp: Mapping[str, tuple[str, int]]
     """Where each RTP port listens, by its name."""
+    audiosocket: tuple[str, int] | None
+    """Where AudioSocket connections are taken."""
 
 
 @contextlib.asynccontextmanager
@@ -94,8 +97,10 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         registry = Registry(Judging(detector, scorer, policy, bus), settings)
         whip = Whip(registry, settings)
         rtp = RtpPorts(registry, settings)
+        audiosocket = AudioSocketPort(registry, settings)
         app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
         await rtp.open()
+        await audiosocket.open()
         bus.start()
         scorer.start()
         for ending in endings(await asyncio.to_thread(journal.open_calls)):
@@ -105,11 +110,14 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         serving = asyncio.create_task(server.serve([listener]), name="http")
         host, port = listener.getsockname()[:2]
         try:
-            yield House(f"http://{host}:{port}", detector.name, registry, bus, serving, rtp.addresses)
+            yield House(
+                f"http://{host}:{port}", detector.name, registry, bus, serving, rtp.addresses, audiosocket.address
+            )
         finally:
             await registry.drain()
             await whip.close()
             await rtp.close()
+            await audiosocket.close()
             await bus.close()  # flushes: every subscriber has been sent every event
             server.should_exit = True
             await serving

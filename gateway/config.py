@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import ConfigError
+from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.rtp_settings import RtpPort
 
 ENV_PREFIX = "CALLSCREEN_"
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
 
     # Other ways in
     rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
+    audiosocket: AudioSocketDoor | None = Field(None, description="TCP port that takes Asterisk's AudioSocket")
 
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")

@@ -1,0 +1,144 @@
+"""The TCP port for Asterisk's AudioSocket, one connection a speaker.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from uuid import UUID
+
+from gateway import logs
+from gateway.config import Settings
+from gateway.errors import CallscreenError, ConfigError, Forbidden, StreamTimeout
+from gateway.ingest.audiosocket_door import AudioSocketDoor
+from gateway.ingest.dialects.audiosocket import HANGUP, AudioSocket, Speaker
+from gateway.ingest.events import AudioReceived, Calls, IngestEvent, StreamStarted
+from gateway.ingest.listening import Listening
+from gateway.ingest.rtp_settings import is_allowed, split_address
+
+READ_BYTES = 16 * 1024
+_log = logs.get(__name__)
+
+
+class AudioSocketPort:
+    """The door `settings.audiosocket`; closed where that is not set."""
+
+    def __init__(self, calls: Calls, settings: Settings) -> None:
+        self._calls = calls
+        self._settings = settings
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens."""
+        return self._server.sockets[0].getsockname()[:2] if self._server else None
+
+    async def open(self) -> None:
+        """Start to listen, if there is anything to listen for. Raises ConfigError when the port cannot be had."""
+        door = self._settings.audiosocket
+        if door is None:
+            return
+        try:
+            host, port = split_address("listen", door.listen)
+            self._server = await asyncio.start_server(partial(self._serve, door), host, port)
+        except OSError as error:
+            raise ConfigError(f"audiosocket.listen: cannot listen on {door.listen}: {error.strerror}") from None
+
+    async def close(self) -> None:
+        """Take no more connections, and hang up the ones there are."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, door: AudioSocketDoor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end; only that call is the worse for whatever goes wrong."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        peer_ip = writer.get_extra_info("peername")[0]
+        connection = _Connection(reader, partial(self._identify, door), door, self._calls, self._settings)
+        try:
+            if not is_allowed(peer_ip, door.allow_ips):
+                raise Forbidden(f"allow_ips: {peer_ip} may not connect")
+            await connection.run()
+        except CallscreenError as error:
+            _log.warning("audiosocket refused", error=str(error))
+        except (OSError, asyncio.CancelledError):
+            pass  # the peer vanished, or we close: nothing is left to say but goodbye
+        except Exception:
+            _log.exception("audiosocket failed")
+        finally:
+            self._tasks.discard(task)
+            with contextlib.suppress(OSError):
+                writer.write(HANGUP)
+            writer.close()
+
+    def _identify(self, door: AudioSocketDoor, uuid: UUID) -> Speaker:
+        return door.identify(uuid, self._settings.roles)
+
+
+class _Connection:
+    """One speaker, from the UUID to the end."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        identify: partial[Speaker],
+        door: AudioSocketDoor,
+        calls: Calls,
+        settings: Settings,
+    ) -> None:
+        self._reader = reader
+        self._dialect = AudioSocket(identify, door.slin_rate_hz)
+        self._calls = calls
+        self._settings = settings
+        self._leg: Listening | None = None
+
+    async def run(self) -> None:
+        """Listen until either side, silence or a fault ends it. Raises CallscreenError."""
+        try:
+            async with asyncio.timeout(self._settings.start_deadline_s):
+                while self._leg is None:
+                    if not self._take(await self._next_events()):
+                        return
+        except TimeoutError:
+            raise StreamTimeout(f"no audio within {self._settings.start_deadline_s:g} s") from None
+        reading = asyncio.create_task(self._read(self._leg), name="audiosocket reader")
+        try:
+            await self._leg.run()
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        if not reading.cancelled():
+            reading.result()
+
+    async def _read(self, leg: Listening) -> None:
+        """Read to the end; whatever that is, the leg ends with it."""
+        reason = "protocol_error"
+        try:
+            while self._take(await self._next_events()):
+                pass
+            reason = "stopped"
+        except OSError:
+            reason = "disconnected"
+        finally:
+            leg.end(reason)
+
+    async def _next_events(self) -> list[IngestEvent] | None:
+        data = await self._reader.read(READ_BYTES)
+        return self._dialect.receive(data) if data else None
+
+    def _take(self, events: list[IngestEvent] | None) -> bool:
+        """Pass on what was heard; False when there is no more to come."""
+        for event in events or ():
+            if isinstance(event, AudioReceived):
+                assert self._leg is not None, "the dialect lets no audio pass before the start"
+                self._leg.receive(event)
+            elif isinstance(event, StreamStarted):
+                self._leg = Listening(self._calls.open(event), self._settings.idle_deadline_s)
+            else:
+                return False
+        return events is not None

@@ -1,0 +1,130 @@
+"""Asterisk AudioSocket: one speaker on one TCP connection.  [S]
+
+Source: Asterisk, ``res/res_audiosocket.c`` and ``include/asterisk/res_audiosocket.h``. A frame is its type (one byte),
+the length of its payload (two bytes, big-endian) and the payload. The first frame brings a UUID, and that UUID is all
+that Asterisk says about the call: whoever dialled chose it, so who it stands for is for `identify` to know.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    CallId,
+    IngestEvent,
+    LegDescription,
+    LegId,
+    Role,
+    StreamStarted,
+    StreamStopped,
+)
+
+_HANGUP, _UUID, _DTMF, _ERROR = 0x00, 0x01, 0x03, 0xFF
+_SLIN = 0x10
+# Signed linear, little-endian, mono; all but the first since Asterisk 20.17, 21.12, 22.7, 23.1.
+_RATES_HZ = {
+    _SLIN: 8_000,
+    0x11: 12_000,
+    0x12: 16_000,
+    0x13: 24_000,
+    0x14: 32_000,
+    0x15: 44_100,
+    0x16: 48_000,
+    0x17: 96_000,
+    0x18: 192_000,
+}
+_HEADER = struct.Struct(">BH")
+HANGUP = _HEADER.pack(_HANGUP, 0)
+"""Besides audio, the only frame that Asterisk takes: it ends the channel, or the dialplan's `AudioSocket()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Whose voice a connection brings."""
+
+    call_id: CallId
+    leg: LegId
+    role: Role
+
+
+class AudioSocket:
+    """One AudioSocket connection."""
+
+    subprotocol = None
+
+    def __init__(self, identify: Callable[[UUID], Speaker], slin_rate_hz: int = 8_000) -> None:
+        """Understand one connection.
+
+        Args:
+            identify: says whom a UUID stands for; raises RequestError for one that nobody announced.
+            slin_rate_hz: rate of type 0x10. Asterisk before the releases above has no other type, and a channel of
+                another rate sends its audio under this one.
+        """
+        self._identify = identify
+        self._rates_hz = _RATES_HZ | {_SLIN: slin_rate_hz}
+        self._buffer = b""
+        self._speaker: Speaker | None = None
+        self._rate_hz = 0
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take what came off the socket, in pieces of any size. See `Dialect.receive`."""
+        if isinstance(message, str):
+            raise WrongFrameKind("message: expected bytes, got text")
+        self._buffer += message
+        events: list[IngestEvent] = []
+        while len(self._buffer) >= _HEADER.size:
+            kind, length = _HEADER.unpack_from(self._buffer)
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            payload, self._buffer = self._buffer[_HEADER.size : end], self._buffer[end:]
+            events += self._frame(kind, payload)
+        return events
+
+    def replies(self) -> list[str | bytes]:
+        """Return nothing: we only listen."""
+        return []
+
+    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  AudioSocket has no words for it
+        """Return the frame that hangs up."""
+        return [HANGUP]
+
+    def _frame(self, kind: int, payload: bytes) -> list[IngestEvent]:
+        if kind == _HANGUP:
+            return [StreamStopped("hangup")]
+        if kind == _ERROR:
+            return [StreamStopped(f"asterisk_error_{payload[0]}" if payload else "asterisk_error")]
+        if kind == _UUID:
+            self._introduce(payload)
+            return []
+        if self._speaker is None:
+            raise ProtocolError(f"type: expected the UUID (0x01) first, got 0x{kind:02x}")
+        if kind == _DTMF:
+            return []
+        if kind not in self._rates_hz:
+            raise ProtocolError(f"type: expected 0x00, 0x03, 0x10 to 0x18 or 0xff, got 0x{kind:02x}")
+        return self._audio(self._speaker, self._rates_hz[kind], payload)
+
+    def _introduce(self, payload: bytes) -> None:
+        if self._speaker is not None:
+            raise ProtocolError("type: expected the UUID (0x01) once, got a second one")
+        if len(payload) != 16:
+            raise ProtocolError(f"uuid: expected 16 bytes, got {len(payload)}")
+        self._speaker = self._identify(UUID(bytes=payload))
+
+    def _audio(self, speaker: Speaker, rate_hz: int, payload: bytes) -> list[IngestEvent]:
+        """The first audio tells the rate, so the stream starts with it and not with the UUID."""
+        audio = AudioReceived(speaker.leg, payload)
+        if self._rate_hz:
+            if rate_hz != self._rate_hz:
+                raise UnsupportedMedia(f"type: expected {self._rate_hz} Hz as before, got {rate_hz} Hz")
+            return [audio]
+        self._rate_hz = rate_hz
+        leg = LegDescription(speaker.leg, AudioFormat("s16le", rate_hz), speaker.role)
+        return [StreamStarted(speaker.call_id, "audiosocket", (leg,)), audio]

@@ -1,0 +1,151 @@
+"""AudioSocket over real TCP, the whole way to the alert; and everything that ends a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from uuid import UUID
+
+import pytest
+
+from gateway.app import House
+from gateway.client.audiosocket import AUDIO_TYPES, AudioSocketStream, frame, leg_uuid
+from gateway.errors import ConfigError
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import speech
+from tests.gateway.wire import subscribed
+
+pytestmark = pytest.mark.usefixtures("detector")
+
+SECRET = "a secret of the house"
+CALL = bytes.fromhex("abcdef012345")
+DOOR = {"listen": "127.0.0.1:0", "secret": SECRET}
+
+
+def stream(house: House, leg: int, rate: int = 8_000) -> AudioSocketStream:
+    assert house.audiosocket is not None
+    return AudioSocketStream(*house.audiosocket, leg_uuid(SECRET, CALL, leg), rate)
+
+
+async def said(connection: AudioSocketStream) -> bytes:
+    """What the gateway says at the end."""
+    async with asyncio.timeout(5):
+        return await connection.closed()
+
+
+async def test_two_connections_are_one_call_and_the_alert_names_the_leg(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR)
+    async with subscribed(house) as events, stream(house, 0) as caller, stream(house, 1, 16_000) as callee:
+        await asyncio.gather(caller.send(speech(8, synthetic=False)), callee.send(speech(8, synthetic=True)))
+        raised = await events.until("alert.raised", stage="confirmed")
+        await caller.transmit(frame(0x03, b"5"))
+        await caller.stop()
+        await callee.stop()
+        ended = await events.until("call.ended")
+    facts = raised["data"]
+    assert (facts["call_id"], facts["leg"], facts["role"]) == ("abcdef012345", "callee", "callee")
+    assert ended["data"]["verdicts"] == {"caller": "human", "callee": "synthetic"}
+    assert {event["data"]["source"] for event in events.seen if event["type"] == "leg.started"} == {"audiosocket"}
+
+
+async def test_an_announced_uuid_and_the_rate_of_old_asterisk(serve: Serve) -> None:
+    uuid = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
+    uuids = {str(uuid): {"call_id": "desk-7", "leg": "left", "role": "agent"}}
+    house = await serve(audiosocket={"listen": "127.0.0.1:0", "uuids": uuids, "slin_rate_hz": 16_000})
+    assert house.audiosocket is not None
+    async with subscribed(house) as events, AudioSocketStream(*house.audiosocket, uuid) as left:
+        await left.transmit(frame(AUDIO_TYPES[8_000], bytes(640)))
+        facts = (await events.until("leg.started"))["data"]
+        await left.stop()
+    assert (facts["call_id"], facts["leg"], facts["role"], facts["rate_hz"]) == ("desk-7", "left", "agent", 16_000)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        frame(0x01, bytes(16)),
+        frame(AUDIO_TYPES[8_000], bytes(320)),
+        b"GET / HTTP/1.1\r\n" * 5000,
+    ],
+    ids=["unknown uuid", "no uuid", "not audiosocket"],
+)
+async def test_a_stranger_is_hung_up_on(serve: Serve, wire: bytes) -> None:
+    house = await serve(audiosocket=DOOR)
+    assert house.audiosocket is not None
+    reader, writer = await asyncio.open_connection(*house.audiosocket)
+    writer.write(wire)
+    async with asyncio.timeout(5):
+        try:
+            assert await reader.read() == b"\0\0\0"
+        except ConnectionResetError:
+            assert len(wire) > 1000, "only what was not read to the end may be reset"
+    writer.close()
+    assert house.registry.calls() == []
+
+
+async def test_an_address_that_may_not_connect(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR | {"allow_ips": ["10.0.0.0/8"]})
+    async with stream(house, 0) as caller:
+        with contextlib.suppress(ConnectionResetError):  # hung up on before the UUID was read
+            assert await said(caller) == b"\0\0\0"
+    assert house.registry.calls() == []
+
+
+async def test_odd_bytes_end_that_leg_alone(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR)
+    async with subscribed(house) as events, stream(house, 0) as caller, stream(house, 1) as callee:
+        await callee.send(speech(0.5, synthetic=False))
+        await caller.transmit(frame(AUDIO_TYPES[8_000], bytes(320)))
+        await caller.transmit(frame(AUDIO_TYPES[8_000], bytes(321)))
+        assert await said(caller) == b"\0\0\0"
+        assert (await events.until("leg.ended", leg="caller"))["data"]["ended_by"] == "protocol_error"
+        await callee.send(speech(0.5, synthetic=False))
+        assert [leg.description.leg for call in house.registry.calls() for leg in call.legs.values()] == ["callee"]
+
+
+async def test_a_leg_is_taken_once(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR)
+    async with subscribed(house) as events, stream(house, 0) as first, stream(house, 0) as second:
+        await first.send(speech(0.5, synthetic=False))
+        await events.until("leg.started", leg="caller")
+        await second.send(speech(0.5, synthetic=False))
+        assert await said(second) == b"\0\0\0"
+        await first.stop()
+        assert (await events.until("leg.ended", leg="caller"))["data"]["ended_by"] == "stopped"
+
+
+async def test_silence_has_its_deadlines(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR, start_deadline_s=0.2, idle_deadline_s=0.3)
+    async with subscribed(house) as events, stream(house, 0) as never, stream(house, 1) as stalls:
+        await stalls.send(speech(0.5, synthetic=False))
+        assert await said(never) == b"\0\0\0"
+        assert await said(stalls) == b"\0\0\0"
+        assert (await events.until("leg.ended", leg="callee"))["data"]["ended_by"] == "timeout"
+
+
+async def test_a_cut_connection_ends_the_leg(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR)
+    async with subscribed(house) as events:
+        async with stream(house, 0) as caller:
+            await caller.send(speech(0.5, synthetic=False))
+            await events.until("leg.started")
+        await events.until("call.ended")
+
+
+async def test_a_drain_hangs_up(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR)
+    async with subscribed(house) as events, stream(house, 0) as caller:
+        await caller.send(speech(0.5, synthetic=False))
+        await events.until("leg.started")
+        await house.registry.drain()
+        assert await said(caller) == b"\0\0\0"
+        assert (await events.until("leg.ended"))["data"]["ended_by"] == "shutdown"
+
+
+async def test_a_taken_port_is_the_operators_fault(serve: Serve) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match=r"audiosocket\.listen: cannot listen on"),
+    ):
+        await serve(audiosocket=DOOR | {"listen": f"127.0.0.1:{taken.getsockname()[1]}"})
