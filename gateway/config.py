@@ -18,9 +18,14 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket_door import AudioSocketDoor
+from gateway.ingest.doors import Door, DoorName
 from gateway.ingest.rtp_settings import RtpPort
 
 ENV_PREFIX = "CALLSCREEN_"
+
+DEFAULT_DOORS = {name: Door.model_validate({}) for name in ("twilio", "plain")}
+LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_s")
+"""Those that a door may set otherwise."""
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveSeconds = Annotated[float, Field(gt=0.0)]
@@ -47,7 +52,7 @@ class Settings(BaseSettings):
     twilio_auth_token: SecretStr | None = Field(
         None,
         min_length=1,
-        description="Twilio's auth token; with it every media stream must carry a right X-Twilio-Signature",
+        description="Twilio's auth token; signing key of Twilio doors that have none of their own",
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="web origins whose pages may call us, e.g. https://desk.example.com"
@@ -55,6 +60,7 @@ class Settings(BaseSettings):
 
     # Calls and their limits
     max_calls: Count = Field(200, description="calls at once; one more is answered 503 or 1013")
+    max_calls_per_tenant: Count | None = Field(None, description="calls at once of one tenant; none: no such limit")
     max_call_s: PositiveSeconds = Field(4 * 3600.0, description="longest call")
     start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started by then is closed")
     idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
@@ -63,7 +69,11 @@ class Settings(BaseSettings):
         default_factory=dict, description='who a leg is, by its name, e.g. {inbound = "caller"}'
     )
 
-    # Other ways in
+    # Ways in
+    doors: dict[DoorName, Door] = Field(
+        default_factory=dict,
+        description="websocket attach points, by the last part of their path; `twilio` and `plain` are there anyway",
+    )
     rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
     audiosocket: AudioSocketDoor | None = Field(None, description="TCP port that takes Asterisk's AudioSocket")
 
@@ -86,6 +96,17 @@ class Settings(BaseSettings):
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+
+    def media_doors(self) -> dict[str, Door]:
+        """Return the doors as they are served, with what is general filled in."""
+        return {name: self._filled_in(name, door) for name, door in (DEFAULT_DOORS | self.doors).items()}
+
+    def _filled_in(self, name: str, door: Door) -> Door:
+        signing_key = door.signing_key
+        if signing_key is None and (door.dialect or name) == "twilio":
+            signing_key = self.twilio_auth_token
+        general = {field: getattr(self, field) for field in LIMITS if getattr(door, field) is None}
+        return door.model_copy(update={"signing_key": signing_key, "roles": self.roles | door.roles} | general)
 
     @model_validator(mode="after")
     def _strangers_need_a_token(self) -> Settings:
@@ -164,6 +185,6 @@ def _explain(error: ValidationError) -> str:
         elif not key:
             lines.append(fault["msg"].removeprefix("Value error, "))
         else:
-            secret = "token" in key
+            secret = "token" in key or "key" in key
             lines.append(f"{key}: {fault['msg']}" + ("" if secret else f", got {fault['input']!r}"))
     return "\n".join(lines)

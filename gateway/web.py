@@ -1,14 +1,13 @@
 """The one port: routes, who may use them, health, metrics.  [IO]
 
-    WS      /v1/media/twilio            Twilio Media Streams
-    WS      /v1/media/plain             raw audio, described by the URL
+    WS      /v1/media/{door}            each of the operator's doors; `twilio` and `plain` are there anyway
     POST    /v1/whip/{call_id}/{leg}    WebRTC (RFC 9725)
     WS      /v1/events                  CloudEvents
     GET     /v1/calls[/{call_id}]       what is live
     GET     /healthz /readyz /metrics
 
-Default deny: whatever is not `/healthz` or `/readyz` wants the bearer token where one is set (Twilio's door its
-signature instead), and no web page may call us unless its origin is allowed.
+Default deny: whatever is not `/healthz` or `/readyz` wants the bearer token where one is set (a door with checks of its
+own those instead), and no web page may call us unless its origin is allowed.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.datastructures import URL
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -29,17 +29,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from gateway import clock
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
 from gateway.errors import CallscreenError, Forbidden, RequestError, Unauthorized
-from gateway.ingest.dialects.plain import Plain
-from gateway.ingest.dialects.twilio import Twilio, signature_matches
+from gateway.ingest.dialects.base import Handshake
+from gateway.ingest.doors import Door, presented_token
+from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 
 OPEN_PATHS = ("/healthz", "/readyz")
-TWILIO_PATH = "/v1/media/twilio"
+DOORS_PATH = "/v1/media/"
 
 
 def build(
@@ -73,14 +75,14 @@ def build(
 
 
 def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
-    async def twilio(websocket: WebSocket) -> None:
-        await serve_media(websocket, Twilio(settings.roles), registry, settings)
+    async def serve(websocket: WebSocket, door: Door, kind: DialectKind) -> None:
+        dialect = kind.open(_handshake(websocket, settings), door)
+        await serve_media(websocket, dialect, registry, door)
 
-    async def plain(websocket: WebSocket) -> None:
-        dialect = Plain(websocket.query_params, settings.roles)
-        await serve_media(websocket, dialect, registry, settings, dialect.started)
-
-    return [WebSocketRoute(TWILIO_PATH, twilio), WebSocketRoute("/v1/media/plain", plain)]
+    return [
+        WebSocketRoute(DOORS_PATH + name, partial(serve, door=door, kind=kind_of(name, door)))
+        for name, door in settings.media_doors().items()
+    ]
 
 
 def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[BaseRoute]:
@@ -115,6 +117,11 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._guarded_doors = {
+            DOORS_PATH + name: (door, kind_of(name, door))
+            for name, door in settings.media_doors().items()
+            if door.is_guarded
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request or an upgrade; refuse it with its status, or pass it on."""
@@ -141,17 +148,16 @@ class Guard:
             raise Forbidden("origin: this web origin is not in `allowed_origins`")
 
     def _check_credentials(self, connection: HTTPConnection) -> None:
-        twilio_token = self._settings.twilio_auth_token
-        if connection.url.path == TWILIO_PATH and twilio_token is not None:
-            base = self._settings.public_url
-            url = base.rstrip("/") + TWILIO_PATH if base else str(connection.url)
-            signature = connection.headers.get("x-twilio-signature", "")
-            if not signature_matches(twilio_token.get_secret_value(), [url], signature):
-                raise Unauthorized(f"X-Twilio-Signature: missing, or not that of {TWILIO_PATH} with our auth token")
+        handshake = _handshake(connection, self._settings)
+        if own := self._guarded_doors.get(connection.url.path):
+            door, kind = own
+            kind.check(handshake, door)
             return
         if self._settings.token is None or connection.scope.get("method") == "OPTIONS":
             return
-        if not hmac.compare_digest(_bearer(connection).encode(), self._settings.token.get_secret_value().encode()):
+        if not hmac.compare_digest(
+            presented_token(handshake).encode(), self._settings.token.get_secret_value().encode()
+        ):
             raise Unauthorized(
                 "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` "
                 "or `?token=…`"
@@ -177,15 +183,12 @@ async def _as_problem(connection: Any, error: Exception) -> Any:
     return problem(error)
 
 
-def _bearer(connection: HTTPConnection) -> str:
-    """The token, from wherever the peer was able to put it: browsers cannot set headers on a websocket."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    for item in connection.headers.get("sec-websocket-protocol", "").split(","):
-        if item.strip().startswith("bearer."):
-            return item.strip().removeprefix("bearer.")
-    return connection.query_params.get("token", "")
+def _handshake(connection: HTTPConnection, settings: Settings) -> Handshake:
+    url = connection.url
+    if settings.public_url:
+        url = URL(settings.public_url.rstrip("/") + url.path).replace(query=url.query)
+    peer_ip = connection.client.host if connection.client else ""
+    return Handshake(str(url), connection.query_params, connection.headers, peer_ip, clock.utc_now().timestamp())
 
 
 def _origin(url: str) -> str:

@@ -68,6 +68,7 @@ async def test_one_frame(tmp_path: Path) -> None:
     alert = AlertRaised(
         call_id=started.call_id,
         leg=description.leg,
+        speaker=description.leg,
         role=description.role,
         media_time_s=raised.at_s,
         p_synthetic=raised.p_synthetic,

@@ -1,6 +1,6 @@
 """The event contract: CloudEvents 1.0 in JSON, one event per message.  [S]
 
-Every event carries the same eight facts in `data` (`EventData`), null where one does not apply, and some carry more.
+Every event carries the same nine facts in `data` (`EventData`), null where one does not apply, and some carry more.
 The names are final. The version of the contract is in `dataschema`, so that `type` can stay short.
 
     call.started          the first leg of a call appeared
@@ -31,6 +31,7 @@ DATASCHEMA = "urn:callscreen:events:v1"
 
 Verdict = Literal["synthetic", "human", "indeterminate"]
 Stage = Literal["provisional", "confirmed"]
+Separation = Literal["separate", "mixed"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
 
@@ -43,7 +44,9 @@ class EventData(BaseModel):
     call_id: str | None
     """As the peer named it: Twilio's callSid, the `call_id` of the URL."""
     leg: str | None
-    """The speaker. Twilio: ``inbound`` or ``outbound``."""
+    """One stream of audio. Twilio: ``inbound`` or ``outbound``."""
+    speaker: str | None
+    """Who is spoken of: the leg where it is one speaker, null where the speakers are mixed."""
     role: str | None
     """``caller``, ``callee``, ``agent``, ``customer`` or ``unknown``."""
     media_time_s: Seconds | None
@@ -63,6 +66,9 @@ class CallStarted(EventData):
 
     source: str
     """How the call is attached: ``twilio``, ``plain``, ``whip``."""
+    separation: Separation
+    """``separate``: each leg is one speaker. ``mixed``: all of them in one, so nothing can be put down to anyone."""
+    tenant: str | None
 
 
 class CallEnded(EventData):
@@ -76,6 +82,8 @@ class LegStarted(EventData):
     """A speaker is being listened to."""
 
     source: str
+    separation: Separation
+    tenant: str | None
     direction: str
     """``received_from_party`` or ``sent_to_party`` (then it may hold prompts and hold music)."""
     encoding: str

@@ -24,11 +24,12 @@ def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
             legs[event.data["leg"]] = "indeterminate"
             unknown = dict.fromkeys(("audio_s", "missing_s", "windows_scored", "windows_skipped", "alerts"))
             ending = _unknown(call_id, event.data["leg"], event.data["role"])
+            ending["speaker"] = event.data.get("speaker")
             yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})
     for call_id, legs in verdicts.items():
         yield CallEnded.model_validate(_unknown(call_id, None, None) | {"verdicts": legs})
 
 
 def _unknown(call_id: str, leg: str | None, role: str | None) -> dict[str, object]:
-    nothing: dict[str, object] = dict.fromkeys(("media_time_s", "p_synthetic", "speech_s", "model"))
+    nothing: dict[str, object] = dict.fromkeys(("speaker", "media_time_s", "p_synthetic", "speech_s", "model"))
     return nothing | {"call_id": call_id, "leg": leg, "role": role, "reason": RESTARTED}

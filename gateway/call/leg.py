@@ -1,7 +1,7 @@
 """One speaker: payloads as they came off the wire -> ordered, continuous audio at 16 kHz.  [S]
 
-Payloads may arrive twice, late, out of order or never. A leg keeps back at most `REORDER_PAYLOADS` of them while one
-is missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not arrival.
+Payloads may arrive twice, late, out of order or never. A leg keeps back a few of them while one is
+missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not arrival.
 
 Three things look alike on the wire and are not the same:
 
@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from detection.types import SAMPLE_RATE_HZ
 from gateway.call.resample import Resampler
 from gateway.ingest.codecs import open_decoder
-from gateway.ingest.events import AudioFormat, AudioReceived
+from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived
 
-REORDER_PAYLOADS = 5
-"""100 ms of 20 ms packets: what jitter reorders in practice, and well under one hop of the windows."""
 RESYNC_PAYLOADS = 1000
 """A counter that jumps further than this was restarted (a new SSRC, a new stream), not reordered."""
 BLOCK_S = 0.2
@@ -59,9 +57,10 @@ class LegCounters:
 class Leg:
     """Accumulates one speaker's payloads: `push` them as they come, `flush` at the end."""
 
-    def __init__(self, audio: AudioFormat) -> None:
+    def __init__(self, audio: AudioFormat, reorder_payloads: int = REORDER_PAYLOADS) -> None:
         """Raises UnsupportedMedia when encoding and rate do not go together."""
         self.counters = LegCounters()
+        self._reorder_payloads = reorder_payloads
         self._decoder = open_decoder(audio)
         self._resampler = Resampler(self._decoder.rate_hz)
         self._held: dict[int, AudioReceived] = {}
@@ -97,7 +96,7 @@ class Leg:
             return []
         self._held[audio.seq] = audio
         runs = self._release()
-        while len(self._held) > REORDER_PAYLOADS:
+        while len(self._held) > self._reorder_payloads:
             runs += self._skip_lost()
         return runs
 

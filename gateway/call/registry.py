@@ -12,8 +12,8 @@ from gateway import clock, logs
 from gateway.alerts.event import CallEnded, CallStarted
 from gateway.call.session import Judging, LegSession
 from gateway.config import Settings
-from gateway.errors import DuplicateStream, NotFound, Overloaded
-from gateway.ingest.events import AudioReceived, CallId, LegId, StreamStarted
+from gateway.errors import DuplicateStream, Forbidden, NotFound, Overloaded
+from gateway.ingest.events import AudioReceived, CallId, LegId, Separation, StreamStarted
 
 CALLS = Gauge("callscreen_calls", "Calls being listened to.")
 LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
@@ -27,6 +27,8 @@ class Call:
 
     call_id: CallId
     source: str
+    separation: Separation
+    tenant: str | None
     started_s: float
     legs: dict[LegId, LegSession] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
@@ -36,6 +38,8 @@ class Call:
         return {
             "call_id": self.call_id,
             "source": self.source,
+            "separation": self.separation,
+            "tenant": self.tenant,
             "age_s": round(clock.monotonic_s() - self.started_s, 1),
             "legs": [leg.state() for leg in self.legs.values()],
         }
@@ -47,6 +51,7 @@ class Registry:
     def __init__(self, judging: Judging, settings: Settings) -> None:
         self._judging = judging
         self._max_calls = settings.max_calls
+        self._max_calls_per_tenant = settings.max_calls_per_tenant
         self._max_call_s = settings.max_call_s
         self._calls: dict[CallId, Call] = {}
         self._streams: set[Stream] = set()
@@ -71,8 +76,10 @@ class Registry:
         call = self._calls.get(started.call_id)
         if self.draining:
             raise Overloaded("the gateway is shutting down")
-        if call is None and len(self._calls) >= self._max_calls:
-            raise Overloaded(f"all {self._max_calls} calls are taken")
+        if call is None:
+            self._check_room(started.tenant)
+        elif call.tenant != started.tenant:
+            raise Forbidden("call_id: this call belongs to another tenant")
         for description in started.legs:
             if call is not None and description.leg in call.legs:
                 raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
@@ -80,12 +87,10 @@ class Registry:
             call = self._start_call(started)
         legs = {}
         for description in started.legs:
-            leg = LegSession(
-                started.call_id, started.source, description, self._judging, lambda leg: self._leg_ended(call, leg)
-            )
+            leg = LegSession(started, description, self._judging, lambda leg: self._leg_ended(call, leg))
             call.legs[description.leg] = legs[description.leg] = leg
             LEGS.labels(started.source).inc()
-        stream = Stream(legs, self._streams, self._max_call_s)
+        stream = Stream(legs, self._streams, started.max_call_s or self._max_call_s)
         self._streams.add(stream)
         return stream
 
@@ -96,20 +101,31 @@ class Registry:
             stream.end("shutdown")
         await self._empty.wait()
 
+    def _check_room(self, tenant: str | None) -> None:
+        """Raises Overloaded when there is no room for one more call, or for one more of this tenant."""
+        if len(self._calls) >= self._max_calls:
+            raise Overloaded(f"all {self._max_calls} calls are taken")
+        limit = self._max_calls_per_tenant
+        if tenant and limit and sum(call.tenant == tenant for call in self._calls.values()) >= limit:
+            raise Overloaded(f"all {limit} calls of tenant {tenant} are taken")
+
     def _start_call(self, started: StreamStarted) -> Call:
-        call = self._calls[started.call_id] = Call(started.call_id, started.source, clock.monotonic_s())
+        call = self._calls[started.call_id] = Call(
+            started.call_id, started.source, started.separation, started.tenant, clock.monotonic_s()
+        )
         self._empty.clear()
         CALLS.inc()
         self._logger(call).info("call started")
         facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source}
-        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call) | facts))
+        whose = {"separation": call.separation, "tenant": call.tenant}
+        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call) | facts | whose))
         return call
 
     def _leg_ended(self, call: Call, leg: LegSession) -> None:
         del call.legs[leg.description.leg]
         call.verdicts[leg.description.leg] = leg.verdict
         VERDICTS.labels(leg.verdict).inc()
-        LEGS.labels(call.source).dec()
+        LEGS.labels(leg.source).dec()
         if not call.legs:
             self._end_call(call)
 
@@ -166,6 +182,7 @@ def _of_a_call(call: Call) -> dict[str, object]:
     return {
         "call_id": call.call_id,
         "leg": None,
+        "speaker": None,
         "role": None,
         "p_synthetic": None,
         "speech_s": None,

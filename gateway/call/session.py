@@ -21,7 +21,7 @@ from gateway.alerts.event import AlertCleared, AlertRaised, CoverageReduced, Eve
 from gateway.call.leg import Leg, Run
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.errors import ProtocolError
-from gateway.ingest.events import AudioReceived, CallId, LegDescription
+from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 
 COVERAGE_EVERY_S = 10.0
 """Media time between two ``coverage.reduced`` of one leg."""
@@ -46,8 +46,7 @@ class LegSession:
 
     def __init__(
         self,
-        call_id: CallId,
-        source: str,
+        stream: StreamStarted,
         description: LegDescription,
         judging: Judging,
         on_ended: Callable[[LegSession], None],
@@ -55,10 +54,12 @@ class LegSession:
         """Publishes ``leg.started``. `on_ended` is called once, after ``leg.ended``."""
         self.description = description
         self.frontend = judging.detector.frontend()
-        self._call_id = call_id
+        self._call_id = stream.call_id
+        self.source = stream.source
+        self._speaker = description.leg if stream.separation == "separate" else None
         self._judging = judging
         self._on_ended = on_ended
-        self._leg = Leg(description.format)
+        self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
         self._decider = Decider(judging.policy)
         self._media_time_s = 0.0
@@ -72,7 +73,9 @@ class LegSession:
         self._publish(
             LegStarted,
             reason="media_started",
-            source=source,
+            source=stream.source,
+            separation=stream.separation,
+            tenant=stream.tenant,
             direction=description.direction,
             encoding=description.format.encoding,
             rate_hz=description.format.rate_hz,
@@ -93,6 +96,7 @@ class LegSession:
         verdict = self._decider.verdict()
         return {
             "leg": self.description.leg,
+            "speaker": self._speaker,
             "role": self.description.role,
             "direction": self.description.direction,
             "encoding": self.description.format.encoding,
@@ -214,6 +218,7 @@ class LegSession:
         common: dict[str, object] = {
             "call_id": self._call_id,
             "leg": self.description.leg,
+            "speaker": self._speaker,
             "role": self.description.role,
             "media_time_s": self._media_time_s,
             "p_synthetic": self._decider.recent_p_synthetic,

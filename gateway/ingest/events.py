@@ -15,6 +15,11 @@ LegId = NewType("LegId", str)
 Encoding = Literal["mulaw", "alaw", "s16le", "s16be", "g722", "opus"]
 Direction = Literal["received_from_party", "sent_to_party"]
 Role = Literal["caller", "callee", "agent", "customer", "unknown"]
+Separation = Literal["separate", "mixed"]
+"""Whether each leg is one speaker, or all of the call in one: then nothing it says can be put down to anyone."""
+
+REORDER_PAYLOADS = 5
+"""100 ms of 20 ms packets: what jitter reorders in practice, and well under one hop of the windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class LegDescription:
     """As configured or as the peer's parameters say; never guessed."""
     direction: Direction = "received_from_party"
     """Whether the network got this audio from the party or plays it to them (then prompts and hold music are in it)."""
+    reorder_payloads: int = REORDER_PAYLOADS
+    """How many payloads wait for one that is missing, where they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,11 @@ class StreamStarted:
     legs: tuple[LegDescription, ...]
     parameters: dict[str, str] = field(default_factory=dict)
     """The peer's own parameters, e.g. Twilio's ``customParameters``."""
+    separation: Separation = "separate"
+    tenant: str | None = None
+    """Whose call it is, where one gateway serves several."""
+    max_call_s: float | None = None
+    """How long it may last; None: as long as any call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +105,11 @@ class Calls(Protocol):
     """The rest of the house, as the shells see it."""
 
     def open(self, started: StreamStarted) -> OpenStream:
-        """Let a stream in. Raises DuplicateStream if one of its legs is taken, Overloaded if there is no room."""
+        """Let a stream in.
+
+        Raises:
+            DuplicateStream: one of its legs is taken.
+            Forbidden: the call is another tenant's.
+            Overloaded: there is no room.
+        """
         ...

@@ -13,30 +13,31 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import clock, logs
-from gateway.config import Settings
 from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
-from gateway.ingest.events import AudioReceived, Calls, OpenStream, StreamStarted
+from gateway.ingest.doors import Door
+from gateway.ingest.events import AudioReceived, Calls, IngestEvent, OpenStream, StreamStarted
 
+NORMAL = 1000
 GOING_AWAY = 1001
+GOODBYE_S = 1.0
+"""For a peer that does not read, to be told why it is hung up on."""
 _log = logs.get(__name__)
 
 
-async def serve_media(
-    websocket: WebSocket, dialect: Dialect, calls: Calls, settings: Settings, started: StreamStarted | None = None
-) -> None:
+async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door) -> None:
     """Serve one media stream until it ends, by either side or by an error.
 
     Args:
         websocket: not yet accepted; who may connect was settled before.
-        started: for a dialect whose URL says it all; otherwise the dialect's first event opens the stream.
+        door: with its limits filled in.
     """
-    await websocket.accept()
-    stream = _Stream(websocket, dialect, calls, settings)
-    code, reason = 1000, "stopped"
+    await websocket.accept(dialect.subprotocol)
+    stream = _Stream(websocket, dialect, calls, door)
+    code, reason = NORMAL, "stopped"
     try:
-        if started is not None:
-            stream.open(started)
+        if dialect.started is not None:
+            stream.open(dialect.started)
         reason = await stream.read()
     except WebSocketDisconnect:
         reason, code = "disconnected", 0
@@ -46,8 +47,10 @@ async def serve_media(
         reason, code = str(error), error.close_code
         _log.warning("media stream refused", source=stream.source, close_code=code, error=reason)
     finally:
-        stream.close("protocol_error" if code not in (0, 1000, GOING_AWAY) else reason)
+        stream.close("protocol_error" if code not in (0, NORMAL, GOING_AWAY) else reason)
     if code:
+        if code != NORMAL:
+            await _send_goodbye(websocket, dialect.goodbye(reason))
         await close(websocket, code, reason)
 
 
@@ -57,6 +60,17 @@ async def close(websocket: WebSocket, code: int, reason: str) -> None:
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
 
+async def _send_goodbye(websocket: WebSocket, messages: list[str | bytes]) -> None:
+    with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
+        async with asyncio.timeout(GOODBYE_S):
+            await _send(websocket, messages)
+
+
+async def _send(websocket: WebSocket, messages: list[str | bytes]) -> None:
+    for message in messages:
+        await (websocket.send_text(message) if isinstance(message, str) else websocket.send_bytes(message))
+
+
 class _EndedByUs(Exception):
     """The gateway ends the stream: it drains, or the call is too long."""
 
@@ -64,18 +78,20 @@ class _EndedByUs(Exception):
 class _Stream:
     """One connection's way from messages to an open stream."""
 
-    def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, settings: Settings) -> None:
+    def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door) -> None:
         self.source = websocket.url.path.rpartition("/")[2]
         self._websocket = websocket
         self._dialect = dialect
         self._calls = calls
-        self._settings = settings
+        self._door = door
+        self._start_deadline_s, self._idle_deadline_s = door.start_deadline_s or 0.0, door.idle_deadline_s or 0.0
+        self._max_message_bytes = door.max_message_bytes or 0
         self._open: OpenStream | None = None
         self._ended: asyncio.Task[str] | None = None
         self._move_deadline_at_s = 0.0
 
     def open(self, started: StreamStarted) -> OpenStream:
-        self._open = self._calls.open(started)
+        self._open = self._calls.open(self._door.admit(started))
         return self._open
 
     def close(self, reason: str) -> None:
@@ -87,29 +103,38 @@ class _Stream:
     async def read(self) -> str:
         """Read until the peer says stop; returns the reason. Raises what `serve_media` sorts out."""
         try:
-            async with asyncio.timeout(self._settings.start_deadline_s) as deadline:
+            async with asyncio.timeout(self._start_deadline_s) as deadline:
                 self._end_with_the_gateway(deadline)
                 while True:
-                    for event in self._dialect.receive(self._body(await self._websocket.receive())):
-                        if isinstance(event, AudioReceived):
-                            assert self._open is not None, "a dialect lets no audio pass before the start"
-                            self._open.receive(event)
-                            self._media_came(deadline)
-                        elif isinstance(event, StreamStarted):
-                            self.open(event)
-                            self._end_with_the_gateway(deadline)
-                            self._media_came(deadline)
-                        else:
-                            return event.reason
+                    reason = self._take(self._dialect.receive(self._body(await self._websocket.receive())), deadline)
+                    if replies := self._dialect.replies():
+                        await _send(self._websocket, replies)
+                    if reason is not None:
+                        return reason
         except TimeoutError:
             raise self._why_timed_out() from None
+
+    def _take(self, events: list[IngestEvent], deadline: asyncio.Timeout) -> str | None:
+        """Let events have their effect; return the reason when one of them was the end."""
+        for event in events:
+            if isinstance(event, AudioReceived):
+                assert self._open is not None, "a dialect lets no audio pass before the start"
+                self._open.receive(event)
+                self._media_came(deadline)
+            elif isinstance(event, StreamStarted):
+                self.open(event)
+                self._end_with_the_gateway(deadline)
+                self._media_came(deadline)
+            else:
+                return event.reason
+        return None
 
     def _media_came(self, deadline: asyncio.Timeout) -> None:
         """Move the idle deadline; at most each second, for it costs as much as reading a message."""
         now_s = clock.monotonic_s()
         if now_s >= self._move_deadline_at_s:
-            deadline.reschedule(asyncio.get_running_loop().time() + self._settings.idle_deadline_s)
-            self._move_deadline_at_s = now_s + min(1.0, self._settings.idle_deadline_s / 10)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._idle_deadline_s)
+            self._move_deadline_at_s = now_s + min(1.0, self._idle_deadline_s / 10)
 
     def _body(self, message: Message) -> str | bytes:
         """Take an ASGI message apart. Raises WebSocketDisconnect, MessageTooBig."""
@@ -118,8 +143,8 @@ class _Stream:
         body: str | bytes | None = message.get("text")
         if body is None:
             body = message["bytes"]
-        if len(body) > self._settings.max_message_bytes:
-            raise MessageTooBig(f"message: expected at most {self._settings.max_message_bytes} bytes, got {len(body)}")
+        if len(body) > self._max_message_bytes:
+            raise MessageTooBig(f"message: expected at most {self._max_message_bytes} bytes, got {len(body)}")
         return body
 
     def _end_with_the_gateway(self, deadline: asyncio.Timeout) -> None:
@@ -139,5 +164,5 @@ class _Stream:
         if self._ended is not None and self._ended.done():
             return _EndedByUs(self._ended.result())
         if self._open is None:
-            return StreamTimeout(f"no start of the stream within {self._settings.start_deadline_s:g} s")
-        return StreamTimeout(f"no media for {self._settings.idle_deadline_s:g} s")
+            return StreamTimeout(f"no start of the stream within {self._start_deadline_s:g} s")
+        return StreamTimeout(f"no media for {self._idle_deadline_s:g} s")

@@ -30,6 +30,7 @@ from gateway.alerts.journal import Journal
 from gateway.clock import utc_now
 from tests.conftest import REPOSITORY
 from tests.gateway.alerts.events import (
+    ATTACHED,
     alert,
     call_ended,
     facts,
@@ -167,7 +168,7 @@ def line(data: EventData | Gap) -> str:
 
 def test_line_of_events_that_have_less_to_tell() -> None:
     nothing: dict[str, Any] = dict.fromkeys(("role", "media_time_s", "p_synthetic", "speech_s", "model"))
-    assert line(CallStarted(**facts(leg=None) | nothing, source="twilio")) == "CA1 call.started because"
+    assert line(CallStarted(**facts(leg=None) | nothing, **ATTACHED)) == "CA1 call.started because"
     assert line(Gap(after="x", resumed_at=None, reason="cursor_too_old")) == "gap cursor_too_old"
 
 

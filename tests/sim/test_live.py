@@ -16,6 +16,7 @@ from tests.sim.test_judge import played, raised
 FACTS: dict[str, Any] = {
     "call_id": "c.r",
     "leg": "caller",
+    "speaker": "caller",
     "role": None,
     "media_time_s": 7.0,
     "p_synthetic": 0.95,

@@ -21,6 +21,7 @@ from sim.observe import MAX_ALERTS, Alert, Ledger
 FACTS: dict[str, Any] = {
     "call_id": "c",
     "leg": "caller",
+    "speaker": "caller",
     "role": "caller",
     "media_time_s": 7.0,
     "p_synthetic": 0.95,
@@ -49,7 +50,7 @@ def raised(stage: str = "provisional") -> CloudEvent:
 def test_a_leg_is_followed_from_start_to_verdict() -> None:
     ledger = Ledger([("c", "caller")])
     seen = ledger.legs["c", "caller"]
-    start = FACTS | {"p_synthetic": None, "speech_s": 0.0, "source": "twilio"}
+    start = FACTS | {"p_synthetic": None, "speech_s": 0.0, "source": "twilio", "separation": "separate", "tenant": None}
     listening = LegStarted(**start, direction="received_from_party", encoding="mulaw", rate_hz=8000)
 
     assert seen.state == "waiting"

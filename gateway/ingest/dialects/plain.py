@@ -17,13 +17,14 @@ import numpy as np
 from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest import names
 from gateway.ingest.codecs import open_decoder
+from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.events import AudioFormat, AudioReceived, Encoding, IngestEvent, LegDescription, StreamStarted
 
 _SAMPLE_BYTES = {"mulaw": 1, "alaw": 1, "s16le": 2}
 _PARAMETERS = ("call_id", "leg", "encoding", "rate", "channels", "role")
 
 
-class Plain:
+class Plain(Dialect):
     """One plain stream. Its `start` is the URL, so the stream is known before the first frame."""
 
     def __init__(self, query: Mapping[str, str], roles: Mapping[str, str] | None = None) -> None:

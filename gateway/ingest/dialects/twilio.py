@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest import names
+from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.events import (
     AudioFormat,
     AudioReceived,
@@ -86,7 +87,7 @@ class _Stop(_Message, tag="stop"):
 _decode = msgspec.json.Decoder(_Connected | _Start | _Media | _Dtmf | _Mark | _Stop).decode
 
 
-class Twilio:
+class Twilio(Dialect):
     """One Twilio media stream: legs ``inbound`` and ``outbound`` of the call named by its callSid."""
 
     def __init__(self, roles: Mapping[str, str] | None = None) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call.leg import REORDER_PAYLOADS, Leg, Run
+from gateway.call.leg import Leg, Run
 from gateway.errors import ProtocolError, UnsupportedMedia
-from gateway.ingest.events import AudioFormat, AudioReceived, LegId
+from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived, LegId
 
 LEG = LegId("caller")
 MULAW = AudioFormat("mulaw", 8000)

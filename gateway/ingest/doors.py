@@ -1,0 +1,105 @@
+"""Doors: the websocket attach points that an operator opens, and who may use them.  [S]"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hmac
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from gateway.errors import Forbidden, Unauthorized
+from gateway.ingest import names
+from gateway.ingest.dialects.base import Handshake
+from gateway.ingest.events import StreamStarted
+from gateway.ingest.rtp_settings import Network, is_allowed
+
+PositiveSeconds = Annotated[float, Field(gt=0.0)]
+DoorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+class Door(BaseModel):
+    """One attach point, ``WS /v1/media/<its name>``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dialect: str | None = Field(None, description="how the peer speaks; none: as the door is called")
+    # Who may come in. All that is set must be right; where nothing is, the gateway's own `token` is asked for.
+    token: Secret | None = Field(None, description="bearer token, password of Basic, or this vendor's own header")
+    signing_key: Secret | None = Field(None, description="the vendor signs each upgrade with this")
+    allow_ips: tuple[Network, ...] = Field((), description="networks that may connect, e.g. 203.0.113.0/24")
+    # What its calls are
+    roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
+        default_factory=dict, description="who a leg is, by its name; wins over the general `roles`"
+    )
+    call_id_parameter: str | None = Field(None, description="the peer's parameter that names the call; none: its id")
+    tenant_parameter: str | None = Field(None, description="the peer's parameter that names the tenant")
+    tenant: str | None = Field(None, description="the tenant of all calls of this door")
+    allow_mixed: bool = Field(False, description="take streams where the speakers cannot be told apart")
+    swap_channels: bool = Field(False, description="the right channel comes first")
+    # Limits; none: the general ones
+    start_deadline_s: PositiveSeconds | None = None
+    idle_deadline_s: PositiveSeconds | None = None
+    max_message_bytes: int | None = Field(None, ge=1)
+    max_call_s: PositiveSeconds | None = None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it has checks of its own."""
+        return bool(self.token or self.signing_key or self.allow_ips)
+
+    def check_token_and_address(self, handshake: Handshake, token_header: str | None) -> None:
+        """Let in who has the right token and address, as far as they matter here.
+
+        Args:
+            token_header: where this dialect's peers put the token, besides the usual places.
+
+        Raises:
+            Forbidden, Unauthorized
+        """
+        if not is_allowed(handshake.peer_ip, self.allow_ips):
+            raise Forbidden("allow_ips: this address may not use this door")
+        if self.token is not None:
+            given = presented_token(handshake, token_header)
+            if not hmac.compare_digest(given.encode(), self.token.get_secret_value().encode()):
+                raise Unauthorized(
+                    f"token: missing or wrong; give it as {token_header or '`Authorization: Bearer …`'}, as the "
+                    "password of Basic, the websocket subprotocol `bearer.…` or `?token=…`"
+                )
+
+    def admit(self, started: StreamStarted) -> StreamStarted:
+        """Return the stream as this door lets it in: named and owned as configured.
+
+        Raises:
+            Forbidden: its speakers are mixed.
+            ProtocolError: a parameter that must be there is missing or no name.
+        """
+        if started.separation == "mixed" and not self.allow_mixed:
+            raise Forbidden("separation: these speakers are mixed and cannot be told apart; `allow_mixed` takes them")
+        call_id, tenant = started.call_id, self.tenant
+        if self.call_id_parameter:
+            call_id = names.call_id(self.call_id_parameter, started.parameters.get(self.call_id_parameter, ""))
+        if tenant is None and self.tenant_parameter:
+            tenant = names.call_id(self.tenant_parameter, started.parameters.get(self.tenant_parameter, ""))
+        return dataclasses.replace(started, call_id=call_id, tenant=tenant, max_call_s=self.max_call_s)
+
+
+def presented_token(handshake: Handshake, token_header: str | None = None) -> str:
+    """Return the token, from wherever the peer was able to put it; empty where there is none."""
+    if token_header and (token := handshake.headers.get(token_header)):
+        return token
+    scheme, _, value = handshake.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    for item in handshake.headers.get("sec-websocket-protocol", "").split(","):
+        if item.strip().startswith("bearer."):  # browsers cannot set headers on a websocket
+            return item.strip().removeprefix("bearer.")
+    return handshake.query.get("token", "")

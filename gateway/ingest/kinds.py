@@ -1,0 +1,54 @@
+"""The dialects that a door may speak: how each is begun, and how its peers prove who they are.  [S]"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import ConfigError, Unauthorized
+from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.plain import Plain
+from gateway.ingest.dialects.twilio import Twilio, signature_matches
+from gateway.ingest.doors import Door
+
+
+@dataclass(frozen=True, slots=True)
+class DialectKind:
+    """One dialect."""
+
+    open: Callable[[Handshake, Door], Dialect]
+    """Raises RequestError when the handshake already shows that this cannot work."""
+    authorised: Callable[[Handshake, str], None] | None = None
+    """Checks the vendor's signature against the door's `signing_key`. Raises Unauthorized."""
+    token_header: str | None = None
+    """Where this vendor puts a token, in lower case."""
+
+    def check(self, handshake: Handshake, door: Door) -> None:
+        """Let in who passes every check that the door has. Raises Forbidden, Unauthorized."""
+        door.check_token_and_address(handshake, self.token_header)
+        if door.signing_key is not None:
+            assert self.authorised is not None, "seen to by kind_of"
+            self.authorised(handshake, door.signing_key.get_secret_value())
+
+
+def _signed_by_twilio(handshake: Handshake, auth_token: str) -> None:
+    signature = handshake.headers.get("x-twilio-signature", "")
+    if not signature_matches(auth_token, [handshake.url], signature):
+        raise Unauthorized("X-Twilio-Signature: missing, or not that of this URL with our auth token")
+
+
+KINDS: dict[str, DialectKind] = {
+    "twilio": DialectKind(lambda _handshake, door: Twilio(door.roles), _signed_by_twilio),
+    "plain": DialectKind(lambda handshake, door: Plain(handshake.query, door.roles)),
+}
+
+
+def kind_of(name: str, door: Door) -> DialectKind:
+    """Return what a door speaks. Raises ConfigError when that is unknown, or does not go with its checks."""
+    dialect = door.dialect or name
+    kind = KINDS.get(dialect)
+    if kind is None:
+        raise ConfigError(f"doors.{name}.dialect: expected one of {', '.join(sorted(KINDS))}, got {dialect!r:.40}")
+    if door.signing_key is not None and kind.authorised is None:
+        raise ConfigError(f"doors.{name}.signing_key: {dialect} does not sign; use `token` or `allow_ips`")
+    return kind
