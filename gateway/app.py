@@ -34,6 +34,7 @@ from gateway.connection import Connection
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket import AudioSocketPort
 from gateway.ingest.rtp_port import RtpPorts
+from gateway.ingest.sip.server import SipServer
 from gateway.ingest.whip import Whip
 from gateway.web import build
 
@@ -77,6 +78,8 @@ class House:
     """Where each RTP port listens, by its name."""
     audiosocket: tuple[str, int] | None
     """Where AudioSocket connections are taken."""
+    sip: Mapping[str, tuple[str, int]]
+    """Where SIP is spoken, by transport."""
 
 
 @contextlib.asynccontextmanager
@@ -98,9 +101,11 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         whip = Whip(registry, settings)
         rtp = RtpPorts(registry, settings)
         audiosocket = AudioSocketPort(registry, settings)
+        sip = SipServer(registry, settings, settings.sip) if settings.sip else None
         app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
-        await rtp.open()
-        await audiosocket.open()
+        doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
+        for door in doors:
+            await door.open()
         bus.start()
         scorer.start()
         for ending in endings(await asyncio.to_thread(journal.open_calls)):
@@ -111,13 +116,20 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         host, port = listener.getsockname()[:2]
         try:
             yield House(
-                f"http://{host}:{port}", detector.name, registry, bus, serving, rtp.addresses, audiosocket.address
+                url=f"http://{host}:{port}",
+                model=detector.name,
+                registry=registry,
+                bus=bus,
+                serving=serving,
+                rtp=rtp.addresses,
+                audiosocket=audiosocket.address,
+                sip=sip.addresses if sip else {},
             )
         finally:
             await registry.drain()
             await whip.close()
-            await rtp.close()
-            await audiosocket.close()
+            for door in doors:
+                await door.close()
             await bus.close()  # flushes: every subscriber has been sent every event
             server.should_exit = True
             await serving

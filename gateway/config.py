@@ -20,6 +20,7 @@ from gateway.errors import ConfigError
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName
 from gateway.ingest.rtp_settings import RtpPort
+from gateway.ingest.sip.settings import SipSettings
 
 ENV_PREFIX = "CALLSCREEN_"
 
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     )
     rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
     audiosocket: AudioSocketDoor | None = Field(None, description="TCP port that takes Asterisk's AudioSocket")
+    sip: SipSettings | None = Field(None, description="SIP: softphones and PBXs that call us, SIPREC recording clients")
 
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")

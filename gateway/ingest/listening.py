@@ -14,20 +14,20 @@ from gateway.ingest.rtp_voice import Address, RtpDemux, Voice
 class Listening:
     """The leg, from the moment it was let in. `run` it; whatever else happens ends there."""
 
-    def __init__(self, stream: OpenStream, idle_deadline_s: float) -> None:
-        self.on_hold = False
-        """Whether silence is agreed upon; then it does not end the leg."""
+    def __init__(self, stream: OpenStream, idle_deadline_s: float | None) -> None:
+        """Listen; `idle_deadline_s` of silence end it, None for never."""
         self._stream = stream
         self._idle_deadline_s = idle_deadline_s
         self._loop = asyncio.get_running_loop()
-        self._heard_s = self._loop.time()
+        self.heard_s = self._loop.time()
+        """When the last packet came, on the loop's clock."""
         self._ended: asyncio.Future[str] = self._loop.create_future()
 
     def receive(self, audio: AudioReceived) -> None:
         """Take one payload. Never waits."""
         if self._ended.done():
             return
-        self._heard_s = self._loop.time()
+        self.heard_s = self._loop.time()
         try:
             self._stream.receive(audio)
         except ProtocolError:
@@ -44,20 +44,18 @@ class Listening:
         reason = "failed"
         try:
             while not (self._ended.done() or by_gateway.done()):
-                left_s = self._heard_s + self._idle_deadline_s - self._loop.time()
-                if self.on_hold:
-                    self._heard_s = self._loop.time()
-                elif left_s <= 0:
+                left_s = self._left_s()
+                if left_s is not None and left_s <= 0:
                     self.end("timeout")
-                # Looked at often enough to notice a hold that came and went in between.
-                await asyncio.wait(
-                    {self._ended, by_gateway}, timeout=min(1.0, max(left_s, 0.01)), return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({self._ended, by_gateway}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             reason = (self._ended if self._ended.done() else by_gateway).result()
         finally:
             by_gateway.cancel()
             self._stream.close(reason)
         return reason
+
+    def _left_s(self) -> float | None:
+        return self._idle_deadline_s and self.heard_s + self._idle_deadline_s - self._loop.time()
 
 
 class RtpReceiver(asyncio.DatagramProtocol):

@@ -128,7 +128,7 @@ class Voice:
             return None
         self._address, self._heard_s = address, now_s
         seq, start_ms = place
-        if codec is not self.codec:
+        if codec != self.codec:
             return AudioReceived(self.leg, b"", seq)
         return AudioReceived(self.leg, packet.payload, seq, start_ms)
 
@@ -147,7 +147,8 @@ class RtpDemux:
         """Listen for `voices`; with `srtp`, to nothing that is not encrypted."""
         self.voices = voices
         self.refused: Counter[Refusal] = Counter()
-        self._srtp = srtp
+        self.srtp = srtp
+        """Replaced when the peer changes its key."""
 
     def receive(self, datagram: bytes, address: Address, now_s: float) -> tuple[Voice, AudioReceived | None] | None:
         """Take one datagram.
@@ -162,7 +163,7 @@ class RtpDemux:
         try:
             if is_rtcp(datagram):
                 return self._rtcp(datagram, address, now_s)
-            packet = RtpPacket.parse(self._srtp.unprotect(datagram) if self._srtp else datagram)
+            packet = RtpPacket.parse(self.srtp.unprotect(datagram) if self.srtp else datagram)
         except pylibsrtp.Error:
             self.refused["not_authentic"] += 1
             return None
@@ -178,7 +179,7 @@ class RtpDemux:
 
     def _rtcp(self, datagram: bytes, address: Address, now_s: float) -> tuple[Voice, None] | None:
         """Look for a BYE (RFC 3550 section 6.6); reports are not needed to listen."""
-        packets = self._srtp.unprotect_rtcp(datagram) if self._srtp else datagram
+        packets = self.srtp.unprotect_rtcp(datagram) if self.srtp else datagram
         while len(packets) >= 8:
             length = 4 * (1 + int.from_bytes(packets[2:4], "big"))
             if packets[1] == RTCP_BYE:

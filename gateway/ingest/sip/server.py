@@ -1,0 +1,277 @@
+"""SIP over UDP, TCP and TLS: the sockets around `Uas`, and a session for each call.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+from typing import cast
+
+from gateway import logs
+from gateway.config import Settings
+from gateway.errors import CallscreenError, ConfigError, ProtocolError, RequestError
+from gateway.ingest.events import Calls
+from gateway.ingest.rtp_settings import is_allowed, split_address
+from gateway.ingest.sip import multipart
+from gateway.ingest.sip.dialog import Dialog, Flow
+from gateway.ingest.sip.message import Framer
+from gateway.ingest.sip.session import Ports, SipSession
+from gateway.ingest.sip.settings import SipSettings
+from gateway.ingest.sip.uas import TOLD, Transaction, Uas
+
+TICK_S = 0.1
+UNREAD_BYTES = 1 << 18
+"""Answers that a peer leaves unread on its connection before that is broken off."""
+CODES = {400: 400, 403: 403, 409: 486, 413: 513, 415: 415, 422: 488, 503: 503}
+"""Our HTTP statuses in SIP."""
+_log = logs.get(__name__)
+
+
+class SipServer:
+    """The SIP door. Implements `gateway.ingest.sip.uas.Handler`."""
+
+    def __init__(self, calls: Calls, settings: Settings, sip: SipSettings) -> None:
+        self.addresses: dict[str, tuple[str, int]] = {}
+        """Where it listens, by transport: ``udp``, ``tcp``, ``tls``."""
+        self.sip = sip
+        self.max_bytes = settings.max_message_bytes
+        self._calls = calls
+        self._settings = settings
+        self._ports = Ports(*sip.rtp_ports)
+        self._loop = asyncio.get_running_loop()
+        self._uas = Uas(self, sip.min_session_s, lambda: secrets.token_hex(8))
+        self._sessions: dict[tuple[str, str, str], SipSession] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.Task[None] | None = None
+        self._open: list[asyncio.DatagramTransport | asyncio.Server] = []
+        self.connections: set[asyncio.Transport] = set()
+
+    async def open(self) -> None:
+        """Start to listen. Raises ConfigError when an address or a file cannot be had."""
+        for transport in ("udp", "tcp", "tls"):
+            address = getattr(self.sip, transport)
+            if address is None:
+                continue
+            try:
+                self.addresses[transport] = await self._listen(transport, *split_address(transport, address))
+            except OSError as error:  # of which SSLError is one
+                await self.close()
+                raise ConfigError(f"sip.{transport}: cannot listen on {address}: {error.strerror or error}") from None
+        self._ticking = asyncio.create_task(self._tick(), name="sip timers")
+
+    async def close(self) -> None:
+        """Hang up and stop listening."""
+        sessions = list(self._sessions.values())
+        for dialog in list(self._uas.dialogs.values()):
+            self._end(dialog, "shutdown")
+        await asyncio.gather(*(session.ended() for session in sessions))
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
+        for listening in self._open:
+            listening.close()
+        for connection in list(self.connections):
+            connection.close()
+        await asyncio.gather(*self._tasks)
+
+    def hear(self, data: bytes, flow: Flow) -> bool:
+        """Take one message; False when it was none."""
+        try:
+            self._uas.receive(data, flow, self._loop.time())
+        except ProtocolError as error:
+            _log.warning("sip message refused", transport=flow.transport, error=str(error))
+            return False
+        return True
+
+    def offered(self, transaction: Transaction) -> None:
+        """See `Handler`."""
+        task = asyncio.create_task(self._answer(transaction), name="sip answer")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def ended(self, dialog: Dialog, reason: str) -> None:
+        """See `Handler`."""
+        session = self._sessions.pop(dialog.key, None)
+        if session is not None:
+            session.end(reason)
+
+    async def _answer(self, transaction: Transaction) -> None:
+        dialog = transaction.dialog
+        assert dialog is not None, "an offer has a dialog"
+        code, headers, body = 500, dict[str, str](), b""
+        session = None
+        try:
+            session = self._session(dialog)
+            async with session.turn:
+                body = await self._described(transaction, session)
+            code, headers = 200, self._headers(transaction, session, body)
+        except RequestError as error:
+            code = CODES.get(error.status, 500)
+            headers = _refusal(code, error)
+            _log.warning("sip offer refused", source="sip", code=code, error=str(error))
+        except Exception:
+            _log.exception("sip offer failed")
+        if code == 200 and dialog.is_over:  # cancelled or hung up in the meantime
+            code = 487
+        self._uas.answer(transaction, code, self._loop.time(), headers, body)
+        if dialog.is_over and session is not None:
+            self._sessions.pop(dialog.key, None)
+            session.end("refused")
+
+    def _session(self, dialog: Dialog) -> SipSession:
+        session = self._sessions.get(dialog.key)
+        if session is None:
+            session = self._sessions[dialog.key] = SipSession(
+                dialog, self._calls, self._settings, self.sip, self._ports, lambda reason: self._end(dialog, reason)
+            )
+        return session
+
+    async def _described(self, transaction: Transaction, session: SipSession) -> bytes:
+        request = transaction.heard.request
+        body = multipart.read(request.headers.get("Content-Type"), request.body)
+        if transaction.heard.method == "UPDATE" and body.sdp is None:
+            return b""  # only the session timer is meant (RFC 4028 section 7.4)
+        return await session.answer(body)
+
+    def _headers(self, transaction: Transaction, session: SipSession, body: bytes) -> dict[str, str]:
+        dialog = transaction.dialog
+        assert dialog is not None, "an offer has a dialog"
+        contact = dialog.contact(is_recording=session.is_recording, public_host=self.sip.public_host)
+        headers = {"Contact": contact} | TOLD
+        if dialog.refresh_s is not None:
+            headers["Session-Expires"] = f"{dialog.refresh_s:g};refresher=uac"
+            if "timer" in transaction.heard.request.supported:
+                headers["Require"] = "timer"
+        if body:
+            headers["Content-Type"] = multipart.SDP
+        return headers
+
+    def _end(self, dialog: Dialog, reason: str) -> None:
+        """End a call from our side."""
+        self._uas.hang_up(dialog, self._loop.time())
+        self.ended(dialog, reason)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_s = self._loop.time()
+            self._uas.tick(now_s)
+            for dialog in list(self._uas.dialogs.values()):
+                session = self._sessions.get(dialog.key)
+                if session is not None and session.is_idle(now_s):
+                    self._end(dialog, "timeout")
+
+    async def _listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
+        if transport == "udp":
+            endpoint, _ = await self._loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=(host, port))
+            self._open.append(endpoint)
+            address = endpoint.get_extra_info("sockname")
+        else:
+            context = _tls(self.sip) if transport == "tls" else None
+            server = await self._loop.create_server(
+                lambda: _Connection(self, transport.upper()), host, port, ssl=context
+            )
+            self._open.append(server)
+            address = server.sockets[0].getsockname()
+        return address[0], address[1]
+
+
+class UdpFlow:
+    """The way back to a peer over our UDP socket; see `gateway.ingest.sip.dialog.Flow`."""
+
+    def __init__(self, via: asyncio.DatagramTransport, peer: tuple[str, int], local: tuple[str, int]) -> None:
+        self.transport, self.peer, self.local = "UDP", peer, local
+        self._via = via
+
+    def send(self, data: bytes, port: int | None = None) -> None:
+        """Send a message."""
+        if not self._via.is_closing():
+            self._via.sendto(data, (self.peer[0], port or self.peer[1]))
+
+
+class StreamFlow:
+    """The way back to a peer over its connection."""
+
+    def __init__(self, transport: str, via: asyncio.Transport) -> None:
+        self.transport = transport
+        self.peer: tuple[str, int] = via.get_extra_info("peername")[:2]
+        self.local: tuple[str, int] = via.get_extra_info("sockname")[:2]
+        self._via = via
+
+    def send(self, data: bytes, port: int | None = None) -> None:  # noqa: ARG002
+        """Send a message."""
+        if self._via.is_closing():
+            return
+        self._via.write(data)
+        if self._via.get_write_buffer_size() > UNREAD_BYTES:
+            self._via.abort()
+
+
+class _Udp(asyncio.DatagramProtocol):
+    def __init__(self, server: SipServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if data.strip() and len(data) <= self._server.max_bytes and is_allowed(addr[0], self._server.sip.allow_ips):
+            port = self._transport.get_extra_info("sockname")[1]
+            own = (_own_address(addr[0]), port)
+            self._server.hear(data, UdpFlow(self._transport, (addr[0], addr[1]), own))
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: SipServer, transport: str) -> None:
+        self._server = server
+        self._name = transport
+        self._framer = Framer(server.max_bytes)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(self._transport)
+        self._flow = StreamFlow(self._name, self._transport)
+        if not is_allowed(self._flow.peer[0], self._server.sip.allow_ips):
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._server.connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if not all(self._server.hear(message, self._flow) for message in self._framer.push(data)):
+                self._transport.close()
+        except CallscreenError as error:
+            _log.warning("sip connection broken off", error=str(error))
+            self._transport.abort()
+
+
+def _own_address(peer: str) -> str:
+    """Our address on the way to a peer, for we may listen on all of them. Connecting UDP sends nothing."""
+    with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        with contextlib.suppress(OSError):
+            probe.connect((peer, 9))
+        return str(probe.getsockname()[0])
+
+
+def _tls(sip: SipSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    assert sip.tls_certificate is not None, "checked with the settings"
+    context.load_cert_chain(sip.tls_certificate, sip.tls_key)
+    if sip.tls_client_ca is not None:
+        context.load_verify_locations(sip.tls_client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _refusal(code: int, error: RequestError) -> dict[str, str]:
+    reason = str(error).replace("\\", "/").replace('"', "'").replace("\n", " ")
+    headers = {"Warning": f'399 callscreen "{reason}"'}
+    if code == 503:
+        headers["Retry-After"] = "10"
+    if code == 415:
+        headers["Accept"] = TOLD["Accept"]
+    return headers

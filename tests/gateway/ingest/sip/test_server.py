@@ -1,0 +1,169 @@
+"""SIP calls and recordings over real sockets against the whole gateway: signalling, media, alerts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.app import House
+from tests.gateway.conftest import Serve
+from tests.gateway.ingest.sip.phone import MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone, phone
+from tests.gateway.loudness import speech
+from tests.gateway.rtp import pcmu, send
+from tests.gateway.wire import subscribed
+
+pytestmark = pytest.mark.usefixtures("detector")
+
+ANYWHERE = "127.0.0.1:0"
+
+
+def sip(**settings: Any) -> dict[str, Any]:
+    return {"udp": ANYWHERE, "tcp": ANYWHERE, "rtp_ports": (30_000, 30_099)} | settings
+
+
+async def say(port: int, *, synthetic: bool, seconds: float = 8) -> None:
+    await send(("127.0.0.1", port), pcmu(speech(seconds, synthetic=synthetic)))
+
+
+def legs(house: House, call_id: str) -> dict[str, str]:
+    return {leg.description.leg: leg.description.role for leg in house.registry.call(call_id).legs.values()}
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+async def test_two_softphones_make_one_call(serve: Serve, transport: str) -> None:
+    house = await serve(sip=sip())
+    address = house.sip[transport.lower()]
+    async with subscribed(house) as events, phone(address, transport) as one, phone(address, transport) as two:
+        first = await one.call(user="c1-caller")
+        second = await two.call(user="c1-callee")
+        await asyncio.gather(say(first.ports[0], synthetic=False), say(second.ports[0], synthetic=True))
+        raised = await events.until("alert.raised", stage="confirmed")
+        assert (await one.ask("BYE")).code == (await two.ask("BYE")).code == 200
+        ended = await events.until("call.ended")
+    assert (raised["data"]["call_id"], raised["data"]["leg"]) == ("c1", "callee")
+    assert ended["data"]["verdicts"] == {"caller": "human", "callee": "synthetic"}
+
+
+async def test_a_recording_keeps_the_speakers_apart_by_its_metadata(serve: Serve) -> None:
+    house = await serve(sip=sip(participants={"sip:agent*@pbx.example": "agent"}))
+    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+        reply = await client.call(MULTIPART, **SIPREC, **{"X-Call-ID": "r-1"})
+        assert "+sip.srs" in reply.headers["contact"]
+        assert reply.body.count("a=recvonly") == 2
+        assert "a=label:2" in reply.body
+        assert legs(house, "r-1") == {"1": "agent", "2": "unknown"}
+        await asyncio.gather(say(reply.ports[0], synthetic=True), say(reply.ports[1], synthetic=False))
+        raised = await events.until("alert.raised", stage="confirmed")
+        await client.ask("BYE")
+        await events.until("call.ended")
+    assert (raised["data"]["leg"], raised["data"]["role"]) == ("1", "agent")
+
+
+async def test_who_it_is_comes_from_headers_before_the_dialled_name(serve: Serve) -> None:
+    house = await serve(sip=sip(), roles={"desk": "agent"})
+    async with phone(house.sip["udp"]) as one, phone(house.sip["udp"]) as two:
+        await one.call(user="c1-caller", **{"X-Call-ID": "c2", "X-Leg": "desk"})
+        assert legs(house, "c2") == {"desk": "agent"}
+        await two.call(**{"X-Role": "customer"})
+        assert legs(house, two.call_id.replace("/", "-")) == {"party": "customer"}
+
+
+async def test_hold_is_silence_agreed_upon(serve: Serve) -> None:
+    house = await serve(sip=sip(), idle_deadline_s=0.5)
+    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+        before = await caller.call(user="c1-caller")
+        held = await caller.ask("INVITE", PCMU_SDP.replace("sendrecv", "inactive"))
+        assert "a=inactive" in held.body
+        assert held.ports == before.ports
+        await asyncio.sleep(0.9)
+        assert house.registry.calls()
+        assert (await caller.ask("UPDATE", PCMU_SDP)).ports == before.ports
+        assert (await events.until("leg.ended"))["data"]["ended_by"] == "timeout"
+        while (bye := await caller.hear()).code:
+            pass
+        assert bye.first == "BYE sip:alice@127.0.0.1:5099 SIP/2.0"
+        assert bye.headers["to"].endswith("tag=a1")
+
+
+async def test_streams_come_and_go(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+        await client.call(MULTIPART, **SIPREC, **{"X-Call-ID": "r-1"})
+        one = await client.ask("INVITE", TWO_STREAMS.replace("audio 40002", "audio 0"))
+        assert (one.ports[0] != 0, one.ports[1]) == (True, 0)
+        assert (await events.until("leg.ended"))["data"]["leg"] == "2"
+        again = await client.ask("INVITE", TWO_STREAMS)
+        assert all(again.ports)
+        assert set(legs(house, "r-1")) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Require": "teleport"}, 420),
+        ({"Content_Type": "text/plain"}, 415),
+        ({"Session_Expires": "30"}, 422),
+        ({"body": PCMU_SDP.replace(" 0 101", " 3").replace("0 PCMU", "3 GSM")}, 488),
+        ({"body": "nonsense"}, 400),
+        ({"X-Role": "boss"}, 400),
+    ],
+)
+async def test_what_cannot_be_served_is_refused(serve: Serve, change: dict[str, str], code: int) -> None:
+    house = await serve(sip=sip())
+    async with phone(house.sip["udp"]) as caller:
+        options: dict[str, Any] = {"body": PCMU_SDP} | change
+        reply = await caller.ask("INVITE", options.pop("body"), **options)
+        assert reply.code == code
+        assert not house.registry.calls()
+        if code == 420:
+            assert reply.headers["unsupported"] == "teleport"
+        if code == 422:
+            assert reply.headers["min-se"] == "90"
+        caller.send(caller.request("ACK", branch=caller.branch))
+
+
+async def test_no_room_is_said_so(serve: Serve) -> None:
+    house = await serve(sip=sip(), max_calls=1)
+    async with phone(house.sip["udp"]) as one, phone(house.sip["udp"]) as two, phone(house.sip["udp"]) as three:
+        await one.call(user="c1-caller")
+        full = await two.ask("INVITE", PCMU_SDP, user="c2-caller")
+        assert (full.code, full.headers["retry-after"]) == (503, "10")
+        assert (await three.ask("INVITE", PCMU_SDP, user="c1-caller")).code == 486
+
+
+async def test_the_gateways_own_end_is_a_bye(serve: Serve) -> None:
+    house = await serve(sip=sip(), max_call_s=0.3)
+    async with phone(house.sip["tcp"], "TCP") as caller:
+        await caller.call(user="c1-caller")
+        assert (await caller.hear()).first.startswith("BYE ")
+
+
+async def test_mixed_recordings_need_leave(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    async with phone(house.sip["tcp"], "TCP") as client:
+        mixed = MULTIPART.replace("<send>st2</send>", "<send>st1</send>")
+        refused = await client.ask("INVITE", mixed, **SIPREC)
+    assert refused.code == 403
+    assert "allow_mixed" in refused.headers["warning"]
+
+
+async def test_strangers_hear_nothing(serve: Serve) -> None:
+    house = await serve(sip=sip(allow_ips=["192.0.2.0/24"]))
+    async with phone(house.sip["udp"]) as caller:
+        caller.send(caller.request("OPTIONS"))
+        with pytest.raises(TimeoutError):
+            await caller.hear(0.1)
+
+
+async def probe(caller: Phone) -> int:
+    return (await caller.ask("OPTIONS")).code
+
+
+async def test_nonsense_harms_nobody(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    async with phone(house.sip["udp"]) as caller:
+        for nonsense in (b"", b"\r\n\r\n", b"\x00" * 100, b"INVITE sip:x SIP/2.0\r\n\r\n"):
+            caller.send(nonsense)
+        assert await probe(caller) == 200
