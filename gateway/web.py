@@ -5,9 +5,10 @@
     WS      /v1/events                  CloudEvents
     GET     /v1/calls[/{call_id}]       what is live
     GET     /healthz /readyz /metrics
+    GET     / /call                     pages for people
 
-Default deny: whatever is not `/healthz` or `/readyz` wants the bearer token where one is set (a door with checks of its
-own those instead), and no web page may call us unless its origin is allowed.
+Default deny: whatever is not health or a page wants the bearer token where one is set (a door with checks of its own
+those instead), and no web page may call us unless its origin is allowed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock
+from gateway import clock, pages
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import Registry
@@ -40,7 +41,7 @@ from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 
-OPEN_PATHS = ("/healthz", "/readyz")
+OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
 DOORS_PATH = "/v1/media/"
 
 
@@ -57,6 +58,7 @@ def build(
         routes=[
             *_media_routes(settings, registry),
             *more_routes,
+            *pages.routes(),
             WebSocketRoute("/v1/events", partial(serve_events, bus=bus, settings=settings)),
             *_state_routes(registry, unready),
         ],

@@ -1,0 +1,47 @@
+"""Pages for people, served by the gateway itself: ``/`` shows what is live, ``/call`` sends a call.  [IO]
+
+The files hold no secret, so they are open to everybody; what they show is not. Whoever uses them types the token, and
+it stays in that tab's memory. Nothing is loaded from anywhere else, and the browser is told to see to that.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+FILES = {
+    "/": "live.html",
+    "/call": "call.html",
+    "/pages/live.js": "live.js",
+    "/pages/call.js": "call.js",
+    "/pages/gateway.js": "gateway.js",
+    "/pages/style.css": "style.css",
+}
+"""What is served, by path."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self), display-capture=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_FOLDER = Path(__file__).parent
+
+
+def routes() -> list[BaseRoute]:
+    """Return the routes of all pages; the files are read once, now."""
+    return [Route(path, partial(_show, page=_page(_FOLDER / name))) for path, name in FILES.items()]
+
+
+def _page(file: Path) -> Response:
+    return Response(file.read_bytes(), headers=HEADERS, media_type=MEDIA_TYPES[file.suffix])
+
+
+async def _show(_request: Request, page: Response) -> Response:
+    return page

@@ -1,0 +1,95 @@
+import { Gateway, byId, doing, showAlert, showLegs } from "./gateway.js";
+
+const EVERY_MS = 1000;
+// Echo cancellation keeps the other side out of this leg. The rest would make a voice over before it is judged.
+const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false };
+// Browsers share sound only along with a picture; the picture is never sent.
+const SCREEN = { video: true, audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false }, systemAudio: "include" };
+
+const legs = new Map(); // name -> { stream, peer, session }
+let gateway;
+let watching;
+
+async function send(leg, capture) {
+  if (!navigator.mediaDevices) throw new Error("A browser gives its microphone to HTTPS pages and to localhost only.");
+  if (!byId("setup").reportValidity()) return;
+  if (legs.has(leg)) throw new Error(`${leg} is being sent already.`);
+  gateway ??= new Gateway(byId("token").value.trim());
+  const stream = await capture();
+  try {
+    const [track] = stream.getAudioTracks();
+    if (!track) throw new Error("No sound was shared: choose a tab or a screen, and tick “share audio”.");
+    legs.set(leg, { stream, ...(await publish(leg, track, stream)) });
+    track.addEventListener("ended", doing(() => stop(leg)));
+  } catch (error) {
+    stream.getTracks().forEach((part) => part.stop());
+    if (!legs.size) gateway = undefined; // the token may have been the reason
+    throw error;
+  }
+  if (watching === undefined) watch();
+  showState();
+}
+
+// WHIP (RFC 9725). The offer carries no candidates: the gateway learns ours from our checks.
+async function publish(leg, track, stream) {
+  const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  try {
+    peer.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+    await peer.setLocalDescription();
+    const answer = await gateway.fetch(`/v1/whip/${encodeURIComponent(byId("call").value)}/${encodeURIComponent(leg)}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: peer.localDescription.sdp,
+    });
+    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    peer.addEventListener("connectionstatechange", doing(async () => {
+      if (peer.connectionState !== "failed") return;
+      await stop(leg);
+      throw new Error(`${leg}: the connection to the gateway failed.`);
+    }));
+    return { peer, session: new URL(answer.headers.get("Location"), answer.url) };
+  } catch (error) {
+    peer.close();
+    throw error;
+  }
+}
+
+async function stop(leg) {
+  const sent = legs.get(leg);
+  if (!sent) return;
+  legs.delete(leg);
+  sent.stream.getTracks().forEach((track) => track.stop());
+  showState();
+  // `keepalive`: also while the page is being left. A session that is over already is as good.
+  await gateway.fetch(sent.session, { method: "DELETE", keepalive: true }).catch((error) => {
+    if (error.status !== 404) throw error;
+  });
+  sent.peer.close();
+}
+
+function stopAll() {
+  return Promise.all([...legs.keys()].map(stop));
+}
+
+function watch() {
+  const call = byId("call").value;
+  gateway.follow({ call_id: call, type: "alert.raised,alert.cleared" }, showAlert);
+  watching = setInterval(doing(async () => {
+    if (!legs.size) return; // what was said last stays in sight
+    const state = await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json();
+    showLegs(byId("legs"), state.legs.map((leg) => ({ call, leg })));
+  }), EVERY_MS);
+}
+
+function showState() {
+  for (const field of ["call", "token"]) byId(field).disabled = watching !== undefined; // one call a page
+  byId("end").disabled = !legs.size;
+}
+
+byId("call").value = `web-${crypto.randomUUID?.().slice(0, 8) ?? Date.now()}`;
+byId("setup").addEventListener("submit", doing(() =>
+  send(byId("me").value, () => navigator.mediaDevices.getUserMedia({ audio: MICROPHONE }))));
+byId("screen").addEventListener("click", doing(() =>
+  send(byId("other").value, () => navigator.mediaDevices.getDisplayMedia(SCREEN))));
+byId("end").addEventListener("click", doing(stopAll));
+addEventListener("pagehide", stopAll);

@@ -1,0 +1,99 @@
+"""The pages, as a browser shows them: a whole call from one tab, the live view, tokens, and what they may load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from gateway import pages
+from tests.gateway.browser import browser, needs_chromium
+from tests.gateway.conftest import Serve
+from tests.gateway.desk import write_wav
+from tests.gateway.loudness import speech
+from tests.gateway.wire import subscribed, ws_url
+
+pytestmark = pytest.mark.usefixtures("detector")
+TOKEN = "s3cret"
+
+
+@pytest.mark.parametrize("path", pages.FILES)
+async def test_pages_are_open_and_may_load_nothing_from_elsewhere(serve: Serve, path: str) -> None:
+    house = await serve(token=TOKEN)
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        answer = await web.get(path)
+    assert answer.status_code == 200
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert {policy["script-src"], policy["style-src"], policy["connect-src"]} == {"'self'"}
+    assert policy["frame-ancestors"] == "'none'"
+    assert "://" not in answer.text
+    assert not {"innerHTML", "localStorage", "sessionStorage", "cookie"} & set(answer.text.replace(".", " ").split())
+
+
+async def test_everything_in_the_folder_is_served() -> None:
+    folder = Path(pages.__file__).parent
+    assert set(pages.FILES.values()) == {file.name for file in folder.iterdir() if file.suffix in pages.MEDIA_TYPES}
+
+
+@pytest.mark.slow
+@needs_chromium
+async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path: Path) -> None:
+    """The microphone speaks quietly, as a human does here; the other side is a loud voice in the tab that is shared."""
+    house = await serve(token=TOKEN)
+    microphone = write_wav(tmp_path / "microphone.wav", speech(30, synthetic=False))
+    write_wav(tmp_path / "voice.wav", speech(30, synthetic=True))
+    meeting = tmp_path / "meeting.html"
+    meeting.write_text("<title>Meeting</title><audio src=voice.wav autoplay loop></audio>")
+    flags = [f"--use-file-for-fake-audio-capture={microphone}", "--auto-select-tab-capture-source-by-title=Meeting"]
+    async with (
+        browser(tmp_path, *flags) as chromium,
+        chromium.tab(meeting.as_uri()),
+        chromium.tab(f"{house.url}/call") as page,
+        subscribed(house, f"?call_id=web-1&token={TOKEN}") as events,
+    ):
+        await page.type("call", "web-1")
+        await page.type("token", "wrong")
+        await page.click("microphone")
+        await page.until("fault", "token: missing or wrong")
+        await page.type("token", TOKEN)
+        await page.click("microphone")
+        await page.until("legs", "agent")
+        await page.click("screen")
+        await page.until("alerts", "web-1: customer sounds synthetic (confirmed")
+        assert "customer" in await page.text("legs")
+        assert "agent sounds" not in await page.text("alerts")
+        await page.click("end")
+        ended = await events.until("call.ended")
+    verdicts = ended["data"]["verdicts"]
+    assert (verdicts["customer"], verdicts["agent"] == "synthetic") == ("synthetic", False)
+
+
+@pytest.mark.slow
+@needs_chromium
+async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_path: Path) -> None:
+    house = await serve(token=TOKEN)
+    async with (
+        browser(tmp_path) as chromium,
+        chromium.tab(f"{house.url}/") as page,
+        connect(
+            ws_url(house, f"/v1/media/plain?call_id=c-1&leg=customer&encoding=s16le&rate=16000&token={TOKEN}")
+        ) as call,
+    ):
+        await page.type("token", "wrong")
+        await page.run("document.getElementById('access').requestSubmit()")
+        await page.until("fault", "token: missing or wrong")
+        assert await page.run("document.getElementById('house').hidden")
+        await page.type("token", TOKEN)
+        await page.run("document.getElementById('access').requestSubmit()")
+        await page.until("legs", "no speech yet")
+        voice = (speech(12, synthetic=True) * 32767).astype("<i2").tobytes()
+        for at in range(0, len(voice), 640):
+            await call.send(voice[at : at + 640])
+        await page.until("alerts", "c-1: customer sounds synthetic (provisional, p ")
+        shown = await page.until("legs", "synthetic, alert confirmed")
+        assert shown.split("\t")[:3] == ["c-1", "customer", "customer"]
+        await call.close()
+        await page.until("count", "0 live")
