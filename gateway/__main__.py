@@ -59,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     desk = commands.add_parser("attach", help="listen to the softphone on this computer: its microphone and speaker")
     attach.add_arguments(desk)
     desk.set_defaults(run=attach.run)
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at a configuration and name what is missing",
+        description="Look at a configuration before it is served: ports, TLS, tokens, doors, model, journal, WebRTC "
+        "addresses, sound devices. Exit code 0: it can be served; 1: something is missing.",
+    )
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; the environment counts too")
+    doctor.add_argument("--json", action="store_true", help="one JSON array instead of a table")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -68,6 +77,12 @@ def _serve(args: argparse.Namespace) -> int:
 
     app.run(settings)
     return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from gateway import doctor  # only now: it opens the model, as `serve` does
+
+    return doctor.run(args.config, args.json)
 
 
 def _settings_help() -> str:

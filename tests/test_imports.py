@@ -18,6 +18,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.app": ("gateway", "detection"),
     "gateway.web": ("gateway",),
     "gateway.__main__": ("gateway",),
+    "gateway.doctor": ("gateway", "detection"),
     "gateway.pages": (),
     "gateway.attach": ("gateway.client", "gateway.watch"),
     "gateway.watch": ("gateway.client", "gateway.alerts.event", "gateway.errors"),

@@ -94,7 +94,7 @@ async def list_devices() -> list[Device]:
     """Return what can be listened to, the sound server's devices first.
 
     Raises:
-        CaptureError: neither the sound server nor ALSA can be asked; says why.
+        CaptureError: there are none, and the sound server or ALSA could not be asked; says why.
     """
     devices: list[Device] = []
     faults: list[str] = []
@@ -103,7 +103,7 @@ async def list_devices() -> list[Device]:
             devices += await ask()
         except CaptureError as error:
             faults.append(str(error))
-    if len(faults) == 2:
+    if faults and not devices:
         raise CaptureError("; ".join(faults))
     return devices
 

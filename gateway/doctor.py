@@ -1,0 +1,233 @@
+"""`callscreen doctor`: looks at a configuration before it is served, and names what is missing.  [IO]
+
+Opens what a gateway would open, and closes it again; nothing is changed, and nothing is asked of other machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from aioice.ice import get_host_addresses
+from aiortc.rtcicetransport import parse_stun_turn_uri
+from cryptography import x509
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from detection import DEFAULT_MODEL, open_detector
+from detection.errors import DetectionError
+from gateway.alerts.journal import Journal
+from gateway.client.capture import CaptureError, list_devices
+from gateway.config import Settings, is_loopback, load
+from gateway.errors import ConfigError
+from gateway.ingest.kinds import kind_of
+from gateway.ingest.rtp_settings import split_address
+
+SHORT_TOKEN = 16
+"""Characters; shorter ones can be guessed."""
+EXPIRES_SOON = timedelta(days=14)
+STYLES = {"ok": "green", "note": "dim", "warning": "yellow", "error": "bold red"}
+
+State = Literal["ok", "note", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found out."""
+
+    check: str
+    """What was looked at: a setting, or a part of the machine."""
+    state: State
+    """``note`` matters to some only; ``error``: the gateway would not start, or that way in would not work."""
+    detail: str
+
+
+def run(config: Path | None, as_json: bool) -> int:
+    """Check and show; returns the exit code."""
+    findings = examine(config)
+    console = Console(highlight=False)
+    if as_json:
+        console.out(json.dumps([asdict(finding) for finding in findings], indent=2), highlight=False)
+    else:
+        table = Table("check", "", "what was found", box=None, header_style="bold")
+        for finding in findings:
+            table.add_row(finding.check, Text(finding.state, STYLES[finding.state]), finding.detail)
+        console.print(table)
+    return int(any(finding.state == "error" for finding in findings))
+
+
+def examine(config: Path | None) -> list[Finding]:
+    """Return what every check found, in a fixed order; where the settings cannot be read, only that."""
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        return [Finding("settings", "error", line) for line in str(error).splitlines()]
+    read = Finding("settings", "ok", f"read from {config or 'the environment'}")
+    return [read, *(finding for check in CHECKS for finding in check(settings))]
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    try:
+        detector = open_detector(settings.model or DEFAULT_MODEL)
+    except DetectionError as error:
+        yield Finding("model", "error", str(error))
+    else:
+        yield Finding("model", "ok", f"{detector.name}: file and card belong together")
+
+
+def _journal(settings: Settings) -> Iterator[Finding]:
+    folder = settings.journal.absolute().parent
+    if settings.journal.exists():
+        try:
+            with closing(Journal(settings.journal, settings.journal_max_events)):
+                yield Finding("journal", "ok", f"{settings.journal} can be written")
+        except ConfigError as error:
+            yield Finding("journal", "error", str(error))
+    elif folder.is_dir() and os.access(folder, os.W_OK):
+        yield Finding("journal", "ok", f"{settings.journal} will be made")
+    else:
+        yield Finding("journal", "error", f"{folder} is not there, or may not be written to")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    wanted = [("port", tcp, settings.host, settings.port)]
+    wanted += [(f"rtp.{name}.listen", udp, *split_address("listen", rtp.listen)) for name, rtp in settings.rtp.items()]
+    if settings.audiosocket:
+        wanted.append(("audiosocket.listen", tcp, *split_address("listen", settings.audiosocket.listen)))
+    for transport, kind in (("udp", udp), ("tcp", tcp), ("tls", tcp)):
+        if settings.sip and (address := getattr(settings.sip, transport)):
+            wanted.append((f"sip.{transport}", kind, *split_address(transport, address)))
+    for field, kind, host, port in wanted:
+        where = f"{host} {port} {'TCP' if kind == tcp else 'UDP'}"
+        try:
+            _bind(kind, host, port)
+        except OSError as error:
+            yield Finding(field, "error", f"{where}: {error.strerror} (a gateway may be running already)")
+        else:
+            yield Finding(field, "ok", f"{where} is free")
+
+
+def _bind(kind: socket.SocketKind, host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:  # as servers do; else what is closing down would seem taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+def _tls(settings: Settings) -> Iterator[Finding]:
+    sip = settings.sip
+    if sip is None or sip.tls is None or sip.tls_certificate is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sip.tls_certificate, sip.tls_key)
+        if sip.tls_client_ca:
+            context.load_verify_locations(sip.tls_client_ca)
+        certificate = x509.load_pem_x509_certificate(sip.tls_certificate.read_bytes())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        yield Finding("sip.tls_certificate, sip.tls_key, sip.tls_client_ca", "error", str(error))
+        return
+    ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
+    state: State = "error" if ends < now else "warning" if ends - now < EXPIRES_SOON else "ok"
+    yield Finding("sip.tls_certificate", state, f"{sip.tls_certificate}: good until {ends:%Y-%m-%d}")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    local = is_loopback(settings.host)
+    if settings.token is None:
+        detail = "none; only this machine can come in" if local else "none; whoever reaches this port comes in"
+        yield Finding("token", "ok" if local else "warning", detail)
+    else:
+        token = settings.token.get_secret_value()
+        if len(token) < SHORT_TOKEN:
+            yield Finding(
+                "token", "warning", f"shorter than {SHORT_TOKEN} characters; `openssl rand -hex 24` makes one"
+            )
+        elif not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", token):  # RFC 6455 section 4.1, RFC 9110 section 5.6.2
+            yield Finding(
+                "token", "warning", "has characters that browsers cannot send; `openssl rand -hex 24` makes one"
+            )
+        else:
+            yield Finding("token", "ok", "set")
+    if settings.public_url is None:
+        detail = "none; vendors sign this URL, and browsers elsewhere can use the pages only under it"
+        yield Finding("public_url", "note" if local else "warning", detail)
+    elif urlsplit(settings.public_url).scheme != "https":
+        detail = f"{settings.public_url}: not https; browsers give no microphone, and Twilio streams to wss only"
+        yield Finding("public_url", "warning", detail)
+    else:
+        yield Finding("public_url", "ok", settings.public_url)
+
+
+def _doors(settings: Settings) -> Iterator[Finding]:
+    for name, door in settings.media_doors().items():
+        try:
+            kind_of(name, door)
+        except ConfigError as error:
+            yield Finding(f"doors.{name}", "error", str(error))
+            continue
+        checks = [field for field in ("token", "signing_key", "allow_ips") if getattr(door, field)]
+        guards = ", ".join(checks) or (settings.token and "the gateway's token")
+        if guards:
+            yield Finding(f"doors.{name}", "ok", f"/v1/media/{name} asks for {guards}")
+        else:
+            state: State = "ok" if is_loopback(settings.host) else "warning"
+            yield Finding(f"doors.{name}", state, f"/v1/media/{name} asks for nothing")
+
+
+def _audiosocket(settings: Settings) -> Iterator[Finding]:
+    if settings.audiosocket and not (settings.audiosocket.uuids or settings.audiosocket.secret):
+        yield Finding("audiosocket", "error", "neither `uuids` nor `secret`: no connection would be let in")
+
+
+def _webrtc(settings: Settings) -> Iterator[Finding]:
+    for url in settings.ice_servers:
+        try:
+            parse_stun_turn_uri(url)
+        except ValueError as error:
+            yield Finding("ice_servers", "error", f"{url}: {error}")
+    addresses = [ipaddress.ip_address(address) for address in get_host_addresses(use_ipv4=True, use_ipv6=True)]
+    if not addresses and not is_loopback(settings.host):
+        yield Finding("webrtc", "error", "no interface has an address that a browser could send to")
+    elif addresses and not any(address.is_global for address in addresses) and settings.public_url:
+        shown = ", ".join(map(str, addresses))
+        yield Finding("webrtc", "warning", f"{shown}: private; browsers outside need a TURN server in `ice_servers`")
+    else:
+        yield Finding("webrtc", "ok", f"takes media on {', '.join(map(str, addresses)) or 'loopback'}")
+
+
+def _devices(_settings: Settings) -> Iterator[Finding]:
+    try:
+        names = [device.name for device in asyncio.run(list_devices())]
+    except CaptureError as error:
+        yield Finding("sound", "note", f"`callscreen attach` cannot listen here: {error}")
+    else:
+        yield Finding("sound", "note", f"`callscreen attach` can listen to {', '.join(names) or 'nothing'}")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _model,
+    _journal,
+    _ports,
+    _tls,
+    _access,
+    _doors,
+    _audiosocket,
+    _webrtc,
+    _devices,
+)
