@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from gateway import attach, watch
+from gateway import asterisk, attach, watch
 from gateway.config import ENV_PREFIX, Settings, load
 from gateway.errors import CallscreenError
 
@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; the environment counts too")
     doctor.add_argument("--json", action="store_true", help="one JSON array instead of a table")
     doctor.set_defaults(run=_doctor)
+    pbx = commands.add_parser("asterisk", help="let an Asterisk send its calls")
+    asterisk.add_arguments(pbx)
     return parser
 
 

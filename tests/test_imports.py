@@ -20,6 +20,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.__main__": ("gateway",),
     "gateway.doctor": ("gateway", "detection"),
     "gateway.pages": (),
+    "gateway.asterisk": ("gateway.client",),
     "gateway.attach": ("gateway.client", "gateway.watch"),
     "gateway.watch": ("gateway.client", "gateway.alerts.event", "gateway.errors"),
     "gateway.ingest": ("gateway.config", "gateway.errors", "gateway.logs", "gateway.clock"),

@@ -1,0 +1,259 @@
+"""The ARI tap against a small Asterisk that answers as a recorded one did, over HTTP and its event websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import InvalidStatus
+
+from gateway.client.ari import Tap, TappedLeg, Target, ToAudioSocket, ToWebsocket
+from gateway.client.audiosocket import leg_uuid
+
+ALICE, BOB, CAROL = "1763800000.10", "1763800000.11", "1763800000.12"
+BASIC = "Basic " + base64.b64encode(b"callscreen:s3cret").decode()
+SECRET = "a secret of the house"
+
+
+class FakeAsterisk:
+    """Knows channels and bridges by id, writes down what is asked, and says what Asterisk would say to it."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.channels = {ALICE: "PJSIP/alice-00000001", BOB: "PJSIP/bob-00000002", CAROL: "PJSIP/carol-00000003"}
+        self.bridges: dict[str, list[str]] = {}
+        self.refuse: set[str] = set()
+        self.asked: list[str] = []
+        self.sockets: list[WebSocket] = []
+        self.came = asyncio.Condition()
+        self.app = Starlette(
+            routes=[
+                WebSocketRoute("/ari/events", self._events),
+                Route("/ari/{path:path}", self._request, methods=["GET", "POST", "DELETE"]),
+            ]
+        )
+
+    async def _events(self, websocket: WebSocket) -> None:
+        if websocket.headers["authorization"] != BASIC:
+            await websocket.close()
+            return
+        assert dict(websocket.query_params) == {"app": "callscreen", "subscribeAll": "true"}
+        await websocket.accept()
+        self.sockets.append(websocket)
+        with contextlib.suppress(WebSocketDisconnect):
+            await websocket.receive()
+        self.sockets.remove(websocket)
+
+    async def _request(self, request: Request) -> Response:
+        assert request.headers["authorization"] == BASIC
+        path = request.path_params["path"]
+        query = "&".join(f"{name}={value}" for name, value in request.query_params.items())
+        async with self.came:
+            self.asked.append(f"{request.method} {path}" + (f"?{query}" if query else ""))
+            self.came.notify_all()
+        if any(path.startswith(refused) for refused in self.refuse):
+            return JSONResponse({"message": "Channel not found"}, 404)
+        match request.method, path.split("/"):
+            case "GET", ["channels"]:
+                return JSONResponse([{"id": one, "name": name} for one, name in self.channels.items()])
+            case "GET", ["bridges"]:
+                return JSONResponse([self.bridge(one) for one in self.bridges])
+            case "GET", ["channels", channel]:
+                return JSONResponse({"id": channel, "name": self.channels[channel], "state": "Up"})
+            case "GET", ["channels", _, "variable"]:
+                return JSONResponse({"value": ALICE})
+            case "POST", ["bridges", bridge]:
+                self.bridges[bridge] = []
+            case "POST", ["bridges", bridge, "addChannel"]:
+                self.bridges[bridge].append(request.query_params["channel"])
+                return Response(status_code=204)
+            case "POST", ["channels", _, "snoop", snoop]:
+                await self._stasis(snoop, "Snoop/1")
+            case "POST", ["channels", "externalMedia"]:
+                await self._stasis(request.query_params["channelId"], "AudioSocket/2")
+            case "DELETE", ["channels", channel]:
+                del self.channels[channel]
+                return Response(status_code=204)
+            case "DELETE", ["bridges", bridge]:
+                del self.bridges[bridge]
+                return Response(status_code=204)
+        return JSONResponse({})
+
+    async def _stasis(self, channel: str, name: str) -> None:
+        self.channels[channel] = name
+        await self.tell({"type": "StasisStart", "args": [], "channel": {"id": channel, "name": name}})
+
+    def bridge(self, bridge: str) -> dict[str, Any]:
+        return {"id": bridge, "technology": "simple_bridge", "bridge_type": "mixing", "channels": self.bridges[bridge]}
+
+    async def tell(self, event: dict[str, Any]) -> None:
+        for one in self.sockets:
+            await one.send_json(event | {"asterisk_id": "00:00", "application": "callscreen"})
+
+    async def enter(self, bridge: str, channel: str) -> None:
+        self.bridges.setdefault(bridge, []).append(channel)
+        facts = {"bridge": self.bridge(bridge), "channel": {"id": channel, "name": self.channels[channel]}}
+        await self.tell({"type": "ChannelEnteredBridge"} | facts)
+
+    async def until(self, request: str, times: int = 1) -> None:
+        """Wait until that was asked so often."""
+        async with asyncio.timeout(5), self.came:
+            await self.came.wait_for(lambda: self.asked.count(request) >= times)
+
+
+@pytest.fixture
+async def asterisk() -> AsyncIterator[FakeAsterisk]:
+    fake = FakeAsterisk()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fake.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(
+            fake.app, ws="websockets-sansio", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        yield fake
+        server.should_exit = True
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def tapping(asterisk: FakeAsterisk, target: Target, faults: list[str]) -> AsyncIterator[list[TappedLeg]]:
+    legs: list[TappedLeg] = []
+    tap = Tap(asterisk.url, "callscreen", "s3cret", target, on_tapped=legs.append, on_fault=faults.append)
+    task = asyncio.create_task(tap.run())
+    try:
+        await asterisk.until("GET bridges", times=2)  # once for leftovers, once for calls
+        yield legs
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def taps(channel: str, media: str) -> list[str]:
+    """What must be asked for, in this order, to hear one channel."""
+    return [
+        f"GET channels/{channel}",
+        f"GET channels/{channel}/variable?variable=CHANNEL(linkedid)",
+        f"POST bridges/callscreen.bridge.{channel}?type=mixing",
+        f"POST channels/{channel}/snoop/callscreen.snoop.{channel}?app=callscreen&spy=in",
+        f"POST channels/externalMedia?app=callscreen&{media}&channelId=callscreen.media.{channel}",
+    ]
+
+
+def joins(channel: str) -> list[str]:
+    bridge = f"POST bridges/callscreen.bridge.{channel}/addChannel?channel=callscreen"
+    return [f"{bridge}.snoop.{channel}", f"{bridge}.media.{channel}"]
+
+
+def removals(channel: str) -> list[str]:
+    return [
+        f"DELETE channels/callscreen.snoop.{channel}",
+        f"DELETE channels/callscreen.media.{channel}",
+        f"DELETE bridges/callscreen.bridge.{channel}",
+    ]
+
+
+def audiosocket(leg: int) -> str:
+    # sha256("1763800000.10") begins 2ac52217d6f2
+    uuid = leg_uuid(SECRET, bytes.fromhex("2ac52217d6f2"), leg)
+    return f"external_host=gw:9092&encapsulation=audiosocket&transport=tcp&format=slin&data={uuid}"
+
+
+async def test_a_calls_two_channels_are_tapped_apart(asterisk: FakeAsterisk) -> None:
+    faults: list[str] = []
+    target = ToAudioSocket("gw:9092", SECRET)
+    async with tapping(asterisk, target, faults) as legs:
+        started = len(asterisk.asked)
+        await asterisk.enter("b-1", ALICE)
+        await asterisk.enter("b-1", BOB)
+        await asterisk.until(joins(BOB)[1])
+        assert asterisk.asked[started:] == [
+            *taps(ALICE, audiosocket(0)),
+            *taps(BOB, audiosocket(1)),
+            *joins(ALICE),
+            *joins(BOB),
+        ]
+        assert [(leg.name, leg.leg) for leg in legs] == [("PJSIP/alice-00000001", 0), ("PJSIP/bob-00000002", 1)]
+        assert target.call_id(ALICE) == "2ac52217d6f2"
+        for channel in (ALICE, BOB):
+            ours = [f"callscreen.snoop.{channel}", f"callscreen.media.{channel}"]
+            assert asterisk.bridges[f"callscreen.bridge.{channel}"] == ours
+        hung_up = len(asterisk.asked)
+        await asterisk.tell({"type": "ChannelDestroyed", "cause": 16, "channel": {"id": BOB}})
+        await asterisk.until(removals(BOB)[2])
+        assert asterisk.asked[hung_up:] == removals(BOB)
+    assert list(asterisk.channels) == [ALICE, BOB, CAROL]
+    assert list(asterisk.bridges) == ["b-1"]
+    assert faults == []
+
+
+async def test_over_websocket_the_url_says_who_is_heard(asterisk: FakeAsterisk) -> None:
+    asterisk.bridges["b-1"] = [ALICE, BOB]
+    async with tapping(asterisk, ToWebsocket("callscreen"), []) as _:
+        await asterisk.until(joins(BOB)[1])
+    media = "external_host=callscreen&encapsulation=none&transport=websocket&format=slin16&transport_data=v(call_id="
+    for channel, leg in ((ALICE, "caller"), (BOB, "callee")):
+        assert taps(channel, f"{media}{ALICE},leg={leg})")[4] in asterisk.asked
+    assert ToWebsocket("callscreen").call_id(ALICE) == ALICE
+
+
+async def test_who_joins_a_call_gets_a_leg_of_his_own(asterisk: FakeAsterisk) -> None:
+    asterisk.bridges["b-1"] = [ALICE, BOB]
+    async with tapping(asterisk, ToAudioSocket("gw:9092", SECRET), []) as legs:
+        await asterisk.until(joins(BOB)[1])
+        await asterisk.enter("b-1", CAROL)
+        await asterisk.until(joins(CAROL)[1])
+        assert [leg.leg for leg in legs] == [0, 1, 2]
+        await asterisk.enter("b-1", ALICE)  # back from hold: she is tapped already
+        await asterisk.tell({"type": "ChannelDestroyed", "channel": {"id": CAROL}})
+        await asterisk.until(removals(CAROL)[2])
+        assert len(legs) == 3
+
+
+async def test_leftovers_are_removed_at_the_start(asterisk: FakeAsterisk) -> None:
+    asterisk.channels["callscreen.snoop.1"] = "Snoop/9"
+    asterisk.bridges["callscreen.bridge.1"] = []
+    async with tapping(asterisk, ToAudioSocket("gw:9092", SECRET), []) as _:
+        await asterisk.until("DELETE bridges/callscreen.bridge.1")
+    assert "callscreen.snoop.1" not in asterisk.channels
+
+
+async def test_a_channel_that_vanished_leaves_nothing_behind(asterisk: FakeAsterisk) -> None:
+    faults: list[str] = []
+    asterisk.refuse.add(f"channels/{BOB}/snoop")
+    asterisk.bridges["b-1"] = [ALICE, BOB]
+    async with tapping(asterisk, ToAudioSocket("gw:9092", SECRET), faults) as legs:
+        await asterisk.until(joins(ALICE)[1])
+        await asterisk.until(removals(BOB)[2])
+        assert [leg.channel for leg in legs] == [ALICE]
+    assert faults == [f'POST channels/{BOB}/snoop/callscreen.snoop.{BOB}: 404 {{"message":"Channel not found"}}']
+    assert list(asterisk.bridges) == ["b-1"]
+
+
+async def test_a_lost_connection_is_made_again(asterisk: FakeAsterisk) -> None:
+    faults: list[str] = []
+    asterisk.bridges["b-1"] = [ALICE, BOB]
+    async with tapping(asterisk, ToAudioSocket("gw:9092", SECRET), faults) as legs:
+        await asterisk.until(joins(BOB)[1])
+        asterisk.asked.clear()
+        await asterisk.sockets[0].close(1012)
+        await asterisk.until(joins(BOB)[1])
+        assert len(legs) == 4
+    assert list(asterisk.bridges) == ["b-1"]
+
+
+async def test_a_wrong_password_is_told(asterisk: FakeAsterisk) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        await Tap(asterisk.url, "callscreen", "wrong", ToWebsocket("callscreen")).run()
