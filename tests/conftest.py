@@ -18,9 +18,9 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The development corpus; it is not part of the repository."""
-    folder = Path(os.environ.get("CALLSCREEN_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+    folder = Path(os.environ.get("DETECTION_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
     if not (folder / "manifest.csv").exists():
-        pytest.skip("the development corpus is not here (set CALLSCREEN_CORPUS to its folder)")
+        pytest.skip("the development corpus is not here (set DETECTION_CORPUS to its folder)")
     return folder
 
 
