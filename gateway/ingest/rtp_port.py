@@ -103,7 +103,9 @@ class _Port:
             self._call_id = CallId(self._port.call_id or f"{self.name}-{secrets.token_hex(8)}")
         assert voice.codec is not None, "a voice that is heard has a codec"
         role = self._port.legs[voice.leg].role or "unknown"
-        started = StreamStarted(self._call_id, "rtp", (LegDescription(voice.leg, voice.codec.format, role),))
+        started = StreamStarted(
+            self._call_id, "rtp", (LegDescription(voice.leg, voice.codec.format, role),), tenant=self._port.tenant
+        )
         try:
             listening = Listening(self._calls.open(started), self._settings.idle_deadline_s)
         except CallscreenError as error:

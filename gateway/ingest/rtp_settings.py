@@ -61,6 +61,7 @@ class RtpPort(BaseModel):
     call_id: str | None = Field(
         None, description="the call these legs belong to; ports that share it make one call. None: a new one each time"
     )
+    tenant: str | None = Field(None, description="whose calls these are")
     payload_types: dict[int, str] = Field(
         default_factory=dict,
         description='what dynamic payload types mean, e.g. {111 = "opus/48000"}; 0, 8, 9 are known',

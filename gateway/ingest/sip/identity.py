@@ -35,6 +35,12 @@ def call_id(heard: Heard, sip: SipSettings) -> CallId:
     return names.call_id("Call-ID", _STRANGE.sub("-", heard.call_id).lstrip("._:@+-")[:128] or "call")
 
 
+def tenant(heard: Heard, sip: SipSettings) -> str | None:
+    """Say whose call it is. Raises ProtocolError naming the header."""
+    said = heard.request.headers.get(sip.tenant_header)
+    return sip.tenant or (names.call_id(sip.tenant_header, said) if said is not None else None)
+
+
 def plain_leg(heard: Heard, sip: SipSettings, roles: Mapping[str, str]) -> tuple[LegId, Role]:
     """Name the one leg of a plain call and its role. Raises ProtocolError naming the header."""
     headers, dialled = heard.request.headers, _dialled(heard, sip)

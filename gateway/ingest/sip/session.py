@@ -165,7 +165,13 @@ class SipSession:
     async def _open(self, index: int, line: MediaLine) -> Media:
         number, codec = next(iter(line.codecs().items()))
         leg, role = self._who(index, line)
-        started = StreamStarted(self._call_id, self._source, (LegDescription(leg, codec.format, role),))
+        started = StreamStarted(
+            self._call_id,
+            "siprec" if self.is_recording else "sip",
+            (LegDescription(leg, codec.format, role),),
+            separation="mixed" if len(self._metadata.speakers(line.label)) > 1 else "separate",
+            tenant=identity.tenant(self._dialog.invitation, self._sip),
+        )
         port, rtp, rtcp = self._ports.take(self._dialog.flow.local[0])
         try:
             listening = Listening(self._calls.open(started), idle_deadline_s=None)
@@ -196,10 +202,6 @@ class SipSession:
         speakers = self._metadata.speakers(line.label)
         speaker = speakers[0] if len(speakers) == 1 else None
         return identity.recorded_leg(line.label, index, speaker, self._sip, self._settings.roles)
-
-    @property
-    def _source(self) -> str:
-        return "siprec" if self.is_recording else "sip"
 
     async def _listen(self, leg: LegId, listening: Listening) -> None:
         reason = "failed"

@@ -43,6 +43,8 @@ class SipSettings(BaseModel):
     call_id_header: str = Field("X-Call-ID", description="names the call; without it the user pattern, then Call-ID")
     leg_header: str = Field("X-Leg", description="names the leg of a plain call")
     role_header: str = Field("X-Role", description="who the leg of a plain call is")
+    tenant_header: str = Field("X-Tenant", description="whose call it is; believed, so only for trusted peers")
+    tenant: str | None = Field(None, description="whose calls all of them are; then the header is not read")
     user_pattern: Annotated[str, AfterValidator(_pattern)] = Field(
         r"(?P<call_id>.+)-(?P<leg>caller|callee|agent|customer)",
         description="what the user part of the dialled URI says, as in sip:4711-caller@gateway",
