@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from gateway.client.codecs import Encoding, Packetizer, Samples
 
@@ -40,13 +41,14 @@ def twilio_signature(auth_token: str, url: str) -> str:
     return base64.b64encode(hmac.new(auth_token.encode(), url.encode(), hashlib.sha1).digest()).decode()
 
 
-class _Stream:
+class MediaSocket:
     """A websocket that is open while the context is."""
 
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
+    def __init__(self, url: str, headers: dict[str, str], subprotocol: str | None = None) -> None:
         # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
         proxy: Literal[True] | None = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
-        self._connecting = connect(url, additional_headers=headers, compression=None, proxy=proxy)
+        offered = [Subprotocol(subprotocol)] if subprotocol else None
+        self._connecting = connect(url, additional_headers=headers, subprotocols=offered, compression=None, proxy=proxy)
         self._socket: ClientConnection | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,7 +69,7 @@ class _Stream:
         await self._socket.send(packet)
 
 
-class TwilioCall(_Stream):
+class TwilioCall(MediaSocket):
     """Both tracks of one call on one socket, in the words of Twilio Media Streams.
 
     Args:
@@ -90,7 +92,7 @@ class TwilioCall(_Stream):
     ) -> None:
         address = websocket_url(url, TWILIO_PATH)
         headers = {"X-Twilio-Signature": twilio_signature(auth_token, address)} if auth_token else {}
-        super().__init__(address, headers | _bearer(token))
+        super().__init__(address, headers | bearer(token))
         self._call_sid = call_sid
         self._account_sid, self._stream_sid = f"AC{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
         self._parameters = dict(parameters or {})
@@ -148,7 +150,7 @@ class TwilioCall(_Stream):
         )
 
 
-class PlainStream(_Stream):
+class PlainStream(MediaSocket):
     """Raw audio in binary frames of 20 ms: one leg, or one leg a channel.
 
     Args:
@@ -172,7 +174,7 @@ class PlainStream(_Stream):
         token: str | None = None,
     ) -> None:
         query = urlencode({"call_id": call_id, "leg": leg, "encoding": encoding, "rate": rate, "channels": channels})
-        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{query}", _bearer(token))
+        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{query}", bearer(token))
         self._packetizer = Packetizer(encoding, rate, channels)
 
     def packets(self, samples: Samples) -> list[bytes]:
@@ -190,5 +192,6 @@ class PlainStream(_Stream):
             await self.transmit(packet)
 
 
-def _bearer(token: str | None) -> dict[str, str]:
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the header that carries a token."""
     return {"Authorization": f"Bearer {token}"} if token else {}

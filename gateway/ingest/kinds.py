@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, Unauthorized
+from gateway.ingest.dialects import plivo
+from gateway.ingest.dialects.announced import Announced, FreeSwitch, Jambonz, Vonage
+from gateway.ingest.dialects.bandwidth import Bandwidth
 from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.exotel import Exotel
+from gateway.ingest.dialects.livekit import LiveKit
 from gateway.ingest.dialects.plain import Plain
+from gateway.ingest.dialects.signalwire import SignalWire
+from gateway.ingest.dialects.telnyx import Telnyx
+from gateway.ingest.dialects.tracks import TrackDialect
 from gateway.ingest.dialects.twilio import Twilio, signature_matches
 from gateway.ingest.doors import Door
 
@@ -37,9 +45,33 @@ def _signed_by_twilio(handshake: Handshake, auth_token: str) -> None:
         raise Unauthorized("X-Twilio-Signature: missing, or not that of this URL with our auth token")
 
 
+def _signed_by_plivo(handshake: Handshake, auth_token: str) -> None:
+    signatures = handshake.headers.get("x-plivo-signature-v3", "")
+    nonce = handshake.headers.get("x-plivo-signature-v3-nonce", "")
+    if not plivo.signature_matches(auth_token, handshake.url, nonce, signatures):
+        raise Unauthorized("X-Plivo-Signature-V3: missing, or not that of this URL with our auth token")
+
+
+def _tracks(dialect: type[TrackDialect]) -> Callable[[Handshake, Door], Dialect]:
+    return lambda _handshake, door: dialect(door.roles)
+
+
+def _announced(dialect: type[Announced]) -> Callable[[Handshake, Door], Dialect]:
+    return lambda handshake, door: dialect(handshake, dict(door.roles), swap_channels=door.swap_channels)
+
+
 KINDS: dict[str, DialectKind] = {
-    "twilio": DialectKind(lambda _handshake, door: Twilio(door.roles), _signed_by_twilio),
+    "bandwidth": DialectKind(_tracks(Bandwidth)),
+    "exotel": DialectKind(_tracks(Exotel)),
+    "freeswitch": DialectKind(_announced(FreeSwitch)),
+    "jambonz": DialectKind(_announced(Jambonz)),
+    "livekit": DialectKind(lambda handshake, door: LiveKit(handshake.query, door.roles)),
     "plain": DialectKind(lambda handshake, door: Plain(handshake.query, door.roles)),
+    "plivo": DialectKind(_tracks(plivo.Plivo), _signed_by_plivo),
+    "signalwire": DialectKind(_tracks(SignalWire)),
+    "telnyx": DialectKind(_tracks(Telnyx), token_header="x-telnyx-streaming-auth-token"),  # noqa: S106  its name
+    "twilio": DialectKind(_tracks(Twilio), _signed_by_twilio),
+    "vonage": DialectKind(_announced(Vonage)),
 }
 
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-import numpy as np
-
 from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest import names
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.dialects.base import Dialect
+from gateway.ingest.dialects.channels import deinterleave
 from gateway.ingest.events import AudioFormat, AudioReceived, Encoding, IngestEvent, LegDescription, StreamStarted
 
 _SAMPLE_BYTES = {"mulaw": 1, "alaw": 1, "s16le": 2}
@@ -26,6 +25,8 @@ _PARAMETERS = ("call_id", "leg", "encoding", "rate", "channels", "role")
 
 class Plain(Dialect):
     """One plain stream. Its `start` is the URL, so the stream is known before the first frame."""
+
+    started: StreamStarted
 
     def __init__(self, query: Mapping[str, str], roles: Mapping[str, str] | None = None) -> None:
         """Read the URL's query.
@@ -54,19 +55,14 @@ class Plain(Dialect):
             tuple(LegDescription(leg, audio, names.role(leg, parameters, roles or {})) for leg in legs),
         )
         self._legs = legs
-        self._dtype = np.dtype(f"V{_SAMPLE_BYTES[encoding]}")
+        self._sample_bytes = _SAMPLE_BYTES[encoding]
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one binary frame. See `Dialect.receive`."""
         if isinstance(message, str):
             raise WrongFrameKind("message: expected a binary frame of audio, got a text one")
-        frame_bytes = self._dtype.itemsize * len(self._legs)
-        if len(message) % frame_bytes:
-            raise ProtocolError(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}")
-        if len(self._legs) == 1:
-            return [AudioReceived(self._legs[0], message)]
-        channels = np.frombuffer(message, self._dtype).reshape(-1, len(self._legs))
-        return [AudioReceived(leg, channels[:, index].tobytes()) for index, leg in enumerate(self._legs)]
+        channels = deinterleave(message, len(self._legs), self._sample_bytes)
+        return [AudioReceived(leg, payload) for leg, payload in zip(self._legs, channels, strict=True)]
 
 
 def _required(query: Mapping[str, str], field: str) -> str:

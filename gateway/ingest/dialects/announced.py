@@ -1,0 +1,153 @@
+"""Forks that announce themselves in one text frame and then send 16-bit little-endian samples in binary ones.  [S]
+
+- FreeSWITCH's mod_audio_fork (drachtio, jambonz) and mod_audio_stream send as metadata what the dialplan wrote, and add
+  nothing: rate and mix must be in it, or in the URL.
+- jambonz ``listen`` sends the call's attributes, `sampleRate` and `mixType`.
+- Vonage's websocket endpoint sends its content type and the NCCO's `headers`. It hears the conversation's mix.
+
+In stereo the left channel is what this leg's person says (FreeSWITCH: read) and the right one what that person hears
+(write); guides contradict each other, so a door can swap them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.ingest import names
+from gateway.ingest.codecs import open_decoder
+from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.channels import deinterleave
+from gateway.ingest.dialects.tracks import decode, whole_number
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    IngestEvent,
+    LegDescription,
+    LegId,
+    Separation,
+    StreamStarted,
+)
+
+_LEGS = {"mono": ("inbound",), "mixed": ("mixed",), "stereo": ("inbound", "outbound")}
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class Announced(Dialect):
+    """One fork. What the URL's query says holds unless the first text frame says otherwise."""
+
+    source: ClassVar[str]
+    call_id_fields: ClassVar[tuple[str, ...]] = ("call_id",)
+    rate_fields: ClassVar[tuple[str, ...]] = ("rate",)
+    mix_fields: ClassVar[tuple[str, ...]] = ("mix",)
+    default_rate_hz: ClassVar[int] = 8000
+
+    def __init__(self, handshake: Handshake, roles: dict[str, str], *, swap_channels: bool = False) -> None:
+        """`roles` says who a leg is, by its name; `swap_channels`, that the right channel comes first."""
+        self.subprotocol = next(iter(handshake.subprotocols), None)  # its name can be configured in FreeSWITCH
+        self._parameters = {field: value for field, value in handshake.query.items() if field != "token"}
+        self._roles = roles
+        self._swap_channels = swap_channels
+        self._channels: list[LegId] = []
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take one frame. See `Dialect.receive`."""
+        if isinstance(message, str):
+            if self._channels:
+                return []  # DTMF and the like
+            self._parameters |= _flat(decode(_decode, message))
+            return [self._start()]
+        events: list[IngestEvent] = [] if self._channels else [self._start()]
+        payloads = deinterleave(message, len(self._channels), 2)
+        return events + [AudioReceived(leg, audio) for leg, audio in zip(self._channels, payloads, strict=True)]
+
+    def mix(self) -> str:
+        """Return how the speakers come: ``mono``, ``stereo`` or ``mixed``."""
+        mix = self._field(self.mix_fields, "mono")
+        if mix not in _LEGS:
+            raise ProtocolError(f"{self.mix_fields[0]}: expected one of {', '.join(_LEGS)}, got {mix!r:.40}")
+        return mix
+
+    def rate_hz(self) -> int:
+        """Return the sampling rate; ``16k`` is FreeSWITCH's word for 16000."""
+        value = self._field(self.rate_fields, str(self.default_rate_hz))
+        value = f"{value[:-1]}000" if value.endswith("k") else value
+        return int(whole_number(self.rate_fields[0], value))
+
+    def _start(self) -> StreamStarted:
+        audio = AudioFormat("s16le", self.rate_hz())
+        open_decoder(audio)
+        mix = self.mix()
+        legs = [LegId(leg) for leg in _LEGS[mix]]
+        separation: Separation = "mixed" if mix == "mixed" else "separate"
+        self._channels = legs[::-1] if self._swap_channels else legs
+        return StreamStarted(
+            names.call_id(self.call_id_fields[0], self._field(self.call_id_fields, "")),
+            self.source,
+            tuple(
+                LegDescription(
+                    leg,
+                    audio,
+                    names.role(leg, self._parameters, self._roles),
+                    "sent_to_party" if leg == "outbound" else "received_from_party",
+                )
+                for leg in legs
+            ),
+            self._parameters,
+            separation,
+        )
+
+    def _field(self, fields: tuple[str, ...], default: str) -> str:
+        return next((self._parameters[field] for field in fields if field in self._parameters), default)
+
+
+class FreeSwitch(Announced):
+    """mod_audio_fork or mod_audio_stream of FreeSWITCH."""
+
+    source = "freeswitch"
+    call_id_fields = ("call_id", "callId", "uuid")
+    rate_fields = ("rate", "sampleRate")
+    mix_fields = ("mix", "mixType")
+
+
+class Jambonz(Announced):
+    """jambonz ``listen``."""
+
+    source = "jambonz"
+    call_id_fields = ("callSid", "callId", "call_id")
+    rate_fields = ("sampleRate", "rate")
+    mix_fields = ("mixType", "mix")
+
+
+class Vonage(Announced):
+    """The websocket endpoint of Vonage's Voice API: always the mix of everybody else in the conversation."""
+
+    source = "vonage"
+    call_id_fields = ("call_id", "uuid", "conversation_uuid")
+    rate_fields = ("content-type",)
+    default_rate_hz = 16_000
+
+    def mix(self) -> str:
+        """Vonage documents that a single leg cannot be had."""
+        return "mixed"
+
+    def rate_hz(self) -> int:
+        """Read ``audio/l16;rate=16000``."""
+        kind, _, rate = self._field(self.rate_fields, "audio/l16;rate=16000").partition(";")
+        if kind.strip().lower() != "audio/l16":
+            raise UnsupportedMedia(f"content-type: expected audio/l16, got {kind!r:.40}")
+        return int(whole_number("content-type", rate.strip().removeprefix("rate=")))
+
+
+def _flat(announced: dict[str, object]) -> dict[str, str]:
+    """Return the scalars as text; those one level down too, as jambonz nests the application's own metadata."""
+    flat: dict[str, str] = {}
+    for field, value in announced.items():
+        if isinstance(value, dict):
+            inner = {str(key): str(one) for key, one in value.items() if isinstance(one, str | int | float)}
+            flat = inner | flat
+        elif isinstance(value, str | int | float):
+            flat[field] = str(value)
+    return flat

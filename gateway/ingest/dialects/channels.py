@@ -1,0 +1,18 @@
+"""Channels that come interleaved, sample by sample: each is a payload of its own.  [S]"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.errors import ProtocolError
+
+
+def deinterleave(message: bytes, channels: int, sample_bytes: int) -> list[bytes]:
+    """Return the payload of each channel. Raises ProtocolError when `message` does not hold whole frames."""
+    frame_bytes = channels * sample_bytes
+    if len(message) % frame_bytes:
+        raise ProtocolError(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}")
+    if channels == 1:
+        return [message]
+    frames = np.frombuffer(message, np.dtype(f"V{sample_bytes}")).reshape(-1, channels)
+    return [frames[:, channel].tobytes() for channel in range(channels)]

@@ -1,0 +1,95 @@
+"""Telnyx media streaming.  [S]
+
+Source: Telnyx, "Stream call media over WebSocket" (AsyncAPI): snake_case, the payloads of RTP packets, and no promise
+of order, so that `chunk` is what puts them right.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from gateway.ingest import names
+from gateway.ingest.dialects.tracks import (
+    Formats,
+    TrackDialect,
+    audio_format,
+    decode,
+    required,
+    whole_number,
+)
+from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+
+
+class _MediaFormat(msgspec.Struct):
+    encoding: str
+    sample_rate: int | str
+    channels: int | str = 1
+
+
+class _Start(msgspec.Struct):
+    call_control_id: str
+    media_format: _MediaFormat
+    call_session_id: str = ""
+    client_state: str | None = None
+    custom_parameters: dict[str, str] | None = None
+
+
+class _Media(msgspec.Struct):
+    track: str
+    payload: bytes
+    chunk: int | str
+
+
+class _Message(msgspec.Struct):
+    event: Annotated[str, msgspec.Meta(min_length=1)]
+    start: _Start | None = None
+    media: _Media | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class Telnyx(TrackDialect):
+    """One Telnyx stream: legs ``inbound`` and ``outbound`` of the call named by its call_control_id.
+
+    The start does not say which tracks come, so both legs are there, and one of them stays silent where only one does.
+    """
+
+    source = "telnyx"
+    reorder_payloads = 10
+    formats: ClassVar[Formats] = {
+        "pcmu": ("mulaw", (8000,)),
+        "pcma": ("alaw", (8000,)),
+        "g722": ("g722", (8000, 16_000)),
+        "opus": ("opus", (8000, 16_000, 48_000)),
+        "l16": ("s16be", (8000, 16_000, 24_000, 48_000)),  # as RTP has it: RFC 3551 section 4.5.11
+    }
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take one text frame. See `Dialect.receive`."""
+        decoded = decode(_decode, message)
+        if decoded.event == "media":
+            media = required("media", decoded.media)
+            return [self.audio(media.track, media.payload, seq=int(whole_number("media.chunk", media.chunk)))]
+        if decoded.event == "start":
+            return [self._start(required("start", decoded.start))]
+        return [StreamStopped()] if decoded.event == "stop" else []
+
+    def _start(self, start: _Start) -> StreamStarted:
+        call_id = names.call_id("start.call_control_id", start.call_control_id)
+        wire = start.media_format
+        channels = whole_number("start.media_format.channels", wire.channels)
+        audio = audio_format(
+            "start.media_format",
+            wire.encoding,
+            wire.sample_rate,
+            self.formats,
+            rate_key="sample_rate",
+            channels=channels,
+        )
+        parameters = dict(start.custom_parameters or {})
+        if start.client_state:
+            parameters.setdefault("client_state", start.client_state)
+        return self.begin(call_id, {"inbound": audio, "outbound": audio}, parameters)

@@ -1,0 +1,122 @@
+"""FreeSWITCH, jambonz, Vonage: what they announce, and which channel is whose."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from gateway.errors import ProtocolError, RequestError
+from gateway.ingest.dialects.announced import Announced, FreeSwitch, Jambonz, Vonage
+from gateway.ingest.dialects.base import Handshake
+from gateway.ingest.events import AudioFormat, AudioReceived, StreamStarted
+from tests.gateway.goldens import FREESWITCH, JAMBONZ, VONAGE
+
+RATE_HZ = 16_000
+
+
+def handshake(subprotocols: str = "", **query: str) -> Handshake:
+    headers = {"sec-websocket-protocol": subprotocols} if subprotocols else {}
+    return Handshake("ws://127.0.0.1/v1/media/x", query, headers, "127.0.0.1", 0.0)
+
+
+def start(dialect: Announced, message: str | bytes) -> StreamStarted:
+    started = dialect.receive(message)[0]
+    assert isinstance(started, StreamStarted)
+    return started
+
+
+@pytest.mark.parametrize(("vendor", "first"), [(FreeSwitch, FREESWITCH), (Jambonz, JAMBONZ)])
+def test_a_stereo_fork(vendor: type[Announced], first: str) -> None:
+    started = start(vendor(handshake(), {"outbound": "agent"}), first)
+    assert (started.call_id, started.source, started.separation) == ("c-1", vendor.source, "separate")
+    assert [(leg.leg, leg.format, leg.role, leg.direction) for leg in started.legs] == [
+        ("inbound", AudioFormat("s16le", RATE_HZ), "customer", "received_from_party"),
+        ("outbound", AudioFormat("s16le", RATE_HZ), "agent", "sent_to_party"),
+    ]
+
+
+def tone(hz: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    return np.asarray(8000 * np.sin(2 * np.pi * hz * np.arange(RATE_HZ // 50 * 5) / RATE_HZ), np.int16)
+
+
+@pytest.mark.parametrize(
+    ("swap", "expected"), [(False, {"inbound": 500, "outbound": 1500}), (True, {"inbound": 1500, "outbound": 500})]
+)
+@pytest.mark.parametrize(("vendor", "first"), [(FreeSwitch, FREESWITCH), (Jambonz, JAMBONZ)])
+def test_tones_tell_whose_channel_is_which(
+    vendor: type[Announced], first: str, swap: bool, expected: dict[str, int]
+) -> None:
+    dialect = vendor(handshake(), {}, swap_channels=swap)
+    assert [leg.leg for leg in start(dialect, first).legs] == ["inbound", "outbound"]
+    stereo = np.stack([tone(500), tone(1500)], axis=1).astype("<i2").tobytes()
+    heard = {}
+    for event in dialect.receive(stereo):
+        assert isinstance(event, AudioReceived)
+        spectrum = np.abs(np.fft.rfft(np.frombuffer(event.payload, "<i2").astype(float)))
+        heard[event.leg] = round(int(np.argmax(spectrum)) * RATE_HZ / len(tone(500)))
+    assert heard == expected
+
+
+def test_the_url_may_say_it_all() -> None:
+    dialect = FreeSwitch(handshake(call_id="c-2", rate="16k", mix="mono", token="s3cret"), {})
+    events = dialect.receive(b"\x01\x00" * 320)
+    assert isinstance(events[0], StreamStarted)
+    assert events[0].parameters == {"call_id": "c-2", "rate": "16k", "mix": "mono"}
+    assert [leg.leg for leg in events[0].legs] == ["inbound"]
+    assert events[1:] == [AudioReceived(events[0].legs[0].leg, b"\x01\x00" * 320)]
+    assert dialect.receive('{"event":"dtmf"}') == []
+
+
+def test_the_metadata_wins_over_the_url() -> None:
+    assert start(FreeSwitch(handshake(call_id="c-2"), {}), FREESWITCH).call_id == "c-1"
+
+
+@pytest.mark.parametrize("offered", ["audio.drachtio.org", "bearer.x, audio.drachtio.org"])
+def test_the_offered_subprotocol_is_taken(offered: str) -> None:
+    assert FreeSwitch(handshake(offered), {}).subprotocol == "audio.drachtio.org"
+    assert FreeSwitch(handshake(), {}).subprotocol is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "first"),
+    [(Vonage, VONAGE), (FreeSwitch, FREESWITCH.replace("stereo", "mixed"))],
+)
+def test_mixed_is_said_to_be_mixed(vendor: type[Announced], first: str) -> None:
+    started = start(vendor(handshake(), {}), first)
+    assert (started.separation, [leg.leg for leg in started.legs]) == ("mixed", ["mixed"])
+    assert started.legs[0].format == AudioFormat("s16le", RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "first", "says"),
+    [
+        (FreeSwitch, "hello", "message: expected JSON"),
+        (FreeSwitch, '{"rate":"8k"}', "call_id: expected 1 to 128 letters"),
+        (FreeSwitch, '{"call_id":"c","mix":"quad"}', "mix: expected one of mono, mixed, stereo, got 'quad'"),
+        (FreeSwitch, '{"call_id":"c","rate":"fast"}', "rate: expected a whole number"),
+        (FreeSwitch, '{"call_id":"c","rate":"4000"}', "rate: expected 8000 to 192000 Hz"),
+        (Jambonz, '{"mixType":"mono"}', "callSid: expected 1 to 128 letters"),
+        (Vonage, VONAGE.replace("audio/l16", "audio/mp3"), "content-type: expected audio/l16"),
+        (Vonage, VONAGE.replace("rate=16000", "rate=x"), "content-type: expected a whole number"),
+    ],
+)
+def test_a_bad_announcement_is_refused(vendor: type[Announced], first: str, says: str) -> None:
+    with pytest.raises(RequestError) as fault:
+        vendor(handshake(), {}).receive(first)
+    assert says in str(fault.value)
+
+
+def test_half_a_frame_is_refused() -> None:
+    dialect = FreeSwitch(handshake(), {})
+    dialect.receive(FREESWITCH)
+    with pytest.raises(ProtocolError, match="multiple of 4 bytes, got 6"):
+        dialect.receive(b"123456")
+
+
+def test_metadata_is_flattened_one_level() -> None:
+    first = json.loads(JAMBONZ) | {"tags": ["a"], "metadata": {"tenant": "blue", "callSid": "not this one"}}
+    started = start(Jambonz(handshake(), {}), json.dumps(first))
+    assert (started.call_id, started.parameters["tenant"]) == ("c-1", "blue")
+    assert "tags" not in started.parameters

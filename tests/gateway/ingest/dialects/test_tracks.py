@@ -1,0 +1,174 @@
+"""SignalWire, Telnyx, Plivo, Exotel, Bandwidth: golden streams, faults, what each vendor has of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.errors import ProtocolError, RequestError, UnsupportedMedia, WrongFrameKind
+from gateway.ingest.dialects.bandwidth import Bandwidth
+from gateway.ingest.dialects.exotel import Exotel
+from gateway.ingest.dialects.plivo import Plivo, read_extra_headers, signature_matches
+from gateway.ingest.dialects.signalwire import SignalWire
+from gateway.ingest.dialects.telnyx import Telnyx
+from gateway.ingest.dialects.tracks import TrackDialect
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    IngestEvent,
+    LegId,
+    StreamStarted,
+    StreamStopped,
+)
+from tests.gateway.goldens import BANDWIDTH, EXOTEL, PAYLOAD, PLIVO, SIGNALWIRE, TELNYX, Golden
+
+VENDORS = [
+    (SignalWire, SIGNALWIRE, AudioFormat("s16le", 16_000)),
+    (Telnyx, TELNYX, AudioFormat("alaw", 8000)),
+    (Plivo, PLIVO, AudioFormat("s16le", 16_000)),
+    (Exotel, EXOTEL, AudioFormat("s16le", 8000)),
+    (Bandwidth, BANDWIDTH, AudioFormat("mulaw", 8000)),
+]
+HEARD = {
+    SignalWire: AudioReceived(LegId("outbound"), PAYLOAD, None, 20.0),
+    Telnyx: AudioReceived(LegId("outbound"), PAYLOAD, 2, None),
+    Plivo: AudioReceived(LegId("outbound"), PAYLOAD, None, 1708407123020.0),
+    Exotel: AudioReceived(LegId("caller"), PAYLOAD, None, 20.0),
+    Bandwidth: AudioReceived(LegId("outbound"), PAYLOAD, None, None),
+}
+
+
+def hear(dialect: TrackDialect, *messages: str) -> list[IngestEvent]:
+    return [event for message in messages for event in dialect.receive(message)]
+
+
+@pytest.mark.parametrize(("vendor", "golden", "audio"), VENDORS)
+def test_a_whole_stream(vendor: type[TrackDialect], golden: Golden, audio: AudioFormat) -> None:
+    started, heard, *ended = hear(vendor({"outbound": "agent"}), *golden.opening, golden.media, *golden.closing)
+    assert isinstance(started, StreamStarted)
+    assert (started.call_id, started.source, started.separation) == ("c-1", vendor.source, "separate")
+    told = {leg.leg: (leg.format, leg.role, leg.direction) for leg in started.legs}
+    if vendor is Exotel:
+        assert told == {"caller": (audio, "customer", "received_from_party")}
+    else:
+        assert told == {
+            "inbound": (audio, "customer", "received_from_party"),
+            "outbound": (audio, "agent", "sent_to_party"),
+        }
+    assert heard == HEARD[vendor]
+    assert ended == [StreamStopped() for _ in golden.closing]
+
+
+@pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
+def test_faults_are_told_by_their_field(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
+    kind = "eventType" if vendor is Bandwidth else "event"
+    with pytest.raises(ProtocolError, match="expected `start` before `media`"):
+        vendor().receive(golden.media)
+    with pytest.raises(ProtocolError, match="expected `start` once"):
+        hear(vendor(), *golden.opening, golden.opening[-1])
+    with pytest.raises(WrongFrameKind):
+        vendor().receive(b"\x00")
+    with pytest.raises(ProtocolError, match="expected JSON"):
+        vendor().receive("{")
+    with pytest.raises(ProtocolError, match=f"missing required field `{kind}`"):
+        vendor().receive("{}")
+    with pytest.raises(ProtocolError, match="invalid base64"):
+        hear(vendor(), *golden.opening, golden.media.replace("/38AgA==", "*"))
+    for event in ("start", "media"):
+        with pytest.raises(ProtocolError):
+            hear(vendor(), *golden.opening[:-1], json.dumps({kind: event}))
+
+
+@pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
+def test_words_that_are_not_media_are_let_pass(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
+    kind = "eventType" if vendor is Bandwidth else "event"
+    assert hear(vendor(), *golden.opening, json.dumps({kind: "dtmf", "dtmf": {"digit": "5"}}))[1:] == []
+
+
+@pytest.mark.parametrize(
+    ("vendor", "golden", "old", "new", "says"),
+    [
+        (SignalWire, SIGNALWIRE, '"sampleRate":16000', '"sampleRate":44100', "start.mediaFormat: expected encoding"),
+        (Telnyx, TELNYX, "PCMA", "AMR-WB", "pcmu at 8000 Hz"),
+        (Telnyx, TELNYX, '"channels":1', '"channels":2', "one channel"),
+        (Plivo, PLIVO, "audio/x-l16", "audio/opus", "start.mediaFormat: expected encoding"),
+        (Exotel, EXOTEL, '"8000"', '"11025"', "start.media_format: expected encoding"),
+        (Bandwidth, BANDWIDTH, "audio/PCMU", "audio/L16", "metadata.tracks.mediaFormat: expected encoding"),
+        (Exotel, EXOTEL, '"8000"', '"slow"', "start.media_format.sample_rate: expected a whole number"),
+        (Plivo, PLIVO, '["inbound"', '["sideways"', "start.tracks: expected inbound or outbound, got 'sideways'"),
+        (Bandwidth, BANDWIDTH, '"name":"inbound"', '"name":"outbound"', "metadata.tracks: expected each track once"),
+        (Bandwidth, BANDWIDTH, '"c-1"', '"../etc"', "metadata.callId: expected 1 to 128 letters"),
+    ],
+)
+def test_a_bad_start_is_refused(vendor: type[TrackDialect], golden: Golden, old: str, new: str, says: str) -> None:
+    with pytest.raises(RequestError) as fault:
+        hear(vendor(), *(message.replace(old, new, 1) for message in golden.opening))
+    assert says in str(fault.value)
+
+
+def test_telnyx_names_codecs_by_rtp_clock() -> None:
+    for encoding, rate, audio in (
+        ("G722", 8000, AudioFormat("g722", 16_000)),
+        ("OPUS", 16000, AudioFormat("opus", 48_000)),
+        ("L16", 16000, AudioFormat("s16be", 16_000)),
+    ):
+        start = TELNYX.opening[-1].replace("PCMA", encoding).replace("8000", str(rate))
+        (started,) = Telnyx().receive(start)
+        assert isinstance(started, StreamStarted)
+        assert {leg.format for leg in started.legs} == {audio}
+        assert {leg.reorder_payloads for leg in started.legs} == {10}
+
+
+def test_telnyx_passes_client_state_on() -> None:
+    (started,) = Telnyx().receive(TELNYX.opening[-1].replace('"client_state":null', '"client_state":"Yw=="'))
+    assert isinstance(started, StreamStarted)
+    assert started.parameters == {"role_inbound": "customer", "client_state": "Yw=="}
+
+
+def test_bandwidth_tracks_may_be_mere_names() -> None:
+    start = {"eventType": "start", "metadata": {"callId": "c-1", "tracks": ["inbound"]}}
+    (started,) = Bandwidth().receive(json.dumps(start))
+    assert isinstance(started, StreamStarted)
+    assert [(leg.leg, leg.format) for leg in started.legs] == [("inbound", AudioFormat("mulaw", 8000))]
+
+
+@pytest.mark.parametrize("encoding", ["raw/slin", "base64", "audio/x-raw"])
+def test_exotel_has_three_words_for_the_same(encoding: str) -> None:
+    (started,) = Exotel().receive(EXOTEL.opening[-1].replace("audio/x-raw", encoding))
+    assert isinstance(started, StreamStarted)
+    assert started.legs[0].format == AudioFormat("s16le", 8000)
+
+
+def test_mulaw_has_its_rate() -> None:
+    with pytest.raises(UnsupportedMedia):
+        Exotel().receive(EXOTEL.opening[-1].replace("audio/x-raw", "audio/x-mulaw").replace("8000", "16000"))
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("", {}),
+        ("{}", {}),
+        ("tenant=blue;role=agent", {"tenant": "blue", "role": "agent"}),
+        ("{X-PH-tenant: blue, X-PH-role: agent}", {"tenant": "blue", "role": "agent"}),
+    ],
+)
+def test_plivo_extra_headers(text: str, parameters: dict[str, str]) -> None:
+    assert read_extra_headers(text) == parameters
+
+
+# printf '%s' "URL.NONCE" | openssl dgst -sha256 -hmac 12345 -binary | base64
+@pytest.mark.parametrize(
+    ("url", "signature"),
+    [
+        ("wss://gw.example.com/v1/media/plivo", "L5A3tGkxIV8gg1yJAxftB9EsHGkRafJ0IsvYar8ZqqQ="),
+        ("https://gw.example.com/v1/media/plivo?b=2&a=1", "LdSK/aeU/CI5lVPuyujBgPFfOHSffDaDdl5JHRt6H4w="),
+    ],
+)
+def test_plivo_signature(url: str, signature: str) -> None:
+    assert signature_matches("12345", url, "n0nce", f"bm8=, {signature}")
+    assert not signature_matches("12346", url, "n0nce", signature)
+    assert not signature_matches("12345", url, "other", signature)
+    assert not signature_matches("12345", url.replace("gw", "evil"), "n0nce", signature)
+    assert not signature_matches("12345", url, "n0nce", "")
