@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 _numbers = itertools.count(1)
 
@@ -54,7 +55,7 @@ Content-Disposition: recording-session
 {METADATA}
 --b1--
 """
-SIPREC = {"Require": "siprec", "Content-Type": "multipart/mixed;boundary=b1"}
+SIPREC: dict[str, Any] = {"Require": "siprec", "Content-Type": "multipart/mixed;boundary=b1"}
 
 
 class Reply:
@@ -101,7 +102,7 @@ class Phone:
         branch: str | None = None,
         cseq: int | None = None,
         drop: tuple[str, ...] = (),
-        **headers: str,
+        **headers: Any,
     ) -> bytes:
         if method not in ("ACK", "CANCEL") and branch is None:
             self.cseq += 1
@@ -123,9 +124,9 @@ class Phone:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if name not in drop)
         return f"{method} sip:{user}@127.0.0.1 SIP/2.0\r\n{head}\r\n".encode() + data
 
-    async def ask(self, method: str, body: str = "", **options: object) -> Reply:
+    async def ask(self, method: str, body: str = "", **options: Any) -> Reply:
         """Send a request; return the final answer."""
-        self.send(self.request(method, body, **options))  # type: ignore[arg-type]
+        self.send(self.request(method, body, **options))
         return await self.final()
 
     async def final(self) -> Reply:
@@ -137,7 +138,7 @@ class Phone:
         async with asyncio.timeout(within_s):
             return await self.inbox.get()
 
-    async def call(self, body: str = PCMU_SDP, **options: object) -> Reply:
+    async def call(self, body: str = PCMU_SDP, **options: Any) -> Reply:
         """Invite and acknowledge; return the 200."""
         reply = await self.ask("INVITE", body, **options)
         assert reply.code == 200, reply.first
@@ -147,7 +148,7 @@ class Phone:
 
 
 @asynccontextmanager
-async def phone(address: tuple[str, int], transport: str = "UDP") -> AsyncIterator[Phone]:
+async def phone(address: tuple[str, int], transport: str = "UDP", **options: Any) -> AsyncIterator[Phone]:
     caller = Phone(transport)
     loop = asyncio.get_running_loop()
     if transport == "UDP":
@@ -161,7 +162,7 @@ async def phone(address: tuple[str, int], transport: str = "UDP") -> AsyncIterat
         yield caller
         udp.close()
         return
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*address, **options)
     caller.send = writer.write
 
     async def read() -> None:

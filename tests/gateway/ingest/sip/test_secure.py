@@ -1,0 +1,77 @@
+"""SIP over TLS with client certificates, and media as SRTP with its keys in the offer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from pathlib import Path
+
+import pylibsrtp
+import pytest
+
+from gateway.errors import ConfigError
+from tests.gateway.conftest import Serve
+from tests.gateway.ingest.sip.certificates import authority, issue
+from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, phone
+from tests.gateway.loudness import speech
+from tests.gateway.rtp import pcmu, send
+from tests.gateway.wire import subscribed
+
+pytestmark = pytest.mark.usefixtures("detector")
+
+KEY = bytes(range(30))
+CRYPTO = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{base64.b64encode(KEY).decode()}\n"
+SECURE_SDP = PCMU_SDP.replace("RTP/AVP", "RTP/SAVP") + CRYPTO
+
+
+async def greet(address: tuple[str, int], context: ssl.SSLContext) -> None:
+    """Connect and wait for an answer."""
+    reader, writer = await asyncio.open_connection(*address, ssl=context)
+    try:
+        writer.write(Phone("TLS").request("OPTIONS"))
+        await reader.readexactly(1)
+    finally:
+        writer.close()
+
+
+async def test_tls_with_client_certificates_and_srtp(serve: Serve, tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key", "tls_client_ca": ca}
+    house = await serve(sip={"tls": "127.0.0.1:0", "rtp_ports": (30_300, 30_399), **files})
+    context = ssl.create_default_context(cafile=str(ca))
+    with pytest.raises((OSError, asyncio.IncompleteReadError)):
+        await greet(house.sip["tls"], context)
+    context.load_cert_chain(issue(ca, "pbx"), tmp_path / "pbx.key")
+    await greet(house.sip["tls"], context)
+    srtp = pylibsrtp.Session(pylibsrtp.Policy(KEY, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
+    async with subscribed(house) as events, phone(house.sip["tls"], "TLS", ssl=context) as caller:
+        reply = await caller.call(SECURE_SDP, user="c1-caller")
+        assert reply.headers["contact"].startswith("<sips:")
+        assert "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" in reply.body
+        packets = (srtp.protect(data) for data in pcmu(speech(8, synthetic=True)))
+        await send(("127.0.0.1", reply.ports[0]), packets)
+        await events.until("alert.raised", leg="caller")
+
+
+async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
+    house = await serve(sip={"udp": "127.0.0.1:0"})
+    async with phone(house.sip["udp"]) as caller:
+        assert (await caller.ask("INVITE", PCMU_SDP.replace("RTP/AVP", "RTP/SAVP"))).code == 488
+
+
+@pytest.mark.parametrize(
+    ("sip", "complaint"),
+    [
+        ({}, "at least one address"),
+        ({"udp": "0.0.0.0:5060"}, "`allow_ips` must be set"),
+        ({"tls": "127.0.0.1:5061"}, "tls_certificate and tls_key must be set"),
+        ({"udp": "127.0.0.1:0", "rtp_ports": (5, 1)}, "rtp_ports"),
+        ({"udp": "127.0.0.1:0", "user_pattern": "("}, "regular expression"),
+        ({"udp": "127.0.0.1:0", "user_pattern": "(?P<x>.)"}, "groups named call_id, leg, role"),
+        ({"udp": "192.0.2.1:5060", "allow_ips": ["192.0.2.0/24"]}, r"sip\.udp: cannot listen"),
+    ],
+)
+async def test_settings_that_cannot_be_meant(serve: Serve, sip: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        await serve(sip=sip)
