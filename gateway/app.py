@@ -59,7 +59,9 @@ async def serve(settings: Settings) -> None:
         print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
         _log.info("listening", url=house.url, model=house.model)
         stopping = _signalled()
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
         await asyncio.wait({house.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        gc.unfreeze()
         _log.info("draining", calls=len(house.registry.calls()))
     _log.info("stopped")
 
@@ -111,7 +113,6 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         for ending in endings(await asyncio.to_thread(journal.open_calls)):
             bus.publish(ending)
         server = _Server(_uvicorn_config(app, settings))
-        gc.freeze()  # what lives as long as the process need not be looked through again and again
         serving = asyncio.create_task(server.serve([listener]), name="http")
         host, port = listener.getsockname()[:2]
         try:
