@@ -88,6 +88,7 @@ SANS_IO = (
     "gateway/ingest/rtp_settings.py",
     "gateway/ingest/rtp_voice.py",
     "gateway/ingest/sip/dialog.py",
+    "gateway/ingest/sip/digest.py",
     "gateway/ingest/sip/identity.py",
     "gateway/ingest/sip/message.py",
     "gateway/ingest/sip/multipart.py",

@@ -16,6 +16,7 @@ from gateway.ingest.events import Calls
 from gateway.ingest.rtp_settings import is_allowed, split_address
 from gateway.ingest.sip import multipart
 from gateway.ingest.sip.dialog import Dialog, Flow
+from gateway.ingest.sip.digest import Digest
 from gateway.ingest.sip.message import Framer
 from gateway.ingest.sip.session import Ports, SipSession
 from gateway.ingest.sip.settings import SipSettings
@@ -41,7 +42,8 @@ class SipServer:
         self._settings = settings
         self._ports = Ports(*sip.rtp_ports)
         self._loop = asyncio.get_running_loop()
-        self._uas = Uas(self, sip.min_session_s, lambda: secrets.token_hex(8))
+        users = {user: password.get_secret_value() for user, password in sip.users.items()}
+        self._uas = Uas(self, sip.min_session_s, lambda: secrets.token_hex(8), Digest(users) if users else None)
         self._sessions: dict[tuple[str, str, str], SipSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None

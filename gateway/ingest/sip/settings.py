@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from gateway.ingest.rtp_settings import HostPort, Network, split_address
 
@@ -36,6 +36,9 @@ class SipSettings(BaseModel):
     tls_key: Path | None = None
     tls_client_ca: Path | None = Field(None, description="then only peers with a certificate of this authority come in")
     allow_ips: tuple[Network, ...] = Field((), description="who may talk SIP and send media")
+    users: dict[str, SecretStr] = Field(
+        default_factory=dict, description="then a caller must prove one of these passwords"
+    )
     public_host: str | None = Field(None, description="our address as the peers see it, where a NAT is in between")
     rtp_ports: tuple[int, int] = Field((10_000, 10_999), description="first and last port for media; a leg takes two")
     min_session_s: int = Field(90, ge=90, description="shortest session timer taken (RFC 4028)")
@@ -64,8 +67,8 @@ class SipSettings(BaseModel):
             raise ValueError("tls: tls_certificate and tls_key must be set too")
         for field, host in listening.items():
             mutual = field == "tls" and self.tls_client_ca
-            if not (self.allow_ips or mutual or ipaddress.ip_address(host).is_loopback):
-                raise ValueError(f"{field}: {host} is reachable by others, so `allow_ips` must be set")
+            if not (self.allow_ips or self.users or mutual or ipaddress.ip_address(host).is_loopback):
+                raise ValueError(f"{field}: {host} is reachable by others, so `allow_ips` or `users` must be set")
         first, last = self.rtp_ports
         if not 1024 <= first < last < 1 << 16:
             raise ValueError(f"rtp_ports: expected two ports from 1024 to 65535 in order, got {first}, {last}")

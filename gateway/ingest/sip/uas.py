@@ -17,6 +17,7 @@ from sipmessage import Response
 from gateway.errors import ProtocolError
 from gateway.ingest.sip import message
 from gateway.ingest.sip.dialog import Dialog, Flow
+from gateway.ingest.sip.digest import Digest
 from gateway.ingest.sip.message import Heard
 from gateway.ingest.sip.multipart import ACCEPTED
 
@@ -70,12 +71,20 @@ class Handler(Protocol):
 class Uas:
     """Everything that is remembered between messages."""
 
-    def __init__(self, handler: Handler, min_session_s: int, token: Callable[[], str]) -> None:
-        """`token` returns a new random name each time."""
+    def __init__(
+        self, handler: Handler, min_session_s: int, token: Callable[[], str], digest: Digest | None = None
+    ) -> None:
+        """Know nobody yet.
+
+        Args:
+            token: returns a new random name each time.
+            digest: demands a password of who invites us.
+        """
         self.dialogs: dict[tuple[str, str, str], Dialog] = {}
         self._handler = handler
         self._min_session_s = min_session_s
         self._token = token
+        self._digest = digest
         self._transactions: dict[tuple[str, str], Transaction] = {}
         self._goodbyes: dict[str, _Goodbye] = {}
 
@@ -202,6 +211,9 @@ class Uas:
 
     def _invited(self, transaction: Transaction, now_s: float) -> None:
         heard = transaction.heard
+        if self._digest is not None and not self._digest.accepts(heard, now_s):
+            self.answer(transaction, 401, now_s, {"WWW-Authenticate": self._digest.challenge(self._token(), now_s)})
+            return
         if heard.contact is None:
             raise ProtocolError("Contact: expected in an INVITE, got none")
         transaction.dialog = dialog = Dialog(

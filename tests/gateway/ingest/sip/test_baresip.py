@@ -54,7 +54,9 @@ def furnish(folder: Path, number: int, *, synthetic: bool) -> None:
     rtp = 21_000 + 100 * number
     settings = {"port": 25_060 + 10 * number, "wav": wav, "rtp": rtp, "rtp_end": rtp + 98, "modules": modules}
     (folder / "config").write_text(CONFIG.format(**settings), encoding="utf-8")
-    (folder / "accounts").write_text("<sip:alice@127.0.0.1>;regint=0;audio_codecs=pcmu\n", encoding="utf-8")
+    (folder / "accounts").write_text(
+        "<sip:alice@127.0.0.1>;regint=0;audio_codecs=pcmu;auth_user=alice;auth_pass=secret\n", encoding="utf-8"
+    )
     (folder / "contacts").touch()
 
 
@@ -76,7 +78,7 @@ async def softphone(folder: Path, number: int, uri: str, *, synthetic: bool) -> 
 
 
 async def test_two_softphones_make_one_call_and_the_alert_names_the_synthetic_one(serve: Serve, tmp_path: Path) -> None:
-    house = await serve(sip={"udp": "127.0.0.1:0", "rtp_ports": (30_100, 30_199)})
+    house = await serve(sip={"udp": "127.0.0.1:0", "rtp_ports": (30_100, 30_199), "users": {"alice": "secret"}})
     host, port = house.sip["udp"]
     async with subscribed(house) as events:
         async with (

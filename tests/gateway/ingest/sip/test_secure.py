@@ -64,7 +64,7 @@ async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
     ("sip", "complaint"),
     [
         ({}, "at least one address"),
-        ({"udp": "0.0.0.0:5060"}, "`allow_ips` must be set"),
+        ({"udp": "0.0.0.0:5060"}, "`allow_ips` or `users` must be set"),
         ({"tls": "127.0.0.1:5061"}, "tls_certificate and tls_key must be set"),
         ({"udp": "127.0.0.1:0", "rtp_ports": (5, 1)}, "rtp_ports"),
         ({"udp": "127.0.0.1:0", "user_pattern": "("}, "regular expression"),

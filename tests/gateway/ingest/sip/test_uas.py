@@ -9,9 +9,11 @@ import pytest
 
 from gateway.errors import MessageTooBig, ProtocolError
 from gateway.ingest.sip.dialog import Dialog
+from gateway.ingest.sip.digest import Digest
 from gateway.ingest.sip.message import Framer
 from gateway.ingest.sip.uas import TRANSACTION_S, Transaction, Uas
 from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, Reply
+from tests.gateway.ingest.sip.test_digest import BARE
 
 
 class Wire:
@@ -170,6 +172,17 @@ def test_our_goodbye_takes_the_recorded_route_and_is_repeated_until_answered() -
     house.uas.receive(ok, house.wire, 0.7)
     house.uas.tick(5.0)
     assert len(house.wire.sent) == sent + 1
+
+
+def test_strangers_are_asked_for_a_password() -> None:
+    house = House()
+    house.uas = Uas(house, 90, lambda: "n1", Digest({"alice": "secret"}))
+    house.hear("INVITE", PCMU_SDP)
+    assert (house.wire.codes, house.offers, house.uas.dialogs) == ([401], [], {})
+    assert house.wire.sent[0].headers["www-authenticate"].startswith("Digest ")
+    proof = 'Digest username="alice", realm="callscreen", nonce="n1", uri="sip:x", response="' + BARE + '"'
+    house.hear("INVITE", PCMU_SDP, Authorization=proof)
+    assert (house.wire.codes, len(house.offers)) == ([401, 100], 1)
 
 
 def test_what_belongs_to_no_dialog() -> None:
