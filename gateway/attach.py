@@ -135,7 +135,6 @@ class Leg:
         """
         failures = 0
         while True:
-            before = self.state
             try:
                 async with Capture(self.device, self._kind) as capture, stream(self.name) as out:
                     while True:
@@ -153,13 +152,11 @@ class Leg:
                 failure = explain(error)
                 if failure.for_good:
                     raise AttachError(failure.reason) from error
-            self.peak = 0.0
-            self.state = failure.reason
-            pause_s = failure.pause_s(failures)
-            failures += 1
-            if failure.reason != before:
+            if failure.reason != self.state:
                 tell(f"{self.name}: {failure.reason}; trying again")
-            await asyncio.sleep(pause_s)
+            self.state, self.peak = failure.reason, 0.0
+            await asyncio.sleep(failure.pause_s(failures))
+            failures += 1
 
     def _measure(self, samples: Samples) -> None:
         self.peak = max(float(np.max(np.abs(samples))), 0.8 * self.peak)

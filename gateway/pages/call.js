@@ -1,6 +1,5 @@
-import { Gateway, byId, doing, showAlert, showLegs } from "./gateway.js";
+import { Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
 
-const EVERY_MS = 1000;
 // Echo cancellation keeps the other side out of this leg. The rest would make a voice over before it is judged.
 const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false };
 // Browsers share sound only along with a picture; the picture is never sent.
@@ -8,7 +7,7 @@ const SCREEN = { video: true, audio: { echoCancellation: false, noiseSuppression
 
 const legs = new Map(); // name -> { stream, peer, session }
 let gateway;
-let watching;
+let watching = false;
 
 async function send(leg, capture) {
   if (!navigator.mediaDevices) throw new Error("A browser gives its microphone to HTTPS pages and to localhost only.");
@@ -26,7 +25,7 @@ async function send(leg, capture) {
     if (!legs.size) gateway = undefined; // the token may have been the reason
     throw error;
   }
-  if (watching === undefined) watch();
+  if (!watching) watch();
   showState();
 }
 
@@ -73,16 +72,17 @@ function stopAll() {
 
 function watch() {
   const call = byId("call").value;
+  watching = true;
   gateway.follow({ call_id: call, type: "alert.raised,alert.cleared" }, showAlert);
-  watching = setInterval(doing(async () => {
+  everySecond(async () => {
     if (!legs.size) return; // what was said last stays in sight
     const state = await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json();
     showLegs(byId("legs"), state.legs.map((leg) => ({ call, leg })));
-  }), EVERY_MS);
+  });
 }
 
 function showState() {
-  for (const field of ["call", "token"]) byId(field).disabled = watching !== undefined; // one call a page
+  for (const field of ["call", "token"]) byId(field).disabled = watching; // one call a page
   byId("end").disabled = !legs.size;
 }
 

@@ -2,6 +2,7 @@
 // become text, never markup.
 
 const RETRY_MS = 2000;
+const EVERY_MS = 1000;
 
 export class Gateway {
   constructor(token) {
@@ -52,6 +53,15 @@ export function doing(action) {
       byId("fault").textContent = error.message;
     }
   };
+}
+
+// Do something every second, and show why for as long as it fails.
+export function everySecond(action) {
+  setInterval(async () => {
+    let fault = "";
+    await action().catch((error) => { fault = error.message; });
+    byId("connection").textContent = fault;
+  }, EVERY_MS);
 }
 
 export function showLegs(body, rows) {

@@ -1,6 +1,4 @@
-import { Gateway, byId, doing, showAlert, showLegs } from "./gateway.js";
-
-const EVERY_MS = 1000;
+import { Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
 
 async function show(gateway) {
   const { calls } = await (await gateway.fetch("/v1/calls")).json();
@@ -14,7 +12,7 @@ const open = doing(async () => {
   byId("access").hidden = true;
   byId("house").hidden = false;
   gateway.follow({ type: "alert.raised,alert.cleared" }, showAlert);
-  setInterval(doing(() => show(gateway)), EVERY_MS);
+  everySecond(() => show(gateway));
 });
 
 byId("access").addEventListener("submit", open);

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import gateway.app
 from gateway import attach
 from gateway.attach import Leg
+from gateway.config import load
 from tests.conftest import REPOSITORY
 from tests.gateway.conftest import Serve
-from tests.gateway.desk import needs_pulseaudio, process, sound_server, write_wav
+from tests.gateway.desk import needs_pulseaudio, process, run, sound_server, write_wav
 from tests.gateway.loudness import speech
 from tests.gateway.wire import subscribed
 
@@ -135,18 +137,37 @@ async def test_both_sides_of_a_softphone_are_heard(serve: Serve, detector: objec
 
 
 @needs_pulseaudio
-async def test_a_gateway_that_comes_later_is_found(serve: Serve, detector: object, tmp_path: Path) -> None:
+async def test_gateways_and_devices_may_come_and_go(detector: object, tmp_path: Path) -> None:
     port = free_port()
+    settings = load(environ={}, port=port, journal=tmp_path / "journal.sqlite3")
     async with (
-        sound_server(tmp_path, "desk") as environ,
-        attached(f"http://127.0.0.1:{port}", "--mic", "none", **environ) as running,
+        sound_server(tmp_path, "other", "desk") as environ,
+        attached(f"http://127.0.0.1:{port}", "--mic", "none", "--speaker", "desk.monitor", **environ) as running,
     ):
         assert "attach-" in await told(running, "call ")
         await told(running, "speaker: cannot connect")
-        house = await serve(port=port)
-        await told(running, "speaker: listening to default")
-        (call,) = house.registry.calls()
-        assert [leg.description.leg for leg in call.legs.values()] == ["speaker"]
+        for _ in range(2):
+            async with gateway.app.running(settings) as house:
+                await told(running, "speaker: listening to desk.monitor")
+                (call,) = house.registry.calls()
+                assert [leg.description.leg for leg in call.legs.values()] == ["speaker"]
+            await told(running, "speaker: shutdown; trying again")
+        async with gateway.app.running(settings):
+            await told(running, "speaker: listening to desk.monitor")
+            assert await run("pactl", "unload-module", "module-null-sink", **environ) == 0
+            await told(running, "speaker: desk.monitor: ")
+            assert await run("pactl", "load-module", "module-null-sink", "sink_name=desk", **environ) == 0
+            await told(running, "speaker: listening to desk.monitor")
+
+
+@needs_pulseaudio
+async def test_a_terminal_shows_meters(serve: Serve, detector: object, tmp_path: Path) -> None:
+    house = await serve()
+    async with (
+        sound_server(tmp_path, "desk") as environ,
+        attached(house.url, "--mic", "none", **environ, FORCE_COLOR="1") as running,
+    ):
+        await told(running, "-60 dB")
 
 
 @needs_pulseaudio
