@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
+import numpy as np
 import pytest
 
+from gateway.call.leg import Leg
 from gateway.errors import ProtocolError, RequestError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest.dialects.bandwidth import Bandwidth
 from gateway.ingest.dialects.exotel import Exotel
@@ -172,3 +175,24 @@ def test_plivo_signature(url: str, signature: str) -> None:
     assert not signature_matches("12345", url, "other", signature)
     assert not signature_matches("12345", url.replace("gw", "evil"), "n0nce", signature)
     assert not signature_matches("12345", url, "n0nce", "")
+
+
+def test_telnyx_out_of_order_is_put_right() -> None:
+    dialect = Telnyx()
+    (started,) = dialect.receive(TELNYX.opening[-1].replace("PCMA", "L16"))
+    assert isinstance(started, StreamStarted)
+    inbound = started.legs[0]
+    leg = Leg(inbound.format, inbound.reorder_payloads)
+    chunks = [1, 11, 2, 3, 4, 5, 6, 7, 8, 9, 10, *range(12, 40)]  # one is ten chunks early
+    runs = []
+    for chunk in chunks:
+        payload = base64.b64encode(np.full(160, chunk * 100, ">i2").tobytes()).decode()
+        media = {"track": "inbound", "chunk": str(chunk), "payload": payload}
+        (audio,) = dialect.receive(json.dumps({"event": "media", "media": media}))
+        assert isinstance(audio, AudioReceived)
+        runs += leg.push(audio)
+    samples = np.concatenate([run.samples for run in runs + leg.flush()])
+    assert len(samples) == 39 * 320
+    levels = [round(float(samples[320 * index + 160]) * 32768 / 100) for index in range(39)]
+    assert levels == list(range(1, 40))
+    assert leg.counters.missing_s == leg.counters.late == 0
