@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from detection.card import Contract
-from detection.models import tinyaudionet
+from detection.models import tinyaudionet, tinystatnet
 from detection.training.settings import Settings
 
 
@@ -24,6 +24,7 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tinyaudionet": Architecture(tinyaudionet.TinyAudioNet, tinyaudionet.CONTRACT),
+    "tinystatnet": Architecture(tinystatnet.TinyStatNet, tinystatnet.CONTRACT, tinystatnet.SETTINGS),
 }
 
 

@@ -48,7 +48,7 @@ class Ragged:
 class Joined:
     """The clips of one array followed by those of another."""
 
-    first: Ragged
+    first: Ragged | Joined
     second: Ragged
 
     def __len__(self) -> int:

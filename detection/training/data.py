@@ -72,12 +72,13 @@ def refuse_shared_speakers(train: Sequence[Clip], validation: Sequence[Clip]) ->
 
     Ids that hold ``?`` or ``_unk`` are pools of unknown people and prove nothing, so they are excepted.
     """
-    shared = _people(train) & _people(validation)
+    shared = people(train) & people(validation)
     if shared:
         raise DataError(f"human speaker in both train and validation: {', '.join(sorted(shared)[:5])}")
 
 
-def _people(clips: Sequence[Clip]) -> set[str]:
+def people(clips: Iterable[Clip]) -> set[str]:
+    """Return the ids of the people who are heard as humans; pools of unknown people left out."""
     return {
         clip.speaker
         for clip in clips

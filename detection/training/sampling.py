@@ -7,12 +7,12 @@ source and no system is heard much more often than another, and validation holds
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.training.data import Clip
+from detection.training.data import Clip, people
 
 FOLDS = 5
 
@@ -34,24 +34,20 @@ def source_folds(clips: Sequence[Clip]) -> dict[str, int]:
     return folds
 
 
-def split_by_source(clips: Sequence[Clip], fold: int) -> tuple[list[int], list[int]]:
-    """Return the indices of training and validation clips; validation is all clips of the sources in `fold`.
+def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[list[int], list[int]]:
+    """Return the indices of training and validation clips; validation is all clips of the sources in these folds.
 
     Human clips of a person who speaks in validation are left out of training, whatever their source.
     """
     folds = source_folds(clips)
-    validation = [index for index, clip in enumerate(clips) if folds[clip.source] == fold]
-    heard = {clips[index].speaker for index in validation if not clips[index].is_fake}
+    validation = [index for index, clip in enumerate(clips) if folds[clip.source] in held_out]
+    heard = people(clips[index] for index in validation)
     train = [
         index
         for index, clip in enumerate(clips)
-        if folds[clip.source] != fold and (clip.is_fake or clip.speaker not in heard or _is_pool(clip.speaker))
+        if folds[clip.source] not in held_out and (clip.is_fake or clip.speaker not in heard)
     ]
     return train, validation
-
-
-def _is_pool(speaker: str) -> bool:
-    return not speaker or "?" in speaker or "_unk" in speaker
 
 
 class PageSampler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import nn
 from detection.backends.torch import load_network
 from detection.card import Contract
 from detection.models import ARCHITECTURES
-from detection.training.bank import ORIGINAL, SPOILED, Bank, Ragged
+from detection.training.bank import ORIGINAL, SPOILED, Bank, Joined, Ragged
 from detection.training.data import Clip, read_manifest, refuse_shared_speakers
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
@@ -37,16 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
     parser.add_argument("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=Settings.epochs, help="most epochs to train (%(default)s)")
+    parser.add_argument("--epochs", type=int, help="most epochs to train (what suits the architecture)")
     parser.add_argument(
         "--windows", type=int, default=Settings.windows_per_epoch, help="windows heard in an epoch (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
-    parser.add_argument("--spoiled", type=int, default=6, help="augmented versions of each clip (%(default)s)")
+    parser.add_argument("--spoiled", type=int, default=3, help="augmented versions of each clip (%(default)s)")
     parser.add_argument(
-        "--fold", type=int, choices=range(-1, FOLDS), default=0,
-        help="group of sources held out for validation; -1 trains on all and judges on split `val` (%(default)s)",
+        "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
+        help="further clips to train on, such as voices rendered here; those of held-out sources are left out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
+        help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, with nothing to stop "
+        "early by, as the twin of a run that held out (0)",
     )  # fmt: skip
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes and threads (%(default)s)")
@@ -57,36 +62,48 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.workers)
     torch.manual_seed(args.seed)
     clips = read_manifest(args.data, ("train", "val"))
-    train, validation = choose(clips, args.fold)
+    train, validation = choose(clips, args.hold_out)
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.workers)
     architecture = ARCHITECTURES[args.model]
-    settings = replace(architecture.settings, epochs=args.epochs, seed=args.seed, windows_per_epoch=args.windows)
     contract = architecture.contract
+    settings = replace(architecture.settings, seed=args.seed, windows_per_epoch=args.windows)
+    settings = replace(settings, epochs=args.epochs or settings.epochs)
     names = [f"{SPOILED}{n}" for n in range(1, args.spoiled + 1)]
-    heard = [bank.features(name, contract.features) for name in names]
+    heard: list[Ragged | Joined] = [bank.features(name, contract.features) for name in names]
     judged = {name: bank.features(name, contract.features) for name in VALIDATION_CHANNELS}
-    n_frames = contract.input_shape[0]
-    sampler = WindowSampler(clips, train, heard, n_frames, settings)
+    held_out = {clips[index].source for index in validation} if args.hold_out else set()
+    for manifest in args.more:
+        more = read_manifest(manifest)
+        train += [len(clips) + index for index, clip in enumerate(more) if clip.source not in held_out]
+        clips += more
+        more_bank = Bank(more, surroundings, args.cache, args.workers)
+        heard = [
+            Joined(part, more_bank.features(name, contract.features)) for part, name in zip(heard, names, strict=True)
+        ]
+    sampler = WindowSampler(clips, train, heard, contract.input_shape[0], settings)
     trainer = Trainer(architecture.build(contract), sampler, settings)
     _write_config(args, bank, settings, len(train), len(validation))
     if (args.out / "last.pt").exists():
         trainer.load(args.out / "last.pt")
     is_fake = np.array([clips[index].is_fake for index in validation])
     _train(trainer, args.out, args.model, lambda net: errors_of(scores_of(net, judged, validation, contract), is_fake))
+    if not args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
+        return 0
     _, best = load_network(args.out / "best.pt")
     facts = gather_facts(scores_of(best, judged, validation, contract), is_fake, bank.hash, _recipe(args, settings))
     (args.out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def choose(clips: Sequence[Clip], fold: int) -> tuple[list[int], list[int]]:
-    """Return the indices to train and to validate on; refuse a person who would be heard on both sides."""
-    if fold >= 0:
-        train, validation = split_by_source(clips, fold)
-    else:
-        train = [index for index, clip in enumerate(clips) if clip.split == "train"]
-        validation = [index for index, clip in enumerate(clips) if clip.split == "val"]
+def choose(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[list[int], list[int]]:
+    """Return the indices to train and to validate on; with nothing held out, `val` is both heard and validated on.
+
+    Refuses a person who would be heard on both sides.
+    """
+    if not held_out:
+        return list(range(len(clips))), [index for index, clip in enumerate(clips) if clip.split == "val"]
+    train, validation = split_by_source(clips, held_out)
     refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
     return train, validation
 
@@ -150,9 +167,10 @@ def write_curves(history: Sequence[Epoch], out: Path) -> None:
 
 
 def _recipe(args: argparse.Namespace, settings: Settings) -> str:
+    held_out = " ".join(map(str, args.hold_out))
     return (
-        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --epochs {args.epochs}"
-        f" --windows {args.windows} --fold {args.fold} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
+        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --epochs {settings.epochs}"
+        f" --windows {args.windows} --hold-out {held_out} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
     )
 
 
@@ -160,7 +178,8 @@ def _write_config(args: argparse.Namespace, bank: Bank, settings: Settings, n_tr
     args.out.mkdir(parents=True, exist_ok=True)
     config = {
         "model": args.model,
-        "fold": args.fold,
+        "hold_out": args.hold_out,
+        "more": [str(path) for path in args.more],
         "spoiled": args.spoiled,
         "settings": asdict(settings),
         "data_hash": bank.hash,

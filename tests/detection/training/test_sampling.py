@@ -27,7 +27,7 @@ def test_every_source_is_in_one_fold_and_folds_are_alike() -> None:
 
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_no_source_is_on_both_sides(fold: int) -> None:
-    train, validation = split_by_source(CLIPS, fold)
+    train, validation = split_by_source(CLIPS, [fold])
     assert sorted(train + validation) == list(range(len(CLIPS)))
     assert not {CLIPS[index].source for index in train} & {CLIPS[index].source for index in validation}
 
@@ -35,7 +35,7 @@ def test_no_source_is_on_both_sides(fold: int) -> None:
 def test_a_person_of_a_held_out_source_is_not_trained_on_elsewhere() -> None:
     clips = [*CLIPS, clip("page0", "real", speaker="ann"), clip("page1", "real", speaker="ann")]
     for fold in range(FOLDS):
-        train, validation = split_by_source(clips, fold)
+        train, validation = split_by_source(clips, [fold])
         refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
 
 

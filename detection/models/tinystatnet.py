@@ -1,0 +1,59 @@
+"""TinyStatNet: TinyAudioNet's successor at the same cost; log-mel in, four strided convolutions, statistics pooling.
+
+What differs, and why: all 64 log-mel bands instead of 32 cosine coefficients (vocoders blur the high bands, which MFCC
+blur themselves); only each band's mean over the window is taken away, not its deviation; mean and deviation over time
+instead of a flattened map, so that it does not matter *when* something is heard (Snyder et al., x-vectors, 2018).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detection.card import Contract
+from detection.features import FeatureSpec
+from detection.training.settings import Settings
+
+CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
+SETTINGS = Settings(epochs=12, masks=1)
+
+DYNAMIC_RANGE_DB = 60.0
+"""What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""
+
+
+class TinyStatNet(nn.Module):
+    """Log-mel -> 4 x [strided conv, batch norm, ReLU] -> frame-wise mix -> mean and deviation over time -> logits."""
+
+    def __init__(self, contract: Contract = CONTRACT) -> None:
+        super().__init__()
+        bands = contract.features.n_features
+        self.blocks = nn.Sequential(
+            _block(1, 16, size=5, stride=(2, 2)),  # (batch, 16, frames / 2, bands / 2)
+            _block(16, 32, size=3, stride=(2, 2)),  # (batch, 32, frames / 4, bands / 4)
+            _block(32, 48, size=3, stride=(1, 2)),  # (batch, 48, frames / 4, bands / 8)
+            _block(48, 64, size=3, stride=(2, 2)),  # (batch, 64, frames / 8, bands / 16)
+        )
+        self.mix = nn.Sequential(
+            nn.Conv1d(64 * -(-bands // 16), 128, 1, bias=False), nn.BatchNorm1d(128), nn.ReLU()
+        )  # (batch, 128, frames / 8)
+        self.dropout = nn.Dropout(0.3)
+        self.decide = nn.Linear(2 * 128, 2)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map log-mel frames in decibels ``(batch, n_frames, n_features)`` to logits ``(batch, 2)``."""
+        audible = torch.maximum(frames, frames.amax((1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
+        centred = (audible - audible.mean(1, keepdim=True)) / 10
+        hidden = self.blocks(centred.unsqueeze(1))
+        over_time = self.mix(hidden.transpose(2, 3).flatten(1, 2))
+        mean = over_time.mean(2)
+        deviation = torch.sqrt(((over_time - mean.unsqueeze(2)) ** 2).mean(2) + 1e-4)
+        logits: Tensor = self.decide(self.dropout(torch.cat([mean, deviation], 1)))
+        return logits
+
+
+def _block(inputs: int, outputs: int, size: int, stride: tuple[int, int]) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
