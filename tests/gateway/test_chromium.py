@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import sys
 import wave
 from collections.abc import AsyncIterator
@@ -28,26 +27,11 @@ from detection.audio import read_audio
 from gateway.alerts.event import CloudEvent
 from gateway.client.events import follow
 from tests.conftest import REPOSITORY
+from tests.gateway.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.gateway.ingest.whip_door import until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOICE = REPOSITORY / "sim" / "voices" / "flite_slt"
 PAGE = Path(__file__).parent / "chromium" / "call.html"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",  # as root in a container it would not start
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-    "--allow-loopback-in-peer-connection",
-]
 
 
 class Page:
@@ -114,6 +98,7 @@ async def gateway(origin: str, folder: Path) -> AsyncIterator[str]:
 async def chromium(url: str, microphone: Path, folder: Path) -> AsyncIterator[None]:
     assert CHROMIUM
     own = [f"--user-data-dir={folder / 'profile'}", f"--use-file-for-fake-audio-capture={microphone}"]
+    own.append("--use-fake-ui-for-media-stream")  # nobody is there to be asked for the microphone
     process = await asyncio.create_subprocess_exec(
         CHROMIUM, *FLAGS, *own, url, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
@@ -137,7 +122,7 @@ def record_microphone(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+@needs_chromium
 async def test_a_browser_with_a_synthetic_voice_raises_the_alert_of_its_leg(tmp_path: Path) -> None:
     microphone = record_microphone(tmp_path)
     events: list[CloudEvent] = []
