@@ -10,6 +10,9 @@ import asyncio
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+ASTERISK = "media"
+"""The subprotocol of its chan_websocket."""
+
 
 class Connection(WebSocketsSansIOProtocol):
     """One websocket; for `uvicorn.Config(ws=Connection)`."""
@@ -17,6 +20,11 @@ class Connection(WebSocketsSansIOProtocol):
     linger_s = 10.0
     """From the end of the application to the end of the connection, at most."""
     _linger: asyncio.TimerHandle | None = None
+
+    def start_keepalive(self) -> None:
+        """Ping, unless the peer is an Asterisk: before January 2026 its chan_websocket hung up on a ping."""
+        if ASTERISK not in self.scope["subprotocols"]:
+            super().start_keepalive()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application is done with this connection."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from gateway.errors import ConfigError, Unauthorized
 from gateway.ingest.dialects import plivo
 from gateway.ingest.dialects.announced import Announced, FreeSwitch, Jambonz, Vonage
+from gateway.ingest.dialects.asterisk_websocket import AsteriskWebsocket
 from gateway.ingest.dialects.bandwidth import Bandwidth
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.dialects.exotel import Exotel
+from gateway.ingest.dialects.genesys import SIGNED, AudioHook
 from gateway.ingest.dialects.livekit import LiveKit
 from gateway.ingest.dialects.plain import Plain
 from gateway.ingest.dialects.signalwire import SignalWire
@@ -18,6 +20,7 @@ from gateway.ingest.dialects.telnyx import Telnyx
 from gateway.ingest.dialects.tracks import TrackDialect
 from gateway.ingest.dialects.twilio import Twilio, signature_matches
 from gateway.ingest.doors import Door
+from gateway.ingest.http_signature import check
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ def _signed_by_plivo(handshake: Handshake, auth_token: str) -> None:
         raise Unauthorized("X-Plivo-Signature-V3: missing, or not that of this URL with our auth token")
 
 
+def _signed_by_genesys(handshake: Handshake, client_secret: str) -> None:
+    check(handshake, handshake.headers.get("x-api-key", ""), client_secret, SIGNED)
+
+
 def _tracks(dialect: type[TrackDialect]) -> Callable[[Handshake, Door], Dialect]:
     return lambda _handshake, door: dialect(door.roles)
 
@@ -61,9 +68,15 @@ def _announced(dialect: type[Announced]) -> Callable[[Handshake, Door], Dialect]
 
 
 KINDS: dict[str, DialectKind] = {
+    "asterisk": DialectKind(lambda handshake, door: AsteriskWebsocket(handshake, door.roles)),
     "bandwidth": DialectKind(_tracks(Bandwidth)),
     "exotel": DialectKind(_tracks(Exotel)),
     "freeswitch": DialectKind(_announced(FreeSwitch)),
+    "genesys": DialectKind(
+        lambda handshake, door: AudioHook(handshake, door.roles),
+        _signed_by_genesys,
+        token_header="x-api-key",  # noqa: S106
+    ),
     "jambonz": DialectKind(_announced(Jambonz)),
     "livekit": DialectKind(lambda handshake, door: LiveKit(handshake.query, door.roles)),
     "plain": DialectKind(lambda handshake, door: Plain(handshake.query, door.roles)),

@@ -1,0 +1,95 @@
+"""Asterisk's chan_websocket: one speaker on one connection.  [S]
+
+Source: Asterisk, ``channels/chan_websocket.c``. Text frames are control, plain (``MEDIA_START format:ulaw …``) or JSON;
+binary ones are the raw payloads of the negotiated codec. Which call and leg it is, the dial string says by ``v()``,
+which Asterisk puts into the URL's query: ``v(call_id=…,leg=caller)``.
+
+Releases before January 2026 hang up when they are pinged, so this connection is never pinged (see
+`gateway.connection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.ingest import names
+from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.tracks import decode
+from gateway.ingest.events import AudioFormat, AudioReceived, IngestEvent, LegDescription, StreamStarted
+
+SUBPROTOCOL = "media"
+_FORMATS = {
+    "ulaw": AudioFormat("mulaw", 8_000),
+    "alaw": AudioFormat("alaw", 8_000),
+    "g722": AudioFormat("g722", 16_000),
+    "opus": AudioFormat("opus", 48_000),
+    "slin": AudioFormat("s16le", 8_000),
+    **{f"slin{rate}": AudioFormat("s16le", 1_000 * rate) for rate in (12, 16, 24, 32, 48, 96, 192)},
+    "slin44": AudioFormat("s16le", 44_100),
+}
+"""Asterisk's names of codecs."""
+
+
+class _Control(msgspec.Struct):
+    event: str
+    format: str = ""
+
+
+_decode = msgspec.json.Decoder(_Control).decode
+
+
+class AsteriskWebsocket(Dialect):
+    """One chan_websocket channel."""
+
+    subprotocol = SUBPROTOCOL
+
+    def __init__(self, handshake: Handshake, roles: Mapping[str, str]) -> None:
+        """Read the URL. `roles` says who a leg is, by its name; a parameter ``role`` wins.
+
+        Raises:
+            ProtocolError: names the parameter.
+        """
+        if SUBPROTOCOL not in handshake.subprotocols:
+            raise ProtocolError(f"Sec-WebSocket-Protocol: expected `{SUBPROTOCOL}` (protocols=media)")
+        self._parameters = {field: value for field, value in handshake.query.items() if field != "token"}
+        for field in ("call_id", "leg"):
+            if not self._parameters.get(field):
+                raise ProtocolError(f"{field}: expected in the URL's query, by the dial option v(call_id=…,leg=…)")
+        self._call_id = names.call_id("call_id", self._parameters["call_id"])
+        self._leg = names.leg_id("leg", self._parameters["leg"])
+        self._role = names.role(self._leg, self._parameters, roles)
+        self._listening = False
+        self._speaks_json = False
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take one frame. See `Dialect.receive`."""
+        if isinstance(message, bytes):
+            if not self._listening:
+                raise ProtocolError("message: expected MEDIA_START before audio")
+            return [AudioReceived(self._leg, message)]
+        self._speaks_json = message.startswith("{")
+        control = decode(_decode, message) if self._speaks_json else _plain(message)
+        if control.event != "MEDIA_START":
+            return []  # DTMF, and the state of a queue that we put nothing into
+        if self._listening:
+            raise ProtocolError("event: expected MEDIA_START once, got a second one")
+        audio = _FORMATS.get(control.format)
+        if audio is None:
+            raise UnsupportedMedia(f"format: expected one of {', '.join(_FORMATS)}, got {control.format!r:.40}")
+        self._listening = True
+        leg = LegDescription(self._leg, audio, self._role)
+        return [StreamStarted(self._call_id, "asterisk", (leg,), self._parameters)]
+
+    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  Asterisk asks for none
+        """Hang up, in the words that Asterisk used."""
+        return ['{"command":"HANGUP"}' if self._speaks_json else "HANGUP"]
+
+
+def _plain(message: str) -> _Control:
+    """Read ``MEDIA_START connection_id:… channel:… format:ulaw …``; what is not known is of no concern."""
+    event, *fields = message.split(" ")
+    values = dict(field.partition(":")[::2] for field in fields)
+    return _Control(event, values.get("format", ""))

@@ -1,0 +1,241 @@
+"""Genesys AudioHook, version 2: a contact centre's two speakers on one connection.  [S]
+
+Source: Genesys Cloud, "AudioHook protocol reference", and the vendor's reference implementation. Text frames are JSON
+messages, numbered in each direction; binary ones are samples, interleaved where both channels come: `external` is the
+customer, `internal` the agent. Audio time goes on while audio is discarded (on hold, in a secure pause), and the client
+says by how much; that is a gap here.
+
+PCMU is asked for where it is offered. L16 is taken as little-endian, as the reference implementation has it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.errors import Forbidden, MessageTooBig, ProtocolError, UnsupportedMedia
+from gateway.ingest import names
+from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.channels import deinterleave
+from gateway.ingest.dialects.tracks import decode
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    CallId,
+    IngestEvent,
+    LegDescription,
+    LegId,
+    StreamStarted,
+    StreamStopped,
+)
+
+SIGNED = (
+    "@request-target",
+    "@authority",
+    "audiohook-organization-id",
+    "audiohook-session-id",
+    "audiohook-correlation-id",
+    "x-api-key",
+)
+"""What a signature must cover."""
+MAX_TEXT = 65_535
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+_ROLES = {"external": "customer", "internal": "agent"}
+_ENCODINGS: dict[str, tuple[Literal["mulaw", "s16le"], int]] = {"PCMU": ("mulaw", 1), "L16": ("s16le", 2)}
+"""Ours, and bytes a sample; the first is preferred."""
+_DURATION = re.compile(r"PT(\d+(?:\.\d*)?|\.\d+)S")
+
+
+class _Media(msgspec.Struct):
+    type: str
+    format: str
+    channels: list[Literal["external", "internal"]]
+    rate: int
+
+
+class _Participant(msgspec.Struct):
+    id: str
+
+
+class _Open(msgspec.Struct, rename="camel"):
+    organization_id: str
+    conversation_id: str
+    participant: _Participant
+    media: list[_Media]
+    custom_config: dict[str, Any] = {}
+
+
+class _Gap(msgspec.Struct):
+    start: str
+    discarded: str
+
+
+class _Close(msgspec.Struct):
+    reason: Literal["end", "error", "disconnect", "reconnect"] = "end"
+
+
+class _Message(msgspec.Struct):
+    version: Literal["2"]
+    id: str
+    type: str
+    seq: int
+    serverseq: int
+    parameters: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class AudioHook(Dialect):
+    """One AudioHook session: legs ``external`` and ``internal`` of the conversation."""
+
+    def __init__(self, handshake: Handshake, roles: Mapping[str, str]) -> None:
+        """Read the upgrade's headers. `roles` says who a leg is, by its name, if not customer and agent.
+
+        Raises:
+            ProtocolError: there is no session id.
+        """
+        self._session = names.call_id("Audiohook-Session-Id", handshake.headers.get("audiohook-session-id", ""))
+        self._organization = handshake.headers.get("audiohook-organization-id", "")
+        self._roles = _ROLES | dict(roles)
+        self._seq = 0
+        self._clientseq = 0
+        self._state: Literal["new", "open", "paused", "closed"] = "new"
+        self._legs: list[LegId] = []
+        self._format = AudioFormat("mulaw", 8_000)
+        self._sample_bytes = 1
+        self._position_ms = 0.0
+        self._replies: list[str | bytes] = []
+
+    def receive(self, message: str | bytes) -> list[IngestEvent]:
+        """Take one frame. See `Dialect.receive`."""
+        if isinstance(message, bytes):
+            return self._audio(message)
+        if len(message) > MAX_TEXT:
+            raise MessageTooBig(f"message: expected at most {MAX_TEXT} characters, got {len(message)}")
+        envelope = decode(_decode, message)
+        self._check_order(envelope)
+        raw = bytes(envelope.parameters).decode()
+        match envelope.type:
+            case "open":
+                return self._open(decode(msgspec.json.Decoder(_Open).decode, raw))
+            case "ping":
+                return self._ping()
+            case "paused":
+                self._state = "paused"
+            case "resumed" | "discarded":
+                self._discard(decode(msgspec.json.Decoder(_Gap).decode, raw), resumed=envelope.type == "resumed")
+            case "update":
+                self._say("updated", {})
+            case "close":
+                return self._close(decode(msgspec.json.Decoder(_Close).decode, raw))
+        return []  # `error` is followed by `close`; what later versions add is of no concern
+
+    def replies(self) -> list[str | bytes]:
+        """Return what is to be answered. See `Dialect.replies`."""
+        replies, self._replies = self._replies, []
+        return replies
+
+    def goodbye(self, reason: str) -> list[str | bytes]:
+        """Ask for another connection when we shut down; otherwise say that this was it."""
+        if self._state == "closed":
+            return []
+        if reason == "shutdown":
+            self._say("reconnect", {"info": reason})
+        else:
+            kind = "completed" if reason == "call_too_long" else "error"
+            self._say("disconnect", {"reason": kind, "info": reason})
+        return self.replies()
+
+    def _check_order(self, message: _Message) -> None:
+        if message.seq != self._clientseq + 1:
+            raise ProtocolError(f"seq: expected {self._clientseq + 1}, got {message.seq}")
+        self._clientseq = message.seq
+        if message.serverseq > self._seq:
+            raise ProtocolError(f"serverseq: expected at most {self._seq}, got {message.serverseq}")
+        if message.id != self._session:
+            raise ProtocolError(f"id: expected that of Audiohook-Session-Id, got {message.id!r:.40}")
+        if (self._state == "new") != (message.type == "open"):
+            raise ProtocolError(f"type: expected `open` first and once, got {message.type!r:.40}")
+
+    def _open(self, offer: _Open) -> list[IngestEvent]:
+        if offer.organization_id != self._organization:
+            raise Forbidden("organizationId: expected that of Audiohook-Organization-Id")
+        media = _best(offer.media)
+        encoding, self._sample_bytes = _ENCODINGS[media.format]
+        self._format = AudioFormat(encoding, media.rate)
+        self._state = "open"
+        self._say("opened", {"media": [media], "startPaused": False})
+        if offer.conversation_id == _NOBODY:
+            return []  # Genesys tries whether we are there; it closes right away
+        self._legs = [LegId(channel) for channel in media.channels]
+        parameters = {name: value for name, value in offer.custom_config.items() if isinstance(value, str)}
+        parameters |= {"organizationId": offer.organization_id, "participantId": offer.participant.id}
+        legs = tuple(LegDescription(leg, self._format, names.role(leg, parameters, self._roles)) for leg in self._legs)
+        call_id: CallId = names.call_id("conversationId", offer.conversation_id)
+        return [StreamStarted(call_id, "genesys", legs, parameters)]
+
+    def _audio(self, message: bytes) -> list[IngestEvent]:
+        if not self._legs:
+            raise ProtocolError("message: expected `open` before audio")
+        payloads = deinterleave(message, len(self._legs), self._sample_bytes)
+        start_ms = self._position_ms
+        self._position_ms += 1000 * len(payloads[0]) / (self._sample_bytes * self._format.rate_hz)
+        return [
+            AudioReceived(leg, payload, start_ms=start_ms) for leg, payload in zip(self._legs, payloads, strict=True)
+        ]
+
+    def _ping(self) -> list[IngestEvent]:
+        self._say("pong", {})
+        # A pause may be long; while it lasts, the pings show that the peer is there.
+        return [AudioReceived(leg, b"") for leg in self._legs] if self._state == "paused" else []
+
+    def _discard(self, gap: _Gap, *, resumed: bool) -> None:
+        end_ms = _milliseconds("start", gap.start) + _milliseconds("discarded", gap.discarded)
+        self._position_ms = max(self._position_ms, end_ms)
+        if resumed:
+            self._state = "open"
+
+    def _close(self, close: _Close) -> list[IngestEvent]:
+        self._say("closed", {})
+        self._state = "closed"
+        return [StreamStopped("stopped" if close.reason == "end" else close.reason)]
+
+    def _say(self, kind: str, parameters: dict[str, Any]) -> None:
+        self._seq += 1
+        message = {
+            "version": "2",
+            "id": self._session,
+            "type": kind,
+            "seq": self._seq,
+            "clientseq": self._clientseq,
+            "parameters": parameters,
+        }
+        self._replies.append(msgspec.json.encode(message).decode())
+
+
+def _best(offered: list[_Media]) -> _Media:
+    """Return the offer with most speakers, in the best liked format. Raises UnsupportedMedia."""
+    fit = [
+        media
+        for media in offered
+        if media.type == "audio"
+        and media.format in _ENCODINGS
+        and media.rate in (8_000, 16_000, 44_100, 48_000)
+        and 0 < len(set(media.channels)) == len(media.channels)
+    ]
+    if not fit:
+        raise UnsupportedMedia(f"media: expected audio in {' or '.join(_ENCODINGS)}, got none among {len(offered)}")
+    formats = list(_ENCODINGS)
+    return max(fit, key=lambda media: (len(media.channels), -formats.index(media.format)))
+
+
+def _milliseconds(field: str, value: str) -> float:
+    """Read ``PT12.3S``. Raises ProtocolError."""
+    found = _DURATION.fullmatch(value)
+    if found is None or len(value) > 24:
+        raise ProtocolError(f"{field}: expected a duration such as PT1.5S, got {value!r:.40}")
+    return 1000 * float(found[1])

@@ -1,0 +1,154 @@
+"""Golden frames of chan_websocket, and the whole way over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from gateway.client.asterisk import AsteriskChannel
+from gateway.connection import Connection
+from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.ingest.dialects.asterisk_websocket import AsteriskWebsocket
+from gateway.ingest.dialects.base import Handshake
+from gateway.ingest.events import AudioFormat, AudioReceived, CallId, LegDescription, LegId, StreamStarted
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import LoudnessDetector, speech
+from tests.gateway.wire import closed, refused, subscribed, ws_url
+
+LEG = LegId("caller")
+QUERY = {"call_id": "1763800000.10", "leg": "caller"}
+PLAIN = (
+    "MEDIA_START connection_id:media_connection1 channel:WebSocket/callscreen/0x7f2d channel_id:1763800000.12 "
+    "format:{} optimal_frame_size:640 ptime:20"
+)
+JSON = (
+    '{{"event":"MEDIA_START","connection_id":"media_connection1","channel":"WebSocket/callscreen/0x7f2d",'
+    '"channel_id":"1763800000.12","format":"{}","optimal_frame_size":640,"ptime":20,"channel_variables":{{"A":"1"}}}}'
+)
+
+
+def handshake(query: dict[str, str] | None = None, protocol: str = "media") -> Handshake:
+    headers = {"sec-websocket-protocol": protocol}
+    return Handshake("wss://gw/v1/media/asterisk", QUERY if query is None else query, headers, "192.0.2.1", 0.0)
+
+
+def dialect(query: dict[str, str] | None = None) -> AsteriskWebsocket:
+    return AsteriskWebsocket(handshake(query), {})
+
+
+@pytest.mark.parametrize("start", [PLAIN, JSON], ids=["plain", "json"])
+@pytest.mark.parametrize(
+    ("codec", "audio"),
+    [
+        ("ulaw", AudioFormat("mulaw", 8_000)),
+        ("alaw", AudioFormat("alaw", 8_000)),
+        ("g722", AudioFormat("g722", 16_000)),
+        ("opus", AudioFormat("opus", 48_000)),
+        ("slin", AudioFormat("s16le", 8_000)),
+        ("slin16", AudioFormat("s16le", 16_000)),
+        ("slin44", AudioFormat("s16le", 44_100)),
+        ("slin192", AudioFormat("s16le", 192_000)),
+    ],
+)
+def test_a_stream(start: str, codec: str, audio: AudioFormat) -> None:
+    asterisk = dialect()
+    legs = (LegDescription(LEG, audio, "caller"),)
+    assert asterisk.receive(start.format(codec)) == [StreamStarted(CallId("1763800000.10"), "asterisk", legs, QUERY)]
+    assert asterisk.receive(b"\1\2") == [AudioReceived(LEG, b"\1\2")]
+    assert asterisk.replies() == []
+    assert asterisk.goodbye("shutdown") == (["HANGUP"] if start == PLAIN else ['{"command":"HANGUP"}'])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "DTMF_END digit:5",
+        "MEDIA_XOFF",
+        "QUEUE_DRAINED",
+        "STATUS queue_length:43 xon_level:800 xoff_level:900 queue_full:false bulk_media:false media_paused:false",
+        '{"event":"DTMF_END","digit":"5"}',
+        '{"event":"ERROR","error_text":"?"}',
+    ],
+)
+def test_other_control_is_of_no_concern(message: str) -> None:
+    asterisk = dialect()
+    asterisk.receive(PLAIN.format("ulaw"))
+    assert asterisk.receive(message) == []
+
+
+def test_the_parameter_says_the_role() -> None:
+    started = dialect(QUERY | {"role": "agent", "token": "t0p"}).receive(PLAIN.format("ulaw"))[0]
+    assert isinstance(started, StreamStarted)
+    assert started.legs[0].role == "agent"
+    assert "token" not in started.parameters
+
+
+@pytest.mark.parametrize(
+    ("messages", "error", "text"),
+    [
+        ([b"\0"], ProtocolError, "message: expected MEDIA_START"),
+        ([PLAIN.format("ulaw"), PLAIN.format("ulaw")], ProtocolError, "event: expected MEDIA_START once"),
+        ([PLAIN.format("g729")], UnsupportedMedia, "format: expected one of ulaw, .* got 'g729'"),
+        (["MEDIA_START"], UnsupportedMedia, "format: .* got ''"),
+        (["{"], ProtocolError, "message: expected JSON"),
+        (['{"format":"ulaw"}'], ProtocolError, "event"),
+    ],
+)
+def test_what_is_wrong_is_said(messages: list[Any], error: type[ProtocolError], text: str) -> None:
+    asterisk = dialect()
+    for message in messages[:-1]:
+        asterisk.receive(message)
+    with pytest.raises(error, match=text):
+        asterisk.receive(messages[-1])
+
+
+@pytest.mark.parametrize("query", [{}, {"call_id": "c"}, {"leg": "caller"}, {"call_id": "a b", "leg": "caller"}])
+def test_the_dial_string_must_say_who_it_is(query: dict[str, str]) -> None:
+    with pytest.raises(ProtocolError, match=r"^(call_id|leg): expected"):
+        dialect(query)
+
+
+def test_the_subprotocol_is_asked_for() -> None:
+    with pytest.raises(ProtocolError, match="Sec-WebSocket-Protocol: expected `media`"):
+        AsteriskWebsocket(handshake(protocol="other"), {})
+
+
+async def test_two_channels_are_one_call(serve: Serve, detector: LoudnessDetector) -> None:
+    house = await serve(doors={"asterisk": {}})
+    async with (
+        subscribed(house) as events,
+        AsteriskChannel(house.url, "1763800000.10", "caller", "ulaw") as caller,
+        AsteriskChannel(house.url, "1763800000.10", "callee", "slin16", "json") as callee,
+    ):
+        await asyncio.gather(caller.send(speech(8, synthetic=True)), callee.send(speech(8, synthetic=False)))
+        raised = await events.until("alert.raised", stage="confirmed")
+        await caller.stop()
+        await callee.stop()
+    assert (raised["data"]["leg"], raised["data"]["call_id"]) == ("caller", "1763800000.10")
+
+
+async def test_asterisk_is_never_pinged(
+    serve: Serve, detector: LoudnessDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinged: list[str] = []
+    monkeypatch.setattr(Connection, "schedule_ping", lambda self: pinged.append(self.scope["path"]))
+    house = await serve(doors={"asterisk": {}})
+    async with AsteriskChannel(house.url, "c-1", "caller") as caller, subscribed(house) as events:
+        await caller.send(speech(0.5, synthetic=False))
+        assert events.seen == []
+    assert pinged == ["/v1/events"]
+
+
+async def test_who_does_not_speak_media_is_refused(serve: Serve, detector: LoudnessDetector) -> None:
+    house = await serve(doors={"asterisk": {"token": "t0p"}})
+    url = ws_url(house, "/v1/media/asterisk?call_id=c&leg=caller")
+    assert (await refused(url))[0] == 401
+    assert (await refused(f"{url}&token=t0p"))[0] == 400
+    async with connect(f"{url}&token=t0p", subprotocols=["media"]) as socket:  # type: ignore[list-item]
+        assert socket.subprotocol == "media"
+        await socket.send("MEDIA_START format:g729")
+        assert await socket.recv() == "HANGUP"
+        assert (await closed(socket))[0] == 4415
