@@ -98,6 +98,11 @@ def test_a_partial_update_changes_what_it_names() -> None:
     assert [speaker.aor for speaker in metadata.speakers("b_leg")] == ["sip:b@example.com"]
 
 
+def test_what_is_left_out_is_not_known() -> None:
+    bare = "<recording><participant id='p'><send>s</send></participant><stream id='s'/><stream id='t'><label/></stream>"
+    assert speakers(bare + "<stream id='s'><label>1</label></stream></recording>", "1", "") == [[None], []]
+
+
 def test_an_unknown_label_has_no_speaker() -> None:
     assert speakers(SEMS, "3") == [[]]
     assert Metadata().speakers(None) == []

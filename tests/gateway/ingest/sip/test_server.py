@@ -70,6 +70,28 @@ async def test_who_it_is_comes_from_headers_before_the_dialled_name(serve: Serve
         assert legs(house, two.call_id.replace("/", "-")) == {"party": "customer"}
 
 
+async def test_an_invitation_without_an_offer_gets_ours(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+        ours = await caller.call("", user="c1-caller")
+        await say(ours.ports[0], synthetic=True)
+        await events.until("alert.raised", leg="caller")
+        again = await caller.ask("INVITE")
+        assert again.ports == ours.ports
+        assert (await caller.ask("UPDATE")).body == "", "it asks for nothing"
+
+
+async def test_other_media_is_refused_line_by_line(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    async with phone(house.sip["udp"]) as caller:
+        lines = PCMU_SDP + "m=video 5000 RTP/AVP 96\nm=audio 40002 RTP/AVP 0\n"
+        reply = await caller.call(lines, user="c1-caller")
+        assert "m=video 0 RTP/AVP 96" in reply.body
+        assert reply.ports[1] == 0, "a plain call is one leg"
+        assert (await caller.ask("INVITE", PCMU_SDP.replace(" 0 101", " 8"))).code == 488, "its codec stays"
+        assert set(legs(house, "c1")) == {"caller"}
+
+
 async def test_hold_is_silence_agreed_upon(serve: Serve) -> None:
     house = await serve(sip=sip(), idle_deadline_s=0.5)
     async with subscribed(house) as events, phone(house.sip["udp"]) as caller:

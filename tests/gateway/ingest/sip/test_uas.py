@@ -242,3 +242,51 @@ def test_a_stream_that_cannot_be_cut() -> None:
     for flood in (b"x" * 1001, b"X\r\nContent-Length: 2000\r\n\r\n"):
         with pytest.raises(MessageTooBig):
             Framer(1000).push(flood)
+
+
+def test_a_request_repeated_before_its_answer_waits() -> None:
+    house = House()
+    data = house.hear("INVITE", PCMU_SDP)
+    house.hear("UPDATE")  # without a dialog
+    dialog = house.invited()
+    assert house.wire.codes == [100, 481, 100, 200]
+    update = house.hear("UPDATE")
+    house.uas.receive(update, house.wire, 0.1)
+    house.uas.receive(data, house.wire, 0.1)
+    assert house.wire.codes[4:] == [100], "the first invitation rings on; the update has no answer yet"
+    house.hear("UPDATE", Session_Expires="10")
+    assert house.wire.codes[-1] == 422
+    house.uas.hang_up(dialog, 0.2)
+    house.uas.hang_up(dialog, 0.3)
+    assert [reply.first[:3] for reply in house.wire.sent].count("BYE") == 1
+    house.uas.tick(TRANSACTION_S + 1)
+    house.uas.tick(TRANSACTION_S + 2)
+    assert len([reply for reply in house.wire.sent if reply.first.startswith("BYE")]) == 1
+
+
+def test_a_call_hung_up_before_its_acknowledgement_ends_once() -> None:
+    house = House()
+    house.hear("INVITE", PCMU_SDP)
+    house.uas.answer(house.offers[0], 200, 0.0)
+    assert house.offers[0].dialog is not None
+    house.uas.hang_up(house.offers[0].dialog, 0.1)
+    house.uas.tick(TRANSACTION_S + 1)
+    assert house.endings == []
+
+
+def test_answers_to_nothing_and_provisional_ones_are_no_matter() -> None:
+    house = House()
+    for answer in (b"SIP/2.0 100 Trying\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"):
+        house.uas.receive(answer, house.wire, 0.0)
+    assert house.wire.sent == []
+
+
+def test_a_flood_of_requests_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 2)
+    house = House()
+    for _ in range(3):
+        house.hear("OPTIONS")
+    assert house.wire.codes == [200, 200]
+    house.uas.tick(TRANSACTION_S)
+    house.hear("OPTIONS")
+    assert house.wire.codes == [200, 200, 200]
