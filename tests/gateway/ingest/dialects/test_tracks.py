@@ -114,7 +114,7 @@ def test_telnyx_names_codecs_by_rtp_clock() -> None:
     for encoding, rate, audio in (
         ("G722", 8000, AudioFormat("g722", 16_000)),
         ("OPUS", 16000, AudioFormat("opus", 48_000)),
-        ("L16", 16000, AudioFormat("s16be", 16_000)),
+        ("L16", 16000, AudioFormat("s16le", 16_000)),
     ):
         start = TELNYX.opening[-1].replace("PCMA", encoding).replace("8000", str(rate))
         (started,) = Telnyx().receive(start)
@@ -196,3 +196,26 @@ def test_telnyx_out_of_order_is_put_right() -> None:
     levels = [round(float(samples[320 * index + 160]) * 32768 / 100) for index in range(39)]
     assert levels == list(range(1, 40))
     assert leg.counters.missing_s == leg.counters.late == 0
+
+
+@pytest.mark.parametrize("order", [">i2", "<i2"])
+def test_telnyx_linear_samples_in_either_byte_order(order: str) -> None:
+    dialect = Telnyx()
+    dialect.receive(TELNYX.opening[-1].replace("PCMA", "L16"))
+    tone = np.asarray(5000 * np.sin(np.arange(8000) / 4) + np.random.default_rng(1).normal(0, 50, 8000), np.int16)
+    tone[:1600] = np.random.default_rng(2).integers(-1, 2, 1600)  # a line that is nearly silent at first
+    heard = b""
+    for chunk, at in enumerate(range(0, 8000, 160)):
+        payload = base64.b64encode(tone[at : at + 160].astype(order).tobytes()).decode()
+        media = {"track": "inbound", "chunk": chunk, "payload": payload}
+        (audio,) = dialect.receive(json.dumps({"event": "media", "media": media}))
+        assert isinstance(audio, AudioReceived)
+        heard += audio.payload
+    assert np.array_equal(np.frombuffer(heard, "<i2"), tone)
+
+
+def test_half_a_linear_sample_is_left_to_the_decoder() -> None:
+    dialect = Telnyx()
+    dialect.receive(TELNYX.opening[-1].replace("PCMA", "L16"))
+    (audio,) = dialect.receive('{"event":"media","media":{"track":"inbound","chunk":1,"payload":"AAAA"}}')
+    assert audio == AudioReceived(LegId("inbound"), bytes(3), 1)
