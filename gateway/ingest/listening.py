@@ -73,12 +73,16 @@ class RtpReceiver(asyncio.DatagramProtocol):
         self._demux = demux
         self._heard = heard
         self._allow_ips = allow_ips
+        self._allowed: str | None = None
+        """The host that was looked up last: nearly all packets come from one."""
         self._loop = asyncio.get_running_loop()
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Sort one datagram."""
-        if not is_allowed(addr[0], self._allow_ips):
-            return
+        if addr[0] != self._allowed:
+            if not is_allowed(addr[0], self._allow_ips):
+                return
+            self._allowed = addr[0]
         try:
             found = self._demux.receive(data, addr[:2], self._loop.time())
         except ProtocolError:
