@@ -115,9 +115,12 @@ def audio_format(
 def whole_number(field: str, value: int | str) -> float:
     """Read a number that may have come as a string. Raises ProtocolError."""
     try:
-        return float(int(value))
+        number = int(value)
     except ValueError:
         raise ProtocolError(f"{field}: expected a whole number, got {value!r:.40}") from None
+    if abs(number) >= 1 << 53:
+        raise ProtocolError(f"{field}: expected a whole number below 2**53, got {value!r:.40}")
+    return float(number)
 
 
 def required(field: str, value: _Message | None) -> _Message:
