@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -106,8 +106,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         sip = SipServer(registry, settings, settings.sip) if settings.sip else None
         app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
         doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
-        for door in doors:
-            await door.open()
+        await _open(doors)
         bus.start()
         scorer.start()
         for ending in endings(await asyncio.to_thread(journal.open_calls)):
@@ -135,6 +134,17 @@ async def running(settings: Settings) -> AsyncIterator[House]:
             server.should_exit = True
             await serving
             await scorer.close()
+
+
+async def _open(doors: Sequence[RtpPorts | AudioSocketPort | SipServer]) -> None:
+    """Open all of them, or none. Raises ConfigError."""
+    try:
+        for door in doors:
+            await door.open()
+    except ConfigError:
+        for door in doors:
+            await door.close()
+        raise
 
 
 def _unready(scorer: Scorer, bus: Bus, registry: Registry) -> list[str]:

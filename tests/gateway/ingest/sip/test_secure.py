@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from pathlib import Path
 
@@ -69,9 +70,22 @@ async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
         ({"udp": "127.0.0.1:0", "rtp_ports": (5, 1)}, "rtp_ports"),
         ({"udp": "127.0.0.1:0", "user_pattern": "("}, "regular expression"),
         ({"udp": "127.0.0.1:0", "user_pattern": "(?P<x>.)"}, "groups named call_id, leg, role"),
-        ({"udp": "192.0.2.1:5060", "allow_ips": ["192.0.2.0/24"]}, r"sip\.udp: cannot listen"),
+        ({"udp": "192.0.2.77:5060", "allow_ips": ["192.0.2.0/24"]}, r"sip\.udp: cannot listen"),
     ],
 )
 async def test_settings_that_cannot_be_meant(serve: Serve, sip: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         await serve(sip=sip)
+
+
+async def test_a_start_that_fails_gives_back_what_it_took(serve: Serve) -> None:
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(("127.0.0.1", 0))
+    free = taken.getsockname()[1]
+    taken.close()
+    rtp = {"in": {"listen": f"127.0.0.1:{free}", "legs": {"a": {}}}}
+    with pytest.raises(ConfigError, match=r"sip\.udp"):
+        await serve(rtp=rtp, sip={"udp": "192.0.2.77:5060", "allow_ips": ["192.0.2.0/24"]})
+    await asyncio.sleep(0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.bind(("127.0.0.1", free))
