@@ -30,12 +30,18 @@ class _MediaFormat(msgspec.Struct):
     channels: int | str = 1
 
 
+class _Parameter(msgspec.Struct):
+    name: str
+    value: str
+
+
 class _Start(msgspec.Struct):
     call_control_id: str
     media_format: _MediaFormat
     call_session_id: str = ""
     client_state: str | None = None
-    custom_parameters: dict[str, str] | None = None
+    custom_parameters: dict[str, str] | list[_Parameter] | None = None
+    """An object in the start's reference; the list is how the command that begins the stream takes them."""
 
 
 class _Media(msgspec.Struct):
@@ -99,7 +105,8 @@ class Telnyx(TrackDialect):
         )
         if audio.encoding == "s16le":
             self._little_endian = _LittleEndian()
-        parameters = dict(start.custom_parameters or {})
+        given = start.custom_parameters or {}
+        parameters = {one.name: one.value for one in given} if isinstance(given, list) else given
         if start.client_state:
             parameters.setdefault("client_state", start.client_state)
         return self.begin(call_id, {"inbound": audio, "outbound": audio}, parameters)

@@ -129,6 +129,13 @@ def test_telnyx_passes_client_state_on() -> None:
     assert started.parameters == {"role_inbound": "customer", "client_state": "Yw=="}
 
 
+def test_telnyx_parameters_may_be_a_list() -> None:
+    listed = '[{"name":"role_inbound","value":"agent"}]'
+    (started,) = Telnyx().receive(TELNYX.opening[-1].replace('{"role_inbound":"customer"}', listed))
+    assert isinstance(started, StreamStarted)
+    assert started.legs[0].role == "agent"
+
+
 def test_bandwidth_tracks_may_be_mere_names() -> None:
     start = {"eventType": "start", "metadata": {"callId": "c-1", "tracks": ["inbound"]}}
     (started,) = Bandwidth().receive(json.dumps(start))
