@@ -110,8 +110,8 @@ def alsa_to_pulse(home: Path, **devices: str) -> None:
 @needs_softphones
 async def test_both_sides_of_a_softphone_are_heard(serve: Serve, detector: object, tmp_path: Path) -> None:
     house = await serve()
-    quiet = write_wav(tmp_path / "agent.wav", speech(60, synthetic=False))
-    loud = write_wav(tmp_path / "customer.wav", speech(60, synthetic=True)[::2], 8000)
+    quiet = write_wav(tmp_path / "agent.wav", speech(120, synthetic=False))
+    loud = write_wav(tmp_path / "customer.wav", speech(120, synthetic=True)[::2], 8000)
     options = ("--mic", "headset.monitor", "--speaker", "desk.monitor", "--legs", "agent,customer", "--call-id", "s-1")
     async with sound_server(tmp_path, "headset", "desk") as environ, subscribed(house) as events:
         alsa_to_pulse(Path(environ["HOME"]), headset="headset.monitor", desk="desk")
@@ -125,7 +125,7 @@ async def test_both_sides_of_a_softphone_are_heard(serve: Serve, detector: objec
                 process("paplay", "--device=headset", str(quiet), **environ),
                 process("baresip", *theirs, "-e", f"/dial sip:agent@127.0.0.1:{port}", **environ),
             ):
-                raised = await events.until("alert.raised", within_s=45)
+                raised = await events.until("alert.raised", within_s=100)  # a busy machine breaks the sound up
                 assert (raised["data"]["call_id"], raised["data"]["leg"]) == ("s-1", "customer")
                 assert raised["data"]["role"] == "customer"
                 assert "customer (customer)" in await told(running, "alert.raised")
