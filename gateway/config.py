@@ -23,6 +23,8 @@ from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
 
 ENV_PREFIX = "CALLSCREEN_"
+PRIVATE = ("token", "key", "secret", "password")
+"""Parts of names of settings whose values are not shown."""
 
 DEFAULT_DOORS = {name: Door.model_validate({}) for name in ("twilio", "plain")}
 LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_s")
@@ -187,6 +189,6 @@ def _explain(error: ValidationError) -> str:
         elif not key:
             lines.append(fault["msg"].removeprefix("Value error, "))
         else:
-            secret = "token" in key or "key" in key
-            lines.append(f"{key}: {fault['msg']}" + ("" if secret else f", got {fault['input']!r}"))
+            private = isinstance(fault["input"], dict) or any(word in key for word in PRIVATE)
+            lines.append(f"{key}: {fault['msg']}" + ("" if private else f", got {fault['input']!r}"))
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import process_exception
 from websockets.exceptions import ConnectionClosed
 
 from gateway.client.audiosocket import leg_uuid
@@ -146,15 +147,24 @@ class Tap:
         parts = urlsplit(self._url)
         query = urlencode({"app": self._app, "subscribeAll": "true"})
         address = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}{parts.path}/ari/events?{query}"
-        basic = base64.b64encode(":".join(self._auth).encode()).decode()
+        headers = {"Authorization": "Basic " + base64.b64encode(":".join(self._auth).encode()).decode()}
         try:
-            async for events in connect(address, additional_headers={"Authorization": f"Basic {basic}"}, proxy=None):
+            async for events in connect(
+                address, additional_headers=headers, proxy=None, process_exception=self._may_pass
+            ):
                 try:
                     await self._follow(events)
                 except ConnectionClosed:
                     self._on_fault("connection to Asterisk lost")
         finally:
             await self._http.aclose()
+
+    def _may_pass(self, error: Exception) -> Exception | None:
+        """Tell why there is no connection; None if it is worth another try."""
+        verdict = process_exception(error)
+        if verdict is None:
+            self._on_fault(f"{self._url}: {error}")
+        return verdict
 
     async def _follow(self, events: ClientConnection) -> None:
         try:

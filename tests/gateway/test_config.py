@@ -79,6 +79,12 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         load(in_file(tmp_path, 'twilio_auth_token = ["s3cret"]'))
     assert "s3cret" not in str(fault.value)
+    with pytest.raises(ConfigError, match=r"audiosocket\.secret: .* at least 16 ") as fault:
+        load(in_file(tmp_path, 'audiosocket = {secret = "s3cret"}'))
+    assert "s3cret" not in str(fault.value)
+    with pytest.raises(ConfigError, match=r"rtp\.desk: .*allow_ips") as fault:
+        load(in_file(tmp_path, 'rtp.desk = {listen = "10.0.0.5:5004", legs = {a = {}}, srtp_suite = "s3cret"}'))
+    assert "s3cret" not in str(fault.value)
 
 
 @pytest.mark.parametrize(
