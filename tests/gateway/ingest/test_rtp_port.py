@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from pathlib import Path
+from typing import Any
 
 import pylibsrtp
 import pytest
 
 from gateway.errors import ConfigError
+from gateway.ingest.rtp_settings import RtpPort
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
 from tests.gateway.rtp import packet, pcmu, send
@@ -48,6 +50,25 @@ async def test_goodbye_ends_the_leg_and_the_next_packet_begins_a_new_call(serve:
             assert ended["data"]["ended_by"] == "stopped"
     assert len(set(calls)) == 2
     assert all(call.startswith("in-") for call in calls)
+
+
+async def test_a_leg_there_is_no_room_for_is_dropped_for_a_while(serve: Serve) -> None:
+    ports: dict[str, Any] = {name: {"listen": ANYWHERE, "call_id": name, "legs": {"a": {}}} for name in ("one", "two")}
+    house = await serve(rtp=ports, max_calls=1)
+    await send(house.rtp["one"], pcmu(speech(0.2, synthetic=False)))
+    await send(house.rtp["two"], pcmu(speech(0.2, synthetic=False)))
+    await asyncio.sleep(0.05)
+    assert [call.call_id for call in house.registry.calls()] == ["one"]
+
+
+def test_payload_types_add_to_those_that_are_known() -> None:
+    port = RtpPort.model_validate({"listen": ANYWHERE, "legs": {"a": {}}, "payload_types": {"118": "L16/16000"}})
+    assert {number: known.name for number, known in port.codecs.items()} == {
+        0: "PCMU/8000",
+        8: "PCMA/8000",
+        9: "G722/8000",
+        118: "L16/16000",
+    }
 
 
 async def test_silence_ends_the_leg(serve: Serve) -> None:
