@@ -89,6 +89,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await page.type("token", TOKEN)
         await page.run("document.getElementById('access').requestSubmit()")
         await page.until("legs", "no speech yet")
+        assert await page.run("document.getElementById('access').offsetParent === null")
         voice = (speech(12, synthetic=True) * 32767).astype("<i2").tobytes()
         for at in range(0, len(voice), 640):
             await call.send(voice[at : at + 640])
