@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from functools import partial
 from uuid import UUID
 
 from gateway import logs
 from gateway.config import Settings
-from gateway.errors import CallscreenError, ConfigError, Forbidden, StreamTimeout
+from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.dialects.audiosocket import HANGUP, AudioSocket, Speaker
 from gateway.ingest.events import AudioReceived, Calls, IngestEvent, StreamStarted
@@ -17,6 +18,8 @@ from gateway.ingest.listening import Listening
 from gateway.ingest.rtp_settings import is_allowed, split_address
 
 READ_BYTES = 16 * 1024
+LEGS_OF_A_CALL = 2
+"""Connections that one call of `max_calls` stands for: they cost something before they say which call they are."""
 _log = logs.get(__name__)
 
 
@@ -63,6 +66,8 @@ class AudioSocketPort:
         try:
             if not is_allowed(peer_ip, door.allow_ips):
                 raise Forbidden(f"allow_ips: {peer_ip} may not connect")
+            if len(self._tasks) > LEGS_OF_A_CALL * self._settings.max_calls:
+                raise Overloaded("max_calls: there is no room for another connection")
             await connection.run()
         except CallscreenError as error:
             _log.warning("audiosocket refused", error=str(error))
@@ -93,6 +98,7 @@ class _Connection:
     ) -> None:
         self._reader = reader
         self._dialect = AudioSocket(identify, door.slin_rate_hz)
+        self._tenant = door.tenant
         self._calls = calls
         self._settings = settings
         self._leg: Listening | None = None
@@ -138,7 +144,8 @@ class _Connection:
                 assert self._leg is not None, "the dialect lets no audio pass before the start"
                 self._leg.receive(event)
             elif isinstance(event, StreamStarted):
-                self._leg = Listening(self._calls.open(event), self._settings.idle_deadline_s)
+                started = dataclasses.replace(event, tenant=self._tenant)
+                self._leg = Listening(self._calls.open(started), self._settings.idle_deadline_s)
             else:
                 return False
         return events is not None

@@ -48,6 +48,7 @@ class AudioSocketDoor(BaseModel):
     uuids: dict[UUID, AnnouncedLeg] = Field(default_factory=dict, description="whom a UUID stands for")
     secret: SecretStr | None = Field(None, min_length=16, description="take UUIDs that were made with it, too")
     legs: tuple[LegName, ...] = Field(("caller", "callee"), description="names of the legs of such UUIDs, by index")
+    tenant: str | None = Field(None, description="the tenant of all calls of this door")
     slin_rate_hz: int = Field(
         8000, ge=8000, le=192_000, description="rate of audio type 0x10, for Asterisk before 20.17, 21.12, 22.7, 23.1"
     )

@@ -35,7 +35,7 @@ async def said(connection: AudioSocketStream) -> bytes:
 
 
 async def test_two_connections_are_one_call_and_the_alert_names_the_leg(serve: Serve) -> None:
-    house = await serve(audiosocket=DOOR)
+    house = await serve(audiosocket=DOOR | {"tenant": "bank"})
     async with subscribed(house) as events, stream(house, 0) as caller, stream(house, 1, 16_000) as callee:
         await asyncio.gather(caller.send(speech(8, synthetic=False)), callee.send(speech(8, synthetic=True)))
         raised = await events.until("alert.raised", stage="confirmed")
@@ -45,6 +45,7 @@ async def test_two_connections_are_one_call_and_the_alert_names_the_leg(serve: S
         ended = await events.until("call.ended")
     facts = raised["data"]
     assert (facts["call_id"], facts["leg"], facts["role"]) == ("abcdef012345", "callee", "callee")
+    assert events.seen[0]["data"]["tenant"] == "bank"
     assert ended["data"]["verdicts"] == {"caller": "human", "callee": "synthetic"}
     assert {event["data"]["source"] for event in events.seen if event["type"] == "leg.started"} == {"audiosocket"}
 
@@ -82,6 +83,16 @@ async def test_a_stranger_is_hung_up_on(serve: Serve, wire: bytes) -> None:
             assert len(wire) > 1000, "only what was not read to the end may be reset"
     writer.close()
     assert house.registry.calls() == []
+
+
+async def test_there_are_no_more_connections_than_calls_have_legs(serve: Serve) -> None:
+    house = await serve(audiosocket=DOOR, max_calls=1)
+    async with stream(house, 0) as first, stream(house, 1) as second:
+        await asyncio.gather(*(one.send(speech(0.5, synthetic=False)) for one in (first, second)))
+        async with stream(house, 2) as third:
+            with contextlib.suppress(ConnectionResetError):  # hung up on before the UUID was read
+                assert await said(third) == b"\0\0\0"
+        assert len(house.registry.calls()) == 1
 
 
 async def test_an_address_that_may_not_connect(serve: Serve) -> None:
