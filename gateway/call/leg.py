@@ -66,7 +66,8 @@ class Leg:
         self._held: dict[int, AudioReceived] = {}
         self._next_seq: int | None = None
         self._origin_ms: float | None = None
-        self._last_start_ms: float | None = None
+        self._last: tuple[float, bytes] | None = None
+        """Time and payload of the last one placed: the same again is a duplicate, where nothing is counted."""
         self._placed_s = 0.0
         """Media time after the last payload put into the block."""
         self._block: list[bytes] = []
@@ -135,10 +136,10 @@ class Leg:
         if not audio.payload:
             return runs
         if audio.start_ms is not None:
-            if audio.seq is None and audio.start_ms == self._last_start_ms:
+            if audio.seq is None and (audio.start_ms, audio.payload) == self._last:
                 self.counters.duplicates += 1
                 return []
-            self._last_start_ms = audio.start_ms
+            self._last = (audio.start_ms, audio.payload)
             if self._origin_ms is None or audio.start_ms < self._origin_ms + 1000 * (self._placed_s - BLOCK_S):
                 self._origin_ms = audio.start_ms - 1000 * self._placed_s  # the first payload, or the clock went back
             step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
