@@ -24,7 +24,7 @@ from detection.types import Window
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the models that ship with the package lie."""
 
-DEFAULT_MODEL = "tinyaudionet"
+DEFAULT_MODEL = "tinystatnet"
 """What `open_detector` opens when nothing else is asked for."""
 
 

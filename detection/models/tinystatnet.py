@@ -15,7 +15,7 @@ from detection.features import FeatureSpec
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
-SETTINGS = Settings(epochs=12, masks=1)
+SETTINGS = Settings(epochs=8, masks=1)
 
 DYNAMIC_RANGE_DB = 60.0
 """What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""
@@ -29,15 +29,15 @@ class TinyStatNet(nn.Module):
         bands = contract.features.n_features
         self.blocks = nn.Sequential(
             _block(1, 16, size=5, stride=(2, 2)),  # (batch, 16, frames / 2, bands / 2)
-            _block(16, 32, size=3, stride=(2, 2)),  # (batch, 32, frames / 4, bands / 4)
-            _block(32, 48, size=3, stride=(1, 2)),  # (batch, 48, frames / 4, bands / 8)
-            _block(48, 64, size=3, stride=(2, 2)),  # (batch, 64, frames / 8, bands / 16)
+            _block(16, 24, size=3, stride=(2, 2)),  # (batch, 24, frames / 4, bands / 4)
+            _block(24, 32, size=3, stride=(1, 2)),  # (batch, 32, frames / 4, bands / 8)
+            _block(32, 48, size=3, stride=(2, 2)),  # (batch, 48, frames / 8, bands / 16)
         )
         self.mix = nn.Sequential(
-            nn.Conv1d(64 * -(-bands // 16), 128, 1, bias=False), nn.BatchNorm1d(128), nn.ReLU()
-        )  # (batch, 128, frames / 8)
+            nn.Conv1d(48 * -(-bands // 16), 96, 1, bias=False), nn.BatchNorm1d(96), nn.ReLU()
+        )  # (batch, 96, frames / 8)
         self.dropout = nn.Dropout(0.3)
-        self.decide = nn.Linear(2 * 128, 2)
+        self.decide = nn.Linear(2 * 96, 2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map log-mel frames in decibels ``(batch, n_frames, n_features)`` to logits ``(batch, 2)``."""
