@@ -103,12 +103,14 @@ async def test_an_address_that_may_not_connect(serve: Serve) -> None:
     assert house.registry.calls() == []
 
 
-async def test_odd_bytes_end_that_leg_alone(serve: Serve) -> None:
+@pytest.mark.parametrize("wrong", [frame(AUDIO_TYPES[8_000], bytes(321)), frame(0x42)], ids=["odd", "unknown"])
+async def test_a_wrong_frame_ends_that_leg_alone(serve: Serve, wrong: bytes) -> None:
     house = await serve(audiosocket=DOOR)
     async with subscribed(house) as events, stream(house, 0) as caller, stream(house, 1) as callee:
         await callee.send(speech(0.5, synthetic=False))
         await caller.transmit(frame(AUDIO_TYPES[8_000], bytes(320)))
-        await caller.transmit(frame(AUDIO_TYPES[8_000], bytes(321)))
+        await events.until("leg.started", leg="caller")
+        await caller.transmit(wrong)
         assert await said(caller) == b"\0\0\0"
         assert (await events.until("leg.ended", leg="caller"))["data"]["ended_by"] == "protocol_error"
         await callee.send(speech(0.5, synthetic=False))
