@@ -28,7 +28,7 @@ class Window:
     fresh_samples: int
     """How many samples at the end the previous window of this leg did not hold; ``window_samples`` after a gap."""
     speech_s: float
-    """Seconds of `samples` that hold speech: not silence, tones, DTMF or audio that never arrived."""
+    """Seconds of `samples` that hold speech: not silence, tones, DTMF, music or audio that never arrived."""
     fresh_speech_s: float
     """Seconds of speech among the fresh samples; over the windows of a leg they sum to the speech it held."""
 

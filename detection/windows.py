@@ -8,6 +8,8 @@
                            [--------------------~~~~~~~~]                     tail, repeated to fill the window
                                                                 [--------...  starts over on a multiple of hop_s
 
+A window that is music holds no speech, whatever its frames look like.
+
 Audio lost for up to `MAX_FILL_S` is replaced by silence that never counts as speech; after a longer loss the tail of
 what came before is flushed and windows start over, so that no window ever joins two distant moments.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
+from detection.music import is_music
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
@@ -125,6 +128,8 @@ class Windower:
     def _emit(self, samples: Samples) -> Window:
         self._judge()
         self._any_window = True
+        if self._speech.any() and is_music(samples):
+            self._speech[:] = False
         return Window(
             start_s=self._start / SAMPLE_RATE_HZ,
             samples=samples,

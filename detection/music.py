@@ -1,0 +1,81 @@
+"""Whether a window of one leg is music: hold music above all, which sounds like a voice to many a detector.  [sans-I/O]
+
+A note keeps its pitch until the next one begins; a voice, even a monotonous one, slides all the time. So the fine
+structure of the spectrum (its peaks, freed of level and envelope) is compared with that of `_LAG` spectra before: in
+music most peaks are still where they were, in speech hardly any. The idea is that of continuous frequency activation
+(Seyerlehner, Pohle, Schedl, Widmer: *Automatic music detection in television productions*, DAFx 2007), with
+the peaks followed over a sixth of a second instead of counted over the whole window, which parts music from speech much
+better on a telephone line, where the high, steady partials are gone. Old speech synthesis can be so monotonous that it
+comes near; but whoever speaks makes pauses, and most music has none, so how full the window is counts a little, too.
+
+Measured with ``tests/benchmarks/bench_music.py`` on some 1000 windows of 120 clips of the development corpus,
+half of them synthetic, and of 18 synthetic prompts, each also as a G.711 call: none of them is taken for music. Of free
+hold music 95 % of windows are found, of game music 89 %; what is missed are drums alone, sparse notes and fade-outs.
+Nothing here was trained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import uniform_filter1d
+
+from detection.types import SAMPLE_RATE_HZ, Samples
+
+# Judged at 8 kHz and up to 2 kHz: there lie the notes, on every line, and it is cheap.
+_RATE_HZ = SAMPLE_RATE_HZ // 2
+_SPAN = 512  # 64 ms, a line every 15.6 Hz: tells two semitones apart from 130 Hz on
+_STEP = 320  # 40 ms
+_LAG = 4  # spectra: 160 ms, longer than a voice holds its pitch, shorter than most notes
+_BINS = slice(4, 132)  # 62 Hz to 2 kHz: above rumble
+_ENVELOPE_BINS = 9
+_PEAK_DB = (-5.0, 15.0)
+"""How far below and above their surroundings spectral lines count: depths of valleys are mere noise."""
+_LOUD = 0.01
+"""Only spectra within 20 dB of the loudest sound: the hum between words stands still, too."""
+_MIN_PAIRS = 10
+_FULLNESS_WEIGHT = 0.3
+_MUSIC = 0.68
+
+_TAPER = np.hanning(_SPAN).astype(np.float32)
+_EPSILON = np.float32(1e-9)
+
+
+def is_music(samples: Samples) -> bool:
+    """Tell whether a window, shape ``(n,)``, some seconds long, is music; too little sound in it is none.
+
+    Bare drums have no pitch to follow and are none either; nor is a voice over music 5 dB below it.
+    """
+    return likeness(samples) > _MUSIC
+
+
+def likeness(samples: Samples) -> float:
+    """Return how much a window is like music, 0 to 1.3; 0 with too little sound.
+
+    That is the cosine of each spectrum's peaks with those of 160 ms before, on average, plus 0.3 times the share of
+    spectra that sound at all.
+    """
+    power = _power(samples)
+    loudness = power.sum(axis=1)
+    loud = loudness > _LOUD * loudness.max(initial=_EPSILON)
+    both = loud[_LAG:] & loud[:-_LAG]
+    if np.count_nonzero(both) < _MIN_PAIRS:
+        return 0.0
+    level_db = 10 * np.log10(power + _EPSILON)
+    peaks = np.clip(level_db - uniform_filter1d(level_db, _ENVELOPE_BINS, axis=1), *_PEAK_DB)
+    peaks /= np.linalg.norm(peaks, axis=1, keepdims=True) + _EPSILON
+    steadiness = np.einsum("ij,ij->i", peaks[_LAG:], peaks[:-_LAG])[both].mean()
+    return max(0.0, float(steadiness + _FULLNESS_WEIGHT * loud.mean()))
+
+
+def _power(samples: Samples) -> NDArray[np.float32]:
+    """Return power spectra, ``(spectra, lines)``; none when the samples don't fill one."""
+    whole = len(samples) // 2 * 2
+    halved = (samples[0:whole:2] + samples[1:whole:2]) * np.float32(0.5)
+    if len(halved) < _SPAN:
+        return np.zeros((0, _BINS.stop - _BINS.start), np.float32)
+    spans = np.lib.stride_tricks.sliding_window_view(halved, _SPAN)[::_STEP]
+    spectrum = fft.rfft(spans * _TAPER, axis=1)[:, _BINS]
+    power: NDArray[np.float32] = spectrum.real**2 + spectrum.imag**2
+    return power
