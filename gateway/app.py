@@ -99,7 +99,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
         scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
-        registry = Registry(Judging(detector, scorer, policy, bus), settings)
+        registry = Registry(Judging(detector, scorer, policy, bus, settings.expected_machine), settings)
         whip = Whip(registry, settings)
         rtp = RtpPorts(registry, settings)
         audiosocket = AudioSocketPort(registry, settings)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.call.expected import ExpectedMachine
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName
@@ -85,6 +86,9 @@ class Settings(BaseSettings):
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
     alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
     clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
+    expected_machine: tuple[ExpectedMachine, ...] = Field(
+        (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
+    )
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 

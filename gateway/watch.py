@@ -22,6 +22,7 @@ STYLES = {
     "score": "dim",
     "alert.raised": "bold red",
     "alert.cleared": "green",
+    "voice.expected": "cyan",
     "coverage.reduced": "yellow",
     "gap": "bold magenta",
     "provisional": "yellow",

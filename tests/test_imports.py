@@ -44,6 +44,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.alerts": ("gateway.config", "gateway.errors", "gateway.logs", "gateway.clock"),
     "gateway.client": ("gateway.alerts.event",),
     "gateway.config": (
+        "gateway.call.expected",
         "gateway.errors",
         "gateway.ingest.doors",
         "gateway.ingest.rtp_settings",
@@ -63,6 +64,7 @@ SANS_IO = (
     "gateway/errors.py",
     "gateway/alerts/event.py",
     "gateway/call/aftermath.py",
+    "gateway/call/expected.py",
     "gateway/call/leg.py",
     "gateway/call/resample.py",
     "gateway/ingest/audiosocket_door.py",

@@ -10,6 +10,7 @@ The names are final. The version of the contract is in `dataschema`, so that `ty
     score                 one window of one leg (only for subscribers who ask)
     alert.raised          a voice sounds synthetic: stage `provisional`, then, with more speech, `confirmed`
     alert.cleared         it no longer does
+    voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
     coverage.reduced      some audio was not judged: overload, lost or late media
 
 and, made for one subscriber and never stored:
@@ -132,6 +133,10 @@ class AlertCleared(EventData):
     alert_id: str
 
 
+class VoiceExpected(EventData):
+    """A voice sounds synthetic as surely as for an alert, where a machine was declared to be expected. Told once."""
+
+
 class CoverageReduced(EventData):
     """Some audio of this leg was not judged."""
 
@@ -167,6 +172,7 @@ EVENT_TYPES: dict[type[BaseModel], str] = {
     Scored: "score",
     AlertRaised: "alert.raised",
     AlertCleared: "alert.cleared",
+    VoiceExpected: "voice.expected",
     CoverageReduced: "coverage.reduced",
     Gap: "gap",
     Heartbeat: "heartbeat",

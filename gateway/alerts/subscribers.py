@@ -72,8 +72,10 @@ def read_query(query: QueryParams) -> tuple[Filter, str | None]:
         if name != "type" and len(query.getlist(name)) > 1:
             raise ProtocolError(f"{name}: expected once")
     types = frozenset(part for value in query.getlist("type") for part in value.split(","))
-    if not types <= set(STORED_TYPES):
-        raise ProtocolError(f"type: expected {', '.join(STORED_TYPES)}")
+    if unknown := sorted(types - set(STORED_TYPES)):  # all that there are would not fit into the close frame
+        raise ProtocolError(
+            f"type: expected the types of events, e.g. alert.raised,alert.cleared; got {unknown[0]!r:.40}"
+        )
     return Filter(query.get("call_id"), query.get("leg"), types), query.get("last_event_id")
 
 

@@ -9,15 +9,25 @@ import contextlib
 import math
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from detection import Activity, AlertState, Change, Decider, Detector, Policy, Score, Window, Windower
+from detection import Activity, AlertState, Change, Decider, Detector, Outcome, Policy, Score, Verdict, Window, Windower
 from detection.types import SAMPLE_RATE_HZ
 from gateway import clock, logs
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import AlertCleared, AlertRaised, CoverageReduced, EventData, LegEnded, LegStarted, Scored
+from gateway.alerts.event import (
+    AlertCleared,
+    AlertRaised,
+    CoverageReduced,
+    EventData,
+    LegEnded,
+    LegStarted,
+    Scored,
+    VoiceExpected,
+)
+from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.leg import Leg, Run
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.errors import ProtocolError
@@ -27,6 +37,8 @@ COVERAGE_EVERY_S = 10.0
 """Media time between two ``coverage.reduced`` of one leg."""
 COVERAGE_MISSING_S = 0.5
 """Lost audio worth telling of; less is a bad packet or two."""
+EXPECTED_SYNTHETIC = "expected_synthetic"
+"""Reason of ``voice.expected``, and of the verdict on a leg where only an expected machine spoke."""
 
 _log = logs.get(__name__)
 
@@ -39,6 +51,7 @@ class Judging:
     scorer: Scorer
     policy: Policy
     bus: Bus
+    expected: tuple[ExpectedMachine, ...] = ()
 
 
 class LegSession:
@@ -62,10 +75,14 @@ class LegSession:
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
         self._decider = Decider(judging.policy)
+        self._expectation = Expectation(judging.expected, stream, description)
+        self._expected_decider = Decider(judging.policy)
+        """Judges what is said where a machine is expected, so that it is no evidence for the other."""
         self._media_time_s = 0.0
         self._received_s = 0.0
         self._waiting_windows = 0
         self._skipped_windows = 0
+        self._machine_heard = False
         self._end_reason: str | None = None
         self._alert_id = ""
         self._confirmed_alerts = 0
@@ -84,7 +101,7 @@ class LegSession:
     @property
     def verdict(self) -> str:
         """``synthetic``, ``human`` or ``indeterminate``, as of now."""
-        return self._decider.verdict().outcome.value
+        return self._verdict().outcome.value
 
     @property
     def ending(self) -> bool:
@@ -93,7 +110,7 @@ class LegSession:
 
     def state(self) -> dict[str, object]:
         """The leg as ``GET /v1/calls/{id}`` shows it."""
-        verdict = self._decider.verdict()
+        verdict = self._verdict()
         return {
             "leg": self.description.leg,
             "speaker": self._speaker,
@@ -143,18 +160,23 @@ class LegSession:
     def scored(self, window: Window, log_odds: float, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""
         self._waiting_windows -= 1
-        change = self._decider.update(
-            Score(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds)
-        )
+        expected = self._expectation.covers(window.start_s, window.end_s)
+        if expected:
+            self._decider.skip(window)
+        decider = self._expected_decider if expected else self._decider
+        change = decider.update(Score.of(window, log_odds))
         self._publish(
             Scored,
             media_time_s=window.end_s,
-            reason="window_scored",
+            p_synthetic=decider.recent_p_synthetic,
+            reason="machine_expected" if expected else "window_scored",
             window_start_s=window.start_s,
             window_speech_s=window.speech_s,
             window_p_synthetic=1 / (1 + math.exp(-log_odds)),
         )
-        if change is not None:
+        if change is not None and expected:
+            self._tell_expected(change)
+        elif change is not None:
             self._tell(change, received_s)
         self._end_when_done()
 
@@ -188,6 +210,22 @@ class LegSession:
             "alert raised", stage=change.state.value, media_time_s=round(change.at_s, 2), p=round(change.p_synthetic, 4)
         )
 
+    def _tell_expected(self, change: Change) -> None:
+        """Say, instead of an alert, that an expected machine was heard."""
+        if change.state is AlertState.PROVISIONAL and not self._machine_heard:
+            self._machine_heard = True
+            self._publish(
+                VoiceExpected, media_time_s=change.at_s, p_synthetic=change.p_synthetic, reason=EXPECTED_SYNTHETIC
+            )
+
+    def _verdict(self) -> Verdict:
+        """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
+        verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
+        windows = verdict.windows + expected.windows
+        if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
+            return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
+        return replace(verdict, windows=windows)
+
     def _report_coverage(self) -> None:
         missing_s = self._leg.counters.missing_s
         if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):
@@ -198,7 +236,7 @@ class LegSession:
     def _end_when_done(self) -> None:
         if self._end_reason is None or self._waiting_windows:
             return
-        verdict, counters = self._decider.verdict(), self._leg.counters
+        verdict, counters = self._verdict(), self._leg.counters
         self._publish(
             LegEnded,
             reason=verdict.reason,

@@ -48,6 +48,7 @@ def test_lists_and_tables_come_from_the_environment_as_json(monkeypatch: pytest.
         ("alert_p = 1.5", "alert_p: Input should be less than 1, got 1.5"),
         ("alert_p = 0.5\nclear_p = 0.6", "clear_p: expected less than alert_p (0.5), got 0.6"),
         ('roles = {inbound = "boss"}', "roles.inbound: Input should be 'caller', 'callee'"),
+        ("[[expected_machine]]\nto_s = 8", "expected_machine.0: Value error, expected at least one of leg, role"),
         ("port =", "not TOML"),
         ('host = "0.0.0.0"', "host: '0.0.0.0' is reachable by others, so `token` must be set"),
         ('host = "0.0.0.0"\ntoken = ""', "token:"),

@@ -1,0 +1,66 @@
+"""Voices that are allowed to be machines: the prompts of an IVR, the greeting of a voicemail.  [S]
+
+An operator declares them by leg, role or a parameter of the call, and for how long. What is scored within is kept apart
+from the evidence against the leg: it is told as ``voice.expected`` and never raises an alert, neither then nor later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gateway.ingest.events import LegDescription, Role, StreamStarted
+
+Seconds = Annotated[float, Field(ge=0.0)]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class ExpectedMachine(BaseModel):
+    """Where a machine may speak. All that is given must fit; at least one of leg, role and parameter is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    leg: Word | None = Field(None, description="name of the leg, e.g. outbound")
+    role: Role | None = Field(None, description="role of the leg, e.g. callee")
+    parameter: Word | None = Field(None, description="a parameter that the peer gives its call, e.g. ivr")
+    value: Word | None = Field(None, description="what that parameter must be; none: it only has to be there")
+    from_s: Seconds = Field(0.0, description="media time of the leg from which a machine is expected")
+    to_s: Seconds | None = Field(None, description="media time up to which it is; none: to the end")
+
+    @model_validator(mode="after")
+    def _says_whom_and_when(self) -> Self:
+        if not (self.leg or self.role or self.parameter):
+            raise ValueError("expected at least one of leg, role and parameter")
+        if self.value and not self.parameter:
+            raise ValueError("value: expected a parameter, too")
+        if self.to_s is not None and self.to_s <= self.from_s:
+            raise ValueError(f"to_s: expected more than from_s ({self.from_s:g}), got {self.to_s:g}")
+        return self
+
+    def concerns(self, stream: StreamStarted, leg: LegDescription) -> bool:
+        """Whether this declaration is about `leg` of `stream`."""
+        given = None if self.parameter is None else stream.parameters.get(self.parameter)
+        return (
+            self.leg in (None, leg.leg)
+            and self.role in (None, leg.role)
+            and (self.parameter is None or given is not None)
+            and self.value in (None, given)
+        )
+
+
+class Expectation:
+    """When a machine is expected on one leg."""
+
+    def __init__(self, declared: Iterable[ExpectedMachine], stream: StreamStarted, leg: LegDescription) -> None:
+        self._spans = [
+            (machine.from_s, math.inf if machine.to_s is None else machine.to_s)
+            for machine in declared
+            if machine.concerns(stream, leg)
+        ]
+
+    def covers(self, start_s: float, end_s: float) -> bool:
+        """Whether a machine is expected in any part of this stretch: what holds some of a prompt is no evidence."""
+        return any(start_s < to_s and end_s > from_s for from_s, to_s in self._spans)
