@@ -103,6 +103,7 @@ SANS_IO = (
     "gateway/ingest/sip/uas.py",
     "detection/activity.py",
     "detection/decision.py",
+    "detection/music.py",
     "detection/types.py",
     "detection/windows.py",
     "sim/network.py",
