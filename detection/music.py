@@ -44,7 +44,8 @@ _EPSILON = np.float32(1e-9)
 def is_music(samples: Samples) -> bool:
     """Tell whether a window, shape ``(n,)``, some seconds long, is music; too little sound in it is none.
 
-    Bare drums have no pitch to follow and are none either; nor is a voice over music 5 dB below it.
+    Bare drums have no pitch to follow and are none either. Of windows with a voice over music, 3 % are music where it
+    lies 10 dB below the voice, 14 % at 5 dB, 34 % where both are as loud.
     """
     return likeness(samples) > _MUSIC
 
