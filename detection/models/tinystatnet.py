@@ -15,7 +15,7 @@ from detection.features import FeatureSpec
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
-SETTINGS = Settings(epochs=8, masks=1)
+SETTINGS = Settings(epochs=50, masks=1, anchors=6, ranking=0.5, learning_rate=3e-3)
 
 DYNAMIC_RANGE_DB = 60.0
 """What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""

@@ -48,7 +48,7 @@ class WindowSampler:
         settings: Settings,
     ) -> None:
         chosen = [clips[index] for index in indices]
-        self._pages = PageSampler(chosen, settings.temper, settings.anchors, settings.alone)
+        self._pages = PageSampler(chosen, settings.temper, settings.anchors)
         self._renderings = renderings
         self._indices = list(indices)
         self._is_fake = np.array([clip.is_fake for clip in chosen])

@@ -22,11 +22,9 @@ class Settings:
     average: float = 0.995
     """Decay of the running average of the weights, which is what is validated and kept."""
     temper: float = 0.5
-    """`balanced_weights`' power: 0 hears all sources alike, 1 as they come."""
+    """`balanced_weights`' power: 0 hears all systems, and all human sources, alike; 1 as they come."""
     anchors: int = 8
     """Pages with both classes of which each batch holds two clips of either class; 0 draws all clips independently."""
-    alone: float = 0.25
-    """How much a page counts that holds one class alone, against 1 for a page that holds both."""
     ranking: float = 1.0
     """Weight of the loss that ranks fakes above humans of the same page."""
     seed: int = 1

@@ -28,6 +28,8 @@ from detection.training.metrics import Labels, equal_error_rate
 from detection.training.sampling import FOLDS, split_by_source
 from detection.training.settings import Settings
 
+HEARD_CHANNELS = (ORIGINAL, "pstn")
+"""What is heard besides the spoiled versions: those alone keep the network from fitting what it will meet."""
 VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
 """What an epoch is judged on: as recorded, and through three unlike telephone channels."""
 
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     contract = architecture.contract
     settings = replace(architecture.settings, seed=args.seed, windows_per_epoch=args.windows)
     settings = replace(settings, epochs=args.epochs or settings.epochs)
-    names = [f"{SPOILED}{n}" for n in range(1, args.spoiled + 1)]
+    names = [*HEARD_CHANNELS, *(f"{SPOILED}{n}" for n in range(1, args.spoiled + 1))]
     heard: list[Ragged | Joined] = [bank.features(name, contract.features) for name in names]
     judged = {name: bank.features(name, contract.features) for name in VALIDATION_CHANNELS}
     held_out = {clips[index].source for index in validation} if args.hold_out else set()
