@@ -105,6 +105,8 @@ class LegEnded(EventData):
     windows_scored: int | None
     windows_skipped: int | None
     """Windows with enough speech that were not scored, because of overload."""
+    windows_crosstalk: int | None
+    """Windows that were not scored, because they held another leg's voice, leaked into this one."""
     alerts: int | None
     """Alerts that reached `confirmed`."""
 

@@ -22,7 +22,9 @@ def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
         legs = verdicts.setdefault(call_id, {})
         if event.type == EVENT_TYPES[LegStarted]:
             legs[event.data["leg"]] = "indeterminate"
-            unknown = dict.fromkeys(("audio_s", "missing_s", "windows_scored", "windows_skipped", "alerts"))
+            unknown = dict.fromkeys(
+                ("audio_s", "missing_s", "windows_scored", "windows_skipped", "windows_crosstalk", "alerts")
+            )
             ending = _unknown(call_id, event.data["leg"], event.data["role"])
             ending["speaker"] = event.data.get("speaker")
             yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})

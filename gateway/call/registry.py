@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from gateway import clock, logs
 from gateway.alerts.event import CallEnded, CallStarted
+from gateway.call.crosstalk import Crosstalk
 from gateway.call.session import Judging, LegSession
 from gateway.config import Settings
 from gateway.errors import DuplicateStream, Forbidden, NotFound, Overloaded
@@ -32,6 +33,7 @@ class Call:
     started_s: float
     legs: dict[LegId, LegSession] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
+    crosstalk: Crosstalk = field(default_factory=Crosstalk)
 
     def state(self) -> dict[str, object]:
         """The call as ``GET /v1/calls/{id}`` shows it."""
@@ -87,7 +89,9 @@ class Registry:
             call = self._start_call(started)
         legs = {}
         for description in started.legs:
-            leg = LegSession(started, description, self._judging, lambda leg: self._leg_ended(call, leg))
+            leg = LegSession(
+                started, description, self._judging, call.crosstalk, lambda leg: self._leg_ended(call, leg)
+            )
             call.legs[description.leg] = legs[description.leg] = leg
             LEGS.labels(started.source).inc()
         stream = Stream(legs, self._streams, started.max_call_s or self._max_call_s)
@@ -123,6 +127,7 @@ class Registry:
 
     def _leg_ended(self, call: Call, leg: LegSession) -> None:
         del call.legs[leg.description.leg]
+        call.crosstalk.forget(leg.description.leg)
         call.verdicts[leg.description.leg] = leg.verdict
         VERDICTS.labels(leg.verdict).inc()
         LEGS.labels(leg.source).dec()

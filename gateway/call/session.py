@@ -27,6 +27,7 @@ from gateway.alerts.event import (
     Scored,
     VoiceExpected,
 )
+from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.leg import Leg, Run
 from gateway.call.scorer import WINDOWS, Scorer
@@ -62,15 +63,17 @@ class LegSession:
         stream: StreamStarted,
         description: LegDescription,
         judging: Judging,
+        crosstalk: Crosstalk,
         on_ended: Callable[[LegSession], None],
     ) -> None:
-        """Publishes ``leg.started``. `on_ended` is called once, after ``leg.ended``."""
+        """Publishes ``leg.started``. `crosstalk` is the call's. `on_ended` is called once, after ``leg.ended``."""
         self.description = description
         self.frontend = judging.detector.frontend()
         self._call_id = stream.call_id
         self.source = stream.source
         self._speaker = description.leg if stream.separation == "separate" else None
         self._judging = judging
+        self._crosstalk = crosstalk
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
@@ -82,6 +85,7 @@ class LegSession:
         self._received_s = 0.0
         self._waiting_windows = 0
         self._skipped_windows = 0
+        self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
         self._alert_id = ""
@@ -144,6 +148,7 @@ class LegSession:
         self._end_when_done()
 
     def _listen(self, run: Run) -> None:
+        self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
         self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
@@ -152,6 +157,11 @@ class LegSession:
     def _offer(self, window: Window) -> None:
         if window.speech_s < self._judging.policy.min_window_speech_s:
             WINDOWS.labels("no_speech").inc()
+            self._decider.skip(window)
+            return
+        if self._crosstalk.is_leak(self.description.leg, window):
+            WINDOWS.labels("crosstalk").inc()
+            self._leaked_windows += 1
             self._decider.skip(window)
             return
         self._waiting_windows += 1
@@ -247,6 +257,7 @@ class LegSession:
             missing_s=round(counters.missing_s, 3),
             windows_scored=verdict.windows,
             windows_skipped=self._skipped_windows,
+            windows_crosstalk=self._leaked_windows,
             alerts=self._confirmed_alerts,
         )
         self._on_ended(self)

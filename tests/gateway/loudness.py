@@ -15,12 +15,16 @@ from detection.audio import read_audio
 from tests.conftest import REPOSITORY
 
 LOUD_RMS = 0.03
-SPEECH = REPOSITORY / "sim" / "voices" / "flite_slt" / "1.ogg"
+VOICES = REPOSITORY / "sim" / "voices"
 
 
 def speech(seconds: float, *, synthetic: bool) -> Samples:
-    """Nearly unbroken speech, at the level that says what it is."""
-    samples = np.resize(read_audio(SPEECH), round(seconds * 16_000))
+    """Nearly unbroken speech, at the level that says what it is.
+
+    Two voices: the quiet one must not pass for a leak of the loud one.
+    """
+    voice = "flite_slt" if synthetic else "flite_rms"
+    samples = np.resize(read_audio(VOICES / voice / "1.ogg"), round(seconds * 16_000))
     rms = float(np.sqrt(np.mean(samples**2)))
     return np.asarray(samples * ((0.08 if synthetic else 0.012) / rms), np.float32)
 

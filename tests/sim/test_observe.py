@@ -34,6 +34,7 @@ COUNTS: dict[str, Any] = {
     "missing_s": 0.5,
     "windows_scored": 7,
     "windows_skipped": 2,
+    "windows_crosstalk": 0,
     "alerts": 1,
     "ended_by": "stopped",
 }

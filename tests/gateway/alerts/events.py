@@ -68,7 +68,14 @@ def leg_started(call_id: str = "CA1", leg: str = "inbound") -> EventData:
 
 def leg_ended(call_id: str = "CA1", leg: str = "inbound") -> EventData:
     """Return the end of a leg."""
-    counts: dict[str, Any] = {"audio_s": 9.0, "missing_s": 0.0, "windows_scored": 5, "windows_skipped": 0, "alerts": 1}
+    counts: dict[str, Any] = {
+        "audio_s": 9.0,
+        "missing_s": 0.0,
+        "windows_scored": 5,
+        "windows_skipped": 0,
+        "windows_crosstalk": 0,
+        "alerts": 1,
+    }
     return LegEnded(**facts(call_id, leg), verdict="synthetic", ended_by="stopped", **counts)
 
 
