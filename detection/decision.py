@@ -26,6 +26,9 @@ state           goes on when                                                    
 two cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute ten is caught as in the
 first, because the rolling view forgets.
 
+A better judge may move the alert, too (`settle`), and keep this one from undoing that for a while (`withhold`): see
+`detection.hybrid`.
+
 **Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
 """
 
@@ -168,6 +171,8 @@ class Decider:
         """Fresh speech of windows that weren't scored; the next scored window holds it too, as far as it reaches."""
         self._windows = 0
         self._peak_p = 0.0
+        self._withheld: AlertState | None = None
+        self._withheld_until_s = 0.0
 
     @property
     def recent_p_synthetic(self) -> float:
@@ -206,11 +211,33 @@ class Decider:
         self._zone_speech_s = self._zone_speech_s + fresh_s if zone is self._zone else fresh_s
         self._zone = zone
         move = self._next_state()
-        if move is None:
+        if move is None or move[0] is self.withheld:
             return None
         previous, (self.state, reason) = self.state, move
         self._zone_speech_s = 0.0
         return Change(self.state, previous, score.end_s, p, self._heard_s, self._windows, reason)
+
+    def settle(self, state: AlertState, *, at_s: float, p_synthetic: float, reason: str) -> Change | None:
+        """Move the alert on the word of a better judge; return the move, None if it stood there already.
+
+        Args:
+            at_s: media time up to which that judge heard.
+            p_synthetic: what it found, 0 to 1.
+        """
+        if state is self.state:
+            return None
+        previous, self.state = self.state, state
+        self._zone_speech_s = 0.0
+        return Change(state, previous, at_s, p_synthetic, self._heard_s, self._windows, reason)
+
+    def withhold(self, state: AlertState | None, speech_s: float = 0.0) -> None:
+        """Don't move to `state` by oneself before that much further speech was heard; None lifts what was withheld."""
+        self._withheld, self._withheld_until_s = state, self._heard_s + speech_s
+
+    @property
+    def withheld(self) -> AlertState | None:
+        """The state that this decider doesn't move to by itself now."""
+        return self._withheld if self._heard_s < self._withheld_until_s else None
 
     def verdict(self) -> Verdict:
         """Return what to say of the leg if it ended now."""

@@ -28,6 +28,9 @@ DEFAULT_MODEL = "tinystatnet"
 """What `open_detector` opens when nothing else is asked for."""
 
 
+VERIFIER: str | None = None
+"""The shipped heavy model that is asked where the default one is in doubt; None where none is shipped."""
+
 class Frontend(Protocol):
     """Turns the successive windows of one leg into model inputs. One per leg; never shared between threads."""
 

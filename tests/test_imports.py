@@ -113,6 +113,7 @@ NOT_SANS_IO = {
     "socket",
     "threading",
     "time",
+    "detection/hybrid.py",
     "logging",
     "structlog",
     "gateway.clock",
