@@ -1,5 +1,8 @@
 """From a network's raw log-odds to log-odds that mean what they say: an affine map, fitted on clips never trained on.
 
+One map for each class of channel that can be told by ear (`detection.bandwidth`): through a telephone line a network is
+less sure than through a wide one, and differently so for humans and machines.
+
 Platt, "Probabilistic outputs for support vector machines", 1999; with both classes weighted alike, so that 0 means
 even odds whatever the share of synthetic clips in the data was.
 """
@@ -22,6 +25,19 @@ class Calibration(BaseModel):
     def apply(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return calibrated log-odds, same shape."""
         return np.asarray(self.scale * raw + self.offset, np.float32)
+
+
+class ChannelCalibration(BaseModel):
+    """The map of each class of channel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wide: Calibration
+    narrow: Calibration
+
+    def apply(self, raw: NDArray[np.float32], narrow: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return calibrated log-odds, ``(n,)``, for raw ones of windows that are `narrow` or not, both ``(n,)``."""
+        return np.where(narrow, self.narrow.apply(raw), self.wide.apply(raw))
 
 
 def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_], iterations: int = 50) -> Calibration:

@@ -9,8 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from detection.calibration import Calibration
-from detection.features import FeatureSpec
+from detection.alarms import AlarmRates
+from detection.calibration import ChannelCalibration
+from detection.features import Features
 from detection.types import SAMPLE_RATE_HZ
 
 
@@ -19,13 +20,13 @@ class _Strict(BaseModel):
 
 
 class Contract(_Strict):
-    """What a model takes: windows of so many seconds, as frames of these features."""
+    """What a model takes: windows of so many seconds, as frames of these features or as samples."""
 
     sample_rate_hz: Literal[16_000] = 16_000
     window_s: PositiveFloat
     hop_s: PositiveFloat
     """Step between two windows when serving; a whole number of feature hops, so that windows share frames."""
-    features: FeatureSpec
+    features: Features
 
     @property
     def window_samples(self) -> int:
@@ -34,7 +35,7 @@ class Contract(_Strict):
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """Shape of one model input: ``(n_frames, n_features)``."""
+        """Shape of one model input: ``(n_frames, n_features)``; ``(n_samples, 1)`` for samples."""
         return self.features.n_frames(self.window_samples), self.features.n_features
 
 
@@ -59,14 +60,16 @@ class Provenance(_Strict):
 class Card(_Strict):
     """The JSON beside an ONNX file."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     architecture: str
     """Name in `detection.models.ARCHITECTURES`."""
     contract: Contract
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """Of the ONNX file."""
-    calibration: Calibration
+    calibration: ChannelCalibration
     raise_p: float = Field(gt=0.5, lt=1)
     """Probability from which an alert is raised: few humans of unheard sources reach it (`provenance.metrics`)."""
+    alarms: AlarmRates | None = None
+    """False alarms per hour at other thresholds; None until `detection calibrate` has measured them."""
     provenance: Provenance

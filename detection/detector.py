@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detection.backends.onnx import OnnxBackend
+from detection.bandwidth import is_narrow
 from detection.card import Card
 from detection.errors import ModelError
 from detection.features import WindowFrontend
@@ -27,9 +28,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "tinystatnet"
 """What `open_detector` opens when nothing else is asked for."""
 
-
 VERIFIER: str | None = None
 """The shipped heavy model that is asked where the default one is in doubt; None where none is shipped."""
+
 
 class Frontend(Protocol):
     """Turns the successive windows of one leg into model inputs. One per leg; never shared between threads."""
@@ -112,7 +113,8 @@ class CardDetector:
 
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return calibrated log-odds ``(batch,)`` for front-end outputs ``(batch, n_frames, n_features)``."""
-        return self.card.calibration.apply(self._backend.log_odds(inputs))
+        narrow = is_narrow(inputs, self.card.contract.features)
+        return self.card.calibration.apply(self._backend.log_odds(inputs), narrow)
 
 
 def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch"] = "onnx") -> CardDetector:

@@ -1,24 +1,25 @@
-"""Frame features, streaming: short-time spectrum, triangular bands, decibels and, for MFCC, a cosine transform.
+"""What a network is shown of the audio: frame features, computed as the audio streams in, or the samples themselves.
 
-The numbers equal librosa's (`melspectrogram(center=False)`, `power_to_db(top_db=None)`, `mfcc`), whatever the chunks in
-which the audio arrives. librosa's default `top_db=80` clips relative to the loudest frame of the whole clip, which a
+Frame features are a short-time spectrum, triangular bands, decibels and, for MFCC, a cosine transform. The numbers
+equal librosa's (`melspectrogram(center=False)`, `power_to_db(top_db=None)`, `mfcc`), whatever the chunks in which the
+audio arrives. librosa's default `top_db=80` clips relative to the loudest frame of the whole clip, which a
 stream cannot know, so it is off here.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, PositiveInt, Tag, model_validator
 from scipy import fft
 
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 Frames = NDArray[np.float32]
-"""Feature frames, shape ``(n_frames, n_features)``."""
+"""Feature frames, shape ``(n_frames, n_features)``; of a network that takes samples, ``(n_samples, 1)``."""
 
 FLOOR_POWER = 1e-10
 """Power below which a band counts as silent: -100 dB, as in librosa."""
@@ -59,6 +60,67 @@ class FeatureSpec(BaseModel):
         """Return how many whole frames lie in `n_samples`."""
         return max(0, 1 + (n_samples - self.fft_samples) // self.hop_samples)
 
+    def stream(self) -> FeatureStream:
+        """Return what turns chunks of audio into frames."""
+        return FeatureStream(self)
+
+
+class Waveform(BaseModel):
+    """The samples themselves, each a frame of one number: what networks that learn their own filters take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["waveform"] = "waveform"
+
+    @property
+    def hop_samples(self) -> int:
+        """Every sample is a frame."""
+        return 1
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in one frame."""
+        return 1
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return how many frames lie in `n_samples`: as many."""
+        return n_samples
+
+    def stream(self) -> WaveformStream:
+        """Return what hands chunks of audio on as frames."""
+        return WaveformStream()
+
+
+def _kind(contract: Any) -> str:
+    given = contract.get("kind") if isinstance(contract, dict) else getattr(contract, "kind", None)
+    return "frames" if given is None else "waveform"
+
+
+Features = Annotated[Annotated[FeatureSpec, Tag("frames")] | Annotated[Waveform, Tag("waveform")], Discriminator(_kind)]
+"""Either of the two, told apart by the field `kind`, which frame features do not have."""
+
+
+class Stream(Protocol):
+    """Audio in chunks of any size, frames out."""
+
+    def clear(self) -> None:
+        """Forget the audio of the unfinished frame, as after a gap."""
+
+    def push(self, samples: Samples) -> Frames:
+        """Take the next samples and return the frames they complete, shape ``(n, n_features)``, oldest first."""
+        ...
+
+
+class WaveformStream:
+    """Hands samples on, copied: whoever pushed them may use the memory again."""
+
+    def clear(self) -> None:
+        """Nothing is kept."""
+
+    def push(self, samples: Samples) -> Frames:
+        """Return the samples as frames, shape ``(n, 1)``."""
+        return np.array(samples[:, None], np.float32)
+
 
 class FeatureStream:
     """Audio in chunks of any size, frames out as soon as they are complete."""
@@ -95,9 +157,9 @@ class FeatureStream:
 class WindowFrontend:
     """The `Frontend` of every model here: frames of a window, computing only those that its leg has not seen yet."""
 
-    def __init__(self, spec: FeatureSpec, window_samples: int) -> None:
+    def __init__(self, spec: FeatureSpec | Waveform, window_samples: int) -> None:
         self._spec = spec
-        self._stream = FeatureStream(spec)
+        self._stream: Stream = spec.stream()
         self._frames: Frames = np.empty((0, spec.n_features), np.float32)
         self._n_frames = spec.n_frames(window_samples)
         self._end_samples = -1
@@ -137,6 +199,11 @@ def band_weights(spec: FeatureSpec) -> NDArray[np.float32]:
     falling = (edges_hz[2:] - bins_hz[:, None]) / np.diff(edges_hz)[1:]
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * 2 / (edges_hz[2:] - edges_hz[:-2])).astype(np.float32)
+
+
+def band_centres_hz(spec: FeatureSpec) -> NDArray[np.float64]:
+    """Return where each band has its peak, shape ``(bands,)``, in Hz."""
+    return _band_edges_hz(spec)[1:-1]
 
 
 def _band_edges_hz(spec: FeatureSpec) -> NDArray[np.float64]:

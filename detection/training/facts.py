@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detection.calibration import Calibration, fit
+from detection.calibration import ChannelCalibration, fit
 from detection.card import Provenance
 from detection.errors import ModelError
 from detection.training.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
@@ -34,7 +34,7 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    calibration: Calibration
+    calibration: ChannelCalibration
     raise_p: float
     provenance: Provenance
 
@@ -44,7 +44,8 @@ def gather_facts(
 ) -> Facts:
     """Fit calibration over the windows of all renderings, and note the figures of the clips by rendering.
 
-    Calibration is by window, since that is what the decision adds up.
+    Calibration is by window, since that is what the decision adds up, and the same for all channels: `calibrate`
+    refines it by class of channel, along the path that calls take.
     """
     windows = np.concatenate([window for parts in scores.values() for window in parts])
     of_fake = np.concatenate(
@@ -56,8 +57,9 @@ def gather_facts(
         metrics[f"eer_{name}"] = equal_error_rate(clips, is_fake)
         metrics[f"auc_{name}"] = area_under_curve(clips, is_fake)
         metrics[f"miss_at_1pct_false_alarms_{name}"] = miss_rate_at(clips, is_fake, 0.01)
+    everywhere = fit(windows, of_fake)
     return Facts(
-        calibration=fit(windows, of_fake),
+        calibration=ChannelCalibration(wide=everywhere, narrow=everywhere),
         raise_p=0.9,
         provenance=Provenance(
             data=DATA,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detection.calibration import Calibration, fit
+from detection.calibration import Calibration, ChannelCalibration, fit
 
 
 def test_finds_the_map_that_the_labels_were_drawn_from() -> None:
@@ -40,3 +40,10 @@ def test_is_applied_as_it_says() -> None:
     applied = Calibration(scale=2.0, offset=-1.0).apply(np.array([0, 3], np.float32))
     assert applied.dtype == np.float32
     assert applied.tolist() == [-1, 5]
+
+
+def test_each_window_is_mapped_by_the_class_of_its_channel() -> None:
+    both = ChannelCalibration(wide=Calibration(scale=2.0), narrow=Calibration(offset=-1.0))
+    applied = both.apply(np.array([1, 1, 3], np.float32), np.array([False, True, True]))
+    assert applied.dtype == np.float32
+    assert applied.tolist() == [2, 0, 2]
