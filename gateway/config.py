@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started by then is closed")
     idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
     max_message_bytes: Count = Field(64 * 1024, description="largest message a media stream may send")
+    max_speed: Annotated[float, Field(ge=1.0)] = Field(
+        2.0, description="how many times faster than real time a leg's audio may come for good"
+    )
+    max_messages_per_s: Count = Field(400, description="messages that one connection may send for good")
+    max_burst_s: PositiveSeconds = Field(
+        30.0, description="seconds of audio, and that long's messages, that may come at once, as after a stall"
+    )
     roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
         default_factory=dict, description='who a leg is, by its name, e.g. {inbound = "caller"}'
     )

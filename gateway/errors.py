@@ -12,6 +12,7 @@
     │   ├── Overloaded               503   close 1013   no room for another call, or draining
     │   └── ProtocolError            400   close 4400   a message that breaks the dialect's rules
     │       ├── MessageTooBig        413   close 1009
+    │       ├── TooFast              429   close 4429   more media or messages than a live call has
     │       └── WrongFrameKind       400   close 1003   binary where text is expected, or the reverse
     ├── StreamTimeout                      close 4408   no start, or no media, in time
     └── SlowConsumer                       close 4430   a subscriber does not read its events fast enough
@@ -30,6 +31,8 @@ class CallscreenError(Exception):
 
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
+    ended_by: ClassVar[str] = "protocol_error"
+    """What ``leg.ended`` says when this ends a leg."""
 
 
 class ConfigError(CallscreenError):
@@ -102,6 +105,14 @@ class MessageTooBig(ProtocolError):
     close_code = 1009
 
 
+class TooFast(ProtocolError):
+    """More media, or more messages, than a live call has."""
+
+    status = 429
+    close_code = 4429
+    ended_by = "too_fast"
+
+
 class WrongFrameKind(ProtocolError):
     """Binary where text is expected, or the reverse."""
 
@@ -113,6 +124,7 @@ class StreamTimeout(CallscreenError):
 
     status = 408
     close_code = 4408
+    ended_by = "timeout"
 
 
 class SlowConsumer(CallscreenError):

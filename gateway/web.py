@@ -40,6 +40,7 @@ from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
+from gateway.pace import messages
 
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
 DOORS_PATH = "/v1/media/"
@@ -79,7 +80,8 @@ def build(
 def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
     async def serve(websocket: WebSocket, door: Door, kind: DialectKind) -> None:
         dialect = kind.open(_handshake(websocket, settings), door)
-        await serve_media(websocket, dialect, registry, door)
+        pace = messages(settings.max_messages_per_s, settings.max_burst_s)
+        await serve_media(websocket, dialect, registry, door, pace)
 
     return [
         WebSocketRoute(DOORS_PATH + name, partial(serve, door=door, kind=kind_of(name, door)))

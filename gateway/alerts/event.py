@@ -10,6 +10,7 @@ The names are final. The version of the contract is in `dataschema`, so that `ty
     score                 one window of one leg (only for subscribers who ask)
     alert.raised          a voice sounds synthetic: stage `provisional`, then, with more speech, `confirmed`
     alert.cleared         it no longer does
+    alert.verified        the heavy verifier was asked: it confirms, clears or escalates the alert, or cannot say
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
     coverage.reduced      some audio was not judged: overload, lost or late media
 
@@ -32,6 +33,7 @@ DATASCHEMA = "urn:callscreen:events:v1"
 
 Verdict = Literal["synthetic", "human", "indeterminate"]
 Stage = Literal["provisional", "confirmed"]
+Ruling = Literal["confirmed", "cleared", "escalated", "inconclusive"]
 Separation = Literal["separate", "mixed"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
@@ -96,8 +98,9 @@ class LegEnded(EventData):
 
     verdict: Verdict
     ended_by: str
-    """``stopped``, ``disconnected``, ``protocol_error``, ``shutdown``, ``call_too_long``, or ``gateway_restarted``: the
-    gateway died and was started again; then the counts below are null, for nobody knows them."""
+    """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``, or
+    ``gateway_restarted``: the gateway died and was started again; then the counts below are null, for nobody knows
+    them. What the peer gives as its reason stands here, too."""
     audio_s: Seconds | None
     """Audio received, in seconds."""
     missing_s: Seconds | None
@@ -121,7 +124,10 @@ class Scored(EventData):
 
 
 class AlertRaised(EventData):
-    """A voice sounds synthetic."""
+    """A voice sounds synthetic.
+
+    `model` and `p_synthetic` are the verifier's where `reason` is ``verifier_synthetic``.
+    """
 
     alert_id: str
     stage: Stage
@@ -133,6 +139,25 @@ class AlertCleared(EventData):
     """The voice no longer sounds synthetic, on enough fresh speech."""
 
     alert_id: str
+
+
+class AlertVerified(EventData):
+    """The verifier was asked about the leg's recent speech. `model` and `p_synthetic` are the verifier's.
+
+    Where that moves the alert, ``alert.raised`` or ``alert.cleared`` follows.
+    """
+
+    verdict: Ruling
+    """``confirmed``: the alert is right. ``cleared``: the voice is human, and no alert stands any longer. ``escalated``:
+    it's synthetic, though there was no alert. ``inconclusive``: nothing changes."""
+    alert_id: str | None
+    """Of the alert that stands, stood or is raised by this; null where there is none."""
+    judged_speech_s: Seconds
+    """Seconds of speech that the verifier heard."""
+    filter_p_synthetic: Probability
+    """The rolling confidence of the light model, as `p_synthetic` of the other events has it."""
+    lag_ms: float
+    """From the end of the audio that made it be asked, as received, to the making of this event."""
 
 
 class VoiceExpected(EventData):
@@ -174,6 +199,7 @@ EVENT_TYPES: dict[type[BaseModel], str] = {
     Scored: "score",
     AlertRaised: "alert.raised",
     AlertCleared: "alert.cleared",
+    AlertVerified: "alert.verified",
     VoiceExpected: "voice.expected",
     CoverageReduced: "coverage.reduced",
     Gap: "gap",

@@ -28,6 +28,8 @@ BLOCK_S = 0.2
 """Audio is decoded and resampled in blocks of this length: the calls cost more than the arithmetic."""
 JITTER_S = 0.015
 """Steps of the sender's clock up to this are not steps: less than one 20 ms payload."""
+MIN_PAYLOAD_S = 0.0025
+"""A payload counts for as much as the shortest there is (Opus, RFC 6716 section 2.1.4): empty ones are no loophole."""
 UNSENT_SILENCE_S = 2.0
 """Silence not sent is filled in up to this; a longer one is a gap, though not a loss."""
 
@@ -48,6 +50,8 @@ class Run:
 class LegCounters:
     """What became of the payloads; for ``leg.ended`` and the metrics."""
 
+    offered_s: float = 0.0
+    """All that came or was filled in, duplicates and what came too late too: what the leg costs."""
     received_s: float = 0.0
     missing_s: float = 0.0
     duplicates: int = 0
@@ -82,8 +86,9 @@ class Leg:
         Raises:
             ProtocolError: the payload is not one of this leg's codec.
         """
-        if audio.payload:
-            self._decoder.samples_in(audio.payload)  # refuse nonsense before it is held back
+        self.counters.offered_s += MIN_PAYLOAD_S
+        if audio.payload:  # nonsense is refused before it is held back
+            self.counters.offered_s += max(0.0, self._duration_s(audio.payload) - MIN_PAYLOAD_S)
         if audio.seq is None:
             return self._place(audio, lost=False)
         if self._next_seq is None or abs(audio.seq - self._next_seq) > RESYNC_PAYLOADS:
@@ -145,7 +150,7 @@ class Leg:
             step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
             if step_s > JITTER_S:
                 runs += self._bridge(step_s, lost=lost or audio.seq is None)
-        duration_s = self._decoder.samples_in(audio.payload) / self._decoder.rate_hz
+        duration_s = self._duration_s(audio.payload)
         self._block.append(audio.payload)
         self._block_s += duration_s
         self._placed_s += duration_s
@@ -159,12 +164,16 @@ class Leg:
         if lost:
             self.counters.missing_s += step_s
         elif step_s <= UNSENT_SILENCE_S:
+            self.counters.offered_s += step_s
             return runs + self._resampled(np.zeros(round(step_s * self._decoder.rate_hz), np.float32))
         self._decoder.reset()
         runs += self._finish_run()
         self._gap_s += step_s
         self._run_start_s = self._placed_s
         return runs
+
+    def _duration_s(self, payload: bytes) -> float:
+        return self._decoder.samples_in(payload) / self._decoder.rate_hz
 
     def _decode(self) -> list[Run]:
         block, self._block, self._block_s = self._block, [], 0.0

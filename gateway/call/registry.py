@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -15,6 +16,7 @@ from gateway.call.session import Judging, LegSession
 from gateway.config import Settings
 from gateway.errors import DuplicateStream, Forbidden, NotFound, Overloaded
 from gateway.ingest.events import AudioReceived, CallId, LegId, Separation, StreamStarted
+from gateway.pace import media
 
 CALLS = Gauge("callscreen_calls", "Calls being listened to.")
 LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
@@ -55,6 +57,7 @@ class Registry:
         self._max_calls = settings.max_calls
         self._max_calls_per_tenant = settings.max_calls_per_tenant
         self._max_call_s = settings.max_call_s
+        self._pace = partial(media, settings.max_speed, settings.max_burst_s)
         self._calls: dict[CallId, Call] = {}
         self._streams: set[Stream] = set()
         self.draining = False
@@ -90,7 +93,7 @@ class Registry:
         legs = {}
         for description in started.legs:
             leg = LegSession(
-                started, description, self._judging, call.crosstalk, lambda leg: self._leg_ended(call, leg)
+                started, description, self._judging, call.crosstalk, self._pace(), partial(self._leg_ended, call)
             )
             call.legs[description.leg] = legs[description.leg] = leg
             LEGS.labels(started.source).inc()

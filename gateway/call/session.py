@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import math
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import structlog
-
-from detection import Activity, AlertState, Change, Decider, Detector, Outcome, Policy, Score, Verdict, Window, Windower
+from detection import (
+    Activity,
+    AlertState,
+    Change,
+    Decider,
+    Detector,
+    Outcome,
+    Policy,
+    Score,
+    Verdict,
+    Window,
+    Windower,
+)
 from detection.types import SAMPLE_RATE_HZ
 from gateway import clock, logs
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import (
-    AlertCleared,
-    AlertRaised,
     CoverageReduced,
     EventData,
     LegEnded,
@@ -27,12 +34,15 @@ from gateway.alerts.event import (
     Scored,
     VoiceExpected,
 )
+from gateway.call.alerting import LegAlerts
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.leg import Leg, Run
 from gateway.call.scorer import WINDOWS, Scorer
+from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
+from gateway.pace import Pace
 
 COVERAGE_EVERY_S = 10.0
 """Media time between two ``coverage.reduced`` of one leg."""
@@ -46,13 +56,14 @@ _log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What all legs share: the model, its queue, the rules of decision, and where events go."""
+    """What all legs share: the models, their queues, the rules of decision, and where events go."""
 
     detector: Detector
     scorer: Scorer
     policy: Policy
     bus: Bus
     expected: tuple[ExpectedMachine, ...] = ()
+    verifier: Verifier | None = None
 
 
 class LegSession:
@@ -64,9 +75,13 @@ class LegSession:
         description: LegDescription,
         judging: Judging,
         crosstalk: Crosstalk,
+        pace: Pace,
         on_ended: Callable[[LegSession], None],
     ) -> None:
-        """Publishes ``leg.started``. `crosstalk` is the call's. `on_ended` is called once, after ``leg.ended``."""
+        """Publishes ``leg.started``. `crosstalk` is the call's, `pace` the limit on this leg's audio.
+
+        `on_ended` is called once, after ``leg.ended``.
+        """
         self.description = description
         self.frontend = judging.detector.frontend()
         self._call_id = stream.call_id
@@ -88,9 +103,14 @@ class LegSession:
         self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
-        self._alert_id = ""
-        self._confirmed_alerts = 0
+        self._alerts = LegAlerts(self._publish, _log.bind(call_id=self._call_id, leg=description.leg))
+        self._verification = (
+            LegVerification(judging.verifier, self._decider, self._alerts, self._end_when_done)
+            if judging.verifier
+            else None
+        )
         self._coverage = _Coverage()
+        self._pace = pace
         self._publish(
             LegStarted,
             reason="media_started",
@@ -130,9 +150,12 @@ class LegSession:
         }
 
     def receive(self, audio: AudioReceived) -> None:
-        """Take one payload. Raises ProtocolError when it cannot be decoded."""
+        """Take one payload. Raises ProtocolError when it cannot be decoded, or too much came."""
         self._received_s = clock.monotonic_s()
-        for run in self._leg.push(audio):
+        before_s = self._leg.counters.offered_s
+        runs = self._leg.push(audio)
+        self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
+        for run in runs:
             self._listen(run)
 
     def close(self, reason: str) -> None:
@@ -144,6 +167,8 @@ class LegSession:
                 self._listen(run)
         for window in self._windower.flush():
             self._offer(window)
+        if self._verification:
+            self._verification.end()
         self._end_reason = reason
         self._end_when_done()
 
@@ -187,7 +212,9 @@ class LegSession:
         if change is not None and expected:
             self._tell_expected(change)
         elif change is not None:
-            self._tell(change, received_s)
+            self._alerts.moved(change, received_s)
+        if self._verification and not expected:
+            self._verification.hear(window, change, received_s)
         self._end_when_done()
 
     def skipped(self, window: Window) -> None:
@@ -197,28 +224,6 @@ class LegSession:
         self._decider.skip(window)
         self._report_coverage()
         self._end_when_done()
-
-    def _tell(self, change: Change, received_s: float) -> None:
-        """Turn a change of the alert into its event."""
-        if change.state is AlertState.CLEARED:
-            self._publish(AlertCleared, media_time_s=change.at_s, reason=change.reason, alert_id=self._alert_id)
-            self._logger().info("alert cleared", media_time_s=round(change.at_s, 2))
-            return
-        if change.state is AlertState.PROVISIONAL:
-            self._alert_id = uuid.uuid4().hex
-        else:
-            self._confirmed_alerts += 1
-        self._publish(
-            AlertRaised,
-            media_time_s=change.at_s,
-            reason=change.reason,
-            alert_id=self._alert_id,
-            stage=change.state.value,
-            lag_ms=1000 * (clock.monotonic_s() - received_s),
-        )
-        self._logger().warning(
-            "alert raised", stage=change.state.value, media_time_s=round(change.at_s, 2), p=round(change.p_synthetic, 4)
-        )
 
     def _tell_expected(self, change: Change) -> None:
         """Say, instead of an alert, that an expected machine was heard."""
@@ -230,7 +235,7 @@ class LegSession:
 
     def _verdict(self) -> Verdict:
         """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
-        verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
+        verdict, expected = (self._verification or self._decider).verdict(), self._expected_decider.verdict()
         windows = verdict.windows + expected.windows
         if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
             return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
@@ -244,8 +249,10 @@ class LegSession:
             )
 
     def _end_when_done(self) -> None:
-        if self._end_reason is None or self._waiting_windows:
+        if self._end_reason is None or self._waiting_windows or (self._verification and self._verification.under_way):
             return
+        if self._verification:
+            self._verification.close()
         verdict, counters = self._verdict(), self._leg.counters
         self._publish(
             LegEnded,
@@ -258,7 +265,7 @@ class LegSession:
             windows_scored=verdict.windows,
             windows_skipped=self._skipped_windows,
             windows_crosstalk=self._leaked_windows,
-            alerts=self._confirmed_alerts,
+            alerts=self._alerts.confirmed,
         )
         self._on_ended(self)
 
@@ -276,10 +283,6 @@ class LegSession:
             "reason": reason,
         }
         self._judging.bus.publish(kind.model_validate(common | facts))
-
-    def _logger(self) -> structlog.stdlib.BoundLogger:
-        bound: structlog.stdlib.BoundLogger = _log.bind(call_id=self._call_id, leg=self.description.leg)
-        return bound
 
 
 class _Coverage:

@@ -123,13 +123,16 @@ class _Connection:
 
     async def _read(self, leg: Listening) -> None:
         """Read to the end; whatever that is, the leg ends with it."""
-        reason = "protocol_error"
+        reason = "failed"
         try:
             while self._take(await self._next_events()):
                 pass
             reason = "stopped"
         except OSError:
             reason = "disconnected"
+        except CallscreenError as error:
+            reason = error.ended_by
+            raise
         finally:
             leg.end(reason)
 

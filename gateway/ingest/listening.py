@@ -1,4 +1,4 @@
-"""One leg that came over UDP: open until its peer, the gateway, silence or a fault ends it.  [IO]"""
+"""One leg that came over UDP or AudioSocket: open until its peer, the gateway, silence or a fault ends it.  [IO]"""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Listening:
         self.heard_s = self._loop.time()
         try:
             self._stream.receive(audio)
-        except ProtocolError:
-            self.end("protocol_error")
+        except ProtocolError as error:
+            self.end(error.ended_by)
 
     def end(self, reason: str) -> None:
         """Let `run` finish."""

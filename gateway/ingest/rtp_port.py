@@ -11,14 +11,16 @@ import secrets
 
 from gateway import logs
 from gateway.config import Settings
-from gateway.errors import CallscreenError, ConfigError
+from gateway.errors import CallscreenError, ConfigError, ProtocolError, TooFast
 from gateway.ingest.events import AudioReceived, CallId, Calls, LegDescription, LegId, StreamStarted
 from gateway.ingest.listening import Listening, RtpReceiver
 from gateway.ingest.rtp_settings import RtpPort, split_address
 from gateway.ingest.rtp_voice import Address, RtpDemux, Voice, srtp_session
 
 REFUSED_PAUSE_S = 5.0
-"""After a leg was refused (no room), its packets are dropped for this long: they come fifty a second."""
+"""After a leg was refused (no room) or broken off (too fast), its packets are dropped for this long: they come fifty a
+second."""
+FAULTS = (ProtocolError.ended_by, TooFast.ended_by)
 _log = logs.get(__name__)
 
 
@@ -121,7 +123,8 @@ class _Port:
 
     async def _run(self, voice: Voice, listening: Listening) -> None:
         try:
-            await listening.run()
+            if await listening.run() in FAULTS:
+                self._refused_until_s[voice.leg] = asyncio.get_running_loop().time() + REFUSED_PAUSE_S
         except Exception:
             _log.exception("rtp leg failed", call_id=self._call_id, leg=voice.leg)
         finally:

@@ -17,6 +17,7 @@ from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.doors import Door
 from gateway.ingest.events import AudioReceived, Calls, IngestEvent, OpenStream, StreamStarted
+from gateway.pace import Pace
 
 NORMAL = 1000
 GOING_AWAY = 1001
@@ -25,16 +26,17 @@ GOODBYE_S = 1.0
 _log = logs.get(__name__)
 
 
-async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door) -> None:
+async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door, messages: Pace) -> None:
     """Serve one media stream until it ends, by either side or by an error.
 
     Args:
         websocket: not yet accepted; who may connect was settled before.
         door: with its limits filled in.
+        messages: how many may come.
     """
     await websocket.accept(dialect.subprotocol)
-    stream = _Stream(websocket, dialect, calls, door)
-    code, reason = NORMAL, "stopped"
+    stream = _Stream(websocket, dialect, calls, door, messages)
+    code, reason, ended_by = NORMAL, "stopped", None
     try:
         if dialect.started is not None:
             stream.open(dialect.started)
@@ -44,10 +46,10 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
     except _EndedByUs as end:
         reason, code = str(end), GOING_AWAY
     except CallscreenError as error:
-        reason, code = str(error), error.close_code
+        reason, code, ended_by = str(error), error.close_code, error.ended_by
         _log.warning("media stream refused", source=stream.source, close_code=code, error=reason)
     finally:
-        stream.close("protocol_error" if code not in (0, NORMAL, GOING_AWAY) else reason)
+        stream.close(ended_by or reason)
     if code:
         if code != NORMAL:
             await _send_goodbye(websocket, dialect.goodbye(reason))
@@ -78,12 +80,13 @@ class _EndedByUs(Exception):
 class _Stream:
     """One connection's way from messages to an open stream."""
 
-    def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door) -> None:
+    def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door, messages: Pace) -> None:
         self.source = websocket.url.path.rpartition("/")[2]
         self._websocket = websocket
         self._dialect = dialect
         self._calls = calls
         self._door = door
+        self._messages = messages
         self._start_deadline_s, self._idle_deadline_s = door.start_deadline_s or 0.0, door.idle_deadline_s or 0.0
         self._max_message_bytes = door.max_message_bytes or 0
         self._open: OpenStream | None = None
@@ -143,6 +146,7 @@ class _Stream:
         body: str | bytes | None = message.get("text")
         if body is None:
             body = message["bytes"]
+        self._messages.take(1, clock.monotonic_s())
         if len(body) > self._max_message_bytes:
             raise MessageTooBig(f"message: expected at most {self._max_message_bytes} bytes, got {len(body)}")
         return body

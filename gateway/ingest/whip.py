@@ -174,7 +174,7 @@ class _Session:
                 self._stream.receive(AudioReceived(self.leg, packet.payload, *place))
         except ProtocolError as error:
             _log.warning("webrtc session refused", call_id=self.call_id, leg=self.leg, error=str(error))
-            self.end("protocol_error")
+            self.end(error.ended_by)
         self._deadline_s = self._loop.time() + self._idle_deadline_s
 
 

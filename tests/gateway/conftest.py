@@ -25,7 +25,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> House:
-            given: dict[str, Any] = {"port": 0, "journal": tmp_path / "journal.sqlite3"} | settings
+            # Tests need not wait for real time: ten minutes of audio may come at once.
+            given: dict[str, Any] = {"port": 0, "journal": tmp_path / "journal.sqlite3", "max_burst_s": 600} | settings
             return await stack.enter_async_context(running(load(environ={}, **given)))
 
         yield start

@@ -94,7 +94,7 @@ async def test_a_stream_that_stalls_is_closed_and_gets_its_verdict(serve: Serve)
             await asyncio.sleep(0.05)
         assert await closed(socket) == (4408, "no media for 0.3 s")
         ended = await events.until("leg.ended")
-        assert ended["data"]["reason"] == "too_little_speech"
+        assert (ended["data"]["reason"], ended["data"]["ended_by"]) == ("too_little_speech", "timeout")
 
 
 async def test_media_keeps_a_stream_alive(serve: Serve) -> None:

@@ -27,7 +27,7 @@ HUMAN, SYNTHETIC, TURNING = LegPlan("human"), LegPlan("synthetic"), LegPlan("hum
 @asynccontextmanager
 async def loudness_gateway(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     monkeypatch.setattr(gateway.app, "open_detector", lambda _name: LoudnessDetector())
-    async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3")) as house:
+    async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3", max_speed=100)) as house:
         yield house.url
 
 

@@ -76,15 +76,16 @@ class AudioSocket:
         """Take what came off the socket, in pieces of any size. See `Dialect.receive`."""
         if isinstance(message, str):
             raise WrongFrameKind("message: expected bytes, got text")
-        self._buffer += message
+        data, at = self._buffer + message, 0
         events: list[IngestEvent] = []
-        while len(self._buffer) >= _HEADER.size:
-            kind, length = _HEADER.unpack_from(self._buffer)
-            end = _HEADER.size + length
-            if len(self._buffer) < end:
+        while len(data) >= at + _HEADER.size:
+            kind, length = _HEADER.unpack_from(data, at)
+            start, end = at + _HEADER.size, at + _HEADER.size + length
+            if len(data) < end:
                 break
-            payload, self._buffer = self._buffer[_HEADER.size : end], self._buffer[end:]
-            events += self._frame(kind, payload)
+            at = end
+            events += self._frame(kind, data[start:end])
+        self._buffer = data[at:]
         return events
 
     def replies(self) -> list[str | bytes]:
@@ -105,8 +106,8 @@ class AudioSocket:
             return []
         if self._speaker is None:
             raise ProtocolError(f"type: expected the UUID (0x01) first, got 0x{kind:02x}")
-        if kind == _DTMF:
-            return []
+        if kind == _DTMF:  # no speech, yet it counts as something that came
+            return [AudioReceived(self._speaker.leg, b"")] if self._rate_hz else []
         if kind not in self._rates_hz:
             raise ProtocolError(f"type: expected 0x00, 0x03, 0x10 to 0x18 or 0xff, got 0x{kind:02x}")
         return self._audio(self._speaker, self._rates_hz[kind], payload)

@@ -7,9 +7,10 @@ import contextlib
 import secrets
 import socket
 import ssl
+from functools import partial
 from typing import cast
 
-from gateway import logs
+from gateway import clock, logs
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, ProtocolError, RequestError
 from gateway.ingest.events import Calls
@@ -21,6 +22,7 @@ from gateway.ingest.sip.message import Framer
 from gateway.ingest.sip.session import Ports, SipSession
 from gateway.ingest.sip.settings import SipSettings
 from gateway.ingest.sip.uas import TOLD, Transaction, Uas
+from gateway.pace import messages
 
 TICK_S = 0.1
 UNREAD_BYTES = 1 << 18
@@ -38,6 +40,7 @@ class SipServer:
         """Where it listens, by transport: ``udp``, ``tcp``, ``tls``."""
         self.sip = sip
         self.max_bytes = settings.max_message_bytes
+        self.pace = partial(messages, settings.max_messages_per_s, settings.max_burst_s)
         self._calls = calls
         self._settings = settings
         self._ports = Ports(*sip.rtp_ports)
@@ -230,6 +233,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._name = transport
         self._framer = Framer(server.max_bytes)
+        self._messages = server.pace()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -243,8 +247,11 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            if not all(self._server.hear(message, self._flow) for message in self._framer.push(data)):
-                self._transport.close()
+            for message in self._framer.push(data):
+                self._messages.take(1, clock.monotonic_s())
+                if not self._server.hear(message, self._flow):
+                    self._transport.close()
+                    return
         except CallscreenError as error:
             _log.warning("sip connection broken off", error=str(error))
             self._transport.abort()

@@ -27,6 +27,7 @@ from gateway.ingest.events import (
     StreamStopped,
 )
 from gateway.ingest.websocket import serve_media
+from gateway.pace import messages
 from tests.gateway.ingest.whip_door import RecordedCalls
 
 LEG = LegDescription(LegId("a"), AudioFormat("mulaw", 8000))
@@ -67,7 +68,7 @@ async def talk(calls: RecordedCalls, **door: object) -> AsyncIterator[str]:
     limits = {"start_deadline_s": 5, "idle_deadline_s": 5, "max_message_bytes": 1000}
 
     async def serve(websocket: WebSocket) -> None:
-        await serve_media(websocket, Talkative(), calls, Door.model_validate(limits | door))
+        await serve_media(websocket, Talkative(), calls, Door.model_validate(limits | door), messages(400, 30))
 
     app = Starlette(routes=[WebSocketRoute("/", serve)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws="websockets-sansio"))

@@ -76,6 +76,7 @@ def test_pieces_do_not_matter(sizes: list[int]) -> None:
     assert events == [
         started(8_000),
         AudioReceived(LEG, b"\1\0\2\0"),
+        AudioReceived(LEG, b""),  # a key, which is no speech
         AudioReceived(LEG, b"\3\0"),
         StreamStopped("hangup"),
     ]
