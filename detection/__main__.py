@@ -13,7 +13,7 @@ from detection.errors import DetectionError
 COMMANDS = {
     "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
-    "evaluate": ("detection.training.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
+    "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from detection.calibration import ChannelCalibration, fit
 from detection.card import Provenance
 from detection.errors import ModelError
-from detection.training.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
+from detection.measure.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
 
 DATA = (
     "Clips of public demonstration pages of speech synthesis, voice conversion and vocoder papers, and their human "

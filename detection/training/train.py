@@ -19,12 +19,12 @@ from torch import nn
 
 from detection.backends.torch import load_network
 from detection.card import Contract
+from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
 from detection.training.bank import ORIGINAL, SPOILED, Bank, Joined, Ragged
 from detection.training.data import Clip, read_manifest, refuse_shared_speakers
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
-from detection.training.metrics import Labels, equal_error_rate
 from detection.training.sampling import FOLDS, split_by_source
 from detection.training.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detection.training.metrics import area_under_curve, equal_error_rate, interval, miss_rate_at
+from detection.measure.metrics import area_under_curve, equal_error_rate, interval, miss_rate_at
 
 HUMAN, FAKE = [False] * 10, [True] * 10
 IS_FAKE = np.array(HUMAN + FAKE)

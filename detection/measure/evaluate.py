@@ -16,9 +16,9 @@ from rich.progress import track
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
 from detection.detector import DEFAULT_MODEL, Detector, open_detector
+from detection.measure.report import write_report
 from detection.offline import ClipScore, score_samples
 from detection.training.data import Clip, read_manifest
-from detection.training.report import write_report
 
 DESCRIPTION = """\
 Measure a model on a split of a manifest: equal error rate, area under the curve, accuracy, F1, confusion, misses at

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from detection.training.metrics import (
+from detection.measure.metrics import (
     Labels,
     Scores,
     area_under_curve,
@@ -24,7 +24,7 @@ from detection.training.metrics import (
 )
 
 if TYPE_CHECKING:
-    from detection.training.evaluate import ScoredClip
+    from detection.measure.evaluate import ScoredClip
 
 EVEN_ODDS = 0.0
 """Log-odds from which a clip counts as synthetic in accuracy, F1 and the tables by group."""
