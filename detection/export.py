@@ -18,7 +18,6 @@ from detection.backends.onnx import OnnxBackend
 from detection.backends.torch import TorchBackend, load_network
 from detection.card import Card, Contract
 from detection.errors import ModelError
-from detection.features import FeatureStream
 from detection.models import ARCHITECTURES, LogOdds
 from detection.training.facts import read_facts
 
@@ -99,17 +98,14 @@ def check_parity(network: nn.Module, file: Path, contract: Contract) -> None:
 
 
 def _windows(contract: Contract, batch: int) -> list[NDArray[np.float32]]:
-    """Return batches of what the network may meet: noise as frames, voiced sounds in noise, silence."""
+    """Return batches of what the network may meet: noise, voiced sounds in noise, silence."""
     rng = np.random.default_rng(batch)
-    stream = FeatureStream(contract.features)
     seconds = np.arange(contract.window_samples) / contract.sample_rate_hz
-    voiced = []
-    for _ in range(batch):
-        pitch_hz = rng.uniform(80, 250) * (1 + 0.05 * np.sin(2 * np.pi * seconds * rng.uniform(2, 6)))
-        pulses = np.sign(np.sin(2 * np.pi * np.cumsum(pitch_hz) / contract.sample_rate_hz))
-        envelope = np.maximum(0, np.sin(2 * np.pi * seconds * rng.uniform(1, 4)))
-        audio = 0.2 * pulses * envelope + 1e-3 * rng.standard_normal(len(seconds))
-        stream.clear()
-        voiced.append(stream.push(audio.astype(np.float32)))
-    noise = rng.normal(-40, 20, (batch, *contract.input_shape)).astype(np.float32)
-    return [noise, np.stack(voiced), np.full((batch, *contract.input_shape), -100, np.float32)]
+    noise = rng.normal(0, 0.1, (batch, len(seconds)))
+    pitch_hz = rng.uniform(80, 250, (batch, 1)) * (1 + 0.05 * np.sin(2 * np.pi * seconds * rng.uniform(2, 6)))
+    pulses = np.sign(np.sin(2 * np.pi * np.cumsum(pitch_hz, axis=1) / contract.sample_rate_hz))
+    envelope = np.maximum(0, np.sin(2 * np.pi * seconds * rng.uniform(1, 4, (batch, 1))))
+    sounds = (noise, 0.2 * pulses * envelope + 0.01 * noise, np.zeros_like(noise))
+    return [
+        np.stack([contract.features.stream().push(samples) for samples in sound.astype(np.float32)]) for sound in sounds
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from detection.card import Contract
-from detection.models import tinyaudionet, tinystatnet
+from detection.models import ecapa_tdnn, rawnet2, rawnet3, tinyaudionet, tinystatnet
 from detection.training.settings import Settings
 
 
@@ -25,6 +25,9 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "tinyaudionet": Architecture(tinyaudionet.TinyAudioNet, tinyaudionet.CONTRACT),
     "tinystatnet": Architecture(tinystatnet.TinyStatNet, tinystatnet.CONTRACT, tinystatnet.SETTINGS),
+    "rawnet2": Architecture(rawnet2.RawNet2, rawnet2.CONTRACT, rawnet2.SETTINGS),
+    "rawnet3": Architecture(rawnet3.RawNet3, rawnet3.CONTRACT, rawnet3.SETTINGS),
+    "ecapa_tdnn": Architecture(ecapa_tdnn.EcapaTdnn, ecapa_tdnn.CONTRACT, ecapa_tdnn.SETTINGS),
 }
 
 

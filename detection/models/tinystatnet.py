@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from detection.card import Contract
 from detection.features import FeatureSpec
+from detection.models.layers import audible
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
 SETTINGS = Settings(epochs=50, masks=1, anchors=6, ranking=0.5, learning_rate=3e-3)
-
-DYNAMIC_RANGE_DB = 60.0
-"""What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""
 
 
 class TinyStatNet(nn.Module):
@@ -41,9 +39,7 @@ class TinyStatNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map log-mel frames in decibels ``(batch, n_frames, n_features)`` to logits ``(batch, 2)``."""
-        audible = torch.maximum(frames, frames.amax((1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
-        centred = (audible - audible.mean(1, keepdim=True)) / 10
-        hidden = self.blocks(centred.unsqueeze(1))
+        hidden = self.blocks(audible(frames).unsqueeze(1))
         over_time = self.mix(hidden.transpose(2, 3).flatten(1, 2))
         mean = over_time.mean(2)
         deviation = torch.sqrt(((over_time - mean.unsqueeze(2)) ** 2).mean(2) + 1e-4)

@@ -1,0 +1,71 @@
+"""ECAPA-TDNN (Desplanques, Thienpondt, Demuynck, Interspeech 2020), narrow: a speaker verifier's body, two answers.
+
+As in the paper: dilated SE-Res2 blocks, each fed the sum of all before it; their outputs joined frame by frame;
+attentive statistics. Not as there: 128 channels for 512 or 1,024, 4 parts of a Res2 convolution for 8, 256 joined
+channels for 1,536, 96 numbers of embedding for 192 (0.41 M parameters for 6.2 or 14.7 M); 64 log-mel bands for 80 MFCC;
+a single cosine (`Direction`) for one per speaker.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detection.card import Contract
+from detection.features import FeatureSpec
+from detection.models.layers import AttentiveStatistics, Direction, Res2Convolution, audible
+from detection.training.settings import Settings
+
+CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
+SETTINGS = Settings(epochs=12, masks=1, anchors=6, ranking=0.5, learning_rate=2e-3)
+
+
+class EcapaTdnn(nn.Module):
+    """Log-mel -> conv -> 3 SE-Res2 blocks -> joined -> attentive statistics -> embedding -> cosine -> logits."""
+
+    def __init__(self, contract: Contract = CONTRACT, channels: int = 128, joined: int = 256) -> None:
+        super().__init__()
+        self.enter = _convolution(contract.features.n_features, channels, size=5)  # (batch, 128, frames)
+        self.blocks = nn.ModuleList(_SeRes2Block(channels, dilation) for dilation in (2, 3, 4))
+        self.join = nn.Sequential(nn.Conv1d(3 * channels, joined, 1), nn.ReLU())  # (batch, 256, frames)
+        self.pool = AttentiveStatistics(joined, hidden=64)  # (batch, 512)
+        self.embed = nn.Sequential(
+            nn.BatchNorm1d(2 * joined), nn.Dropout(0.2), nn.Linear(2 * joined, 96), nn.BatchNorm1d(96)
+        )
+        self.decide = Direction(96)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map log-mel frames in decibels ``(batch, n_frames, n_features)`` to logits ``(batch, 2)``."""
+        so_far = self.enter(audible(frames).transpose(1, 2))
+        outputs = []
+        for block in self.blocks:
+            outputs.append(block(so_far))
+            so_far = so_far + outputs[-1]
+        embedding = self.embed(self.pool(self.join(torch.cat(outputs, dim=1))))
+        logits: Tensor = self.decide(embedding)
+        return logits
+
+
+class _SeRes2Block(nn.Module):
+    """Mix, convolve in steps, mix, then turn channels up or down by what the whole window holds; added to the input."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.convolve = nn.Sequential(
+            _convolution(channels, channels),
+            Res2Convolution(channels, parts=4, size=3, dilation=dilation),
+            _convolution(channels, channels),
+        )
+        self.gate = nn.Sequential(  # squeeze and excitation (Hu et al., 2018)
+            nn.Linear(channels, channels // 4), nn.ReLU(), nn.Linear(channels // 4, channels), nn.Sigmoid()
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        convolved = self.convolve(hidden)
+        gates: Tensor = self.gate(convolved.mean(2))
+        gated: Tensor = hidden + convolved * gates.unsqueeze(2)
+        return gated
+
+
+def _convolution(inputs: int, outputs: int, size: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv1d(inputs, outputs, size, padding=size // 2), nn.ReLU(), nn.BatchNorm1d(outputs))

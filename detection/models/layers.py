@@ -1,0 +1,106 @@
+"""Parts that several networks are made of. Shapes are ``(batch, channels, frames)`` unless a line says otherwise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DYNAMIC_RANGE_DB = 60.0
+"""What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""
+
+
+def audible(frames: Tensor) -> Tensor:
+    """Return log-mel frames in decibels, ``(batch, n_frames, bands)``, in tens of decibels about each band's mean."""
+    raised = torch.maximum(frames, frames.amax((1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
+    return (raised - raised.mean(1, keepdim=True)) / 10
+
+
+def at_unit_level(samples: Tensor) -> Tensor:
+    """Return samples ``(batch, n_samples, 1)`` as ``(batch, 1, n_samples)``, of mean 0 and deviation 1: no level."""
+    waves = samples.transpose(1, 2)
+    centred = waves - waves.mean(2, keepdim=True)
+    return centred / torch.sqrt((centred**2).mean(2, keepdim=True)).clamp(min=1e-4)
+
+
+class Res2Convolution(nn.Module):
+    """Convolution in steps: a part of the channels each, the part before added first (Gao et al., Res2Net, 2021).
+
+    So later parts see further than one kernel reaches, at a fraction of a full convolution's weights.
+    """
+
+    def __init__(self, channels: int, parts: int, size: int, dilation: int) -> None:
+        super().__init__()
+        width = channels // parts
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(width, width, size, dilation=dilation, padding=dilation * (size - 1) // 2),
+                nn.ReLU(),
+                nn.BatchNorm1d(width),
+            )
+            for _ in range(parts - 1)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Keep the shape."""
+        first, *others = torch.chunk(hidden, len(self.convolutions) + 1, dim=1)
+        done = [first]
+        for number, (convolve, part) in enumerate(zip(self.convolutions, others, strict=True)):
+            done.append(convolve(part if number == 0 else part + done[-1]))
+        return torch.cat(done, dim=1)
+
+
+class AttentiveStatistics(nn.Module):
+    """Mean and deviation over time, each channel weighing the frames for itself, in view of the whole window.
+
+    "Channel- and context-dependent statistics pooling" of ECAPA-TDNN (Desplanques et al., Interspeech 2020, 3.1).
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.attend = nn.Sequential(
+            nn.Conv1d(3 * channels, hidden, 1),
+            nn.ReLU(),
+            nn.BatchNorm1d(hidden),
+            nn.Tanh(),
+            nn.Conv1d(hidden, channels, 1),
+            nn.Softmax(dim=2),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(batch, channels, frames)`` to ``(batch, 2 * channels)``."""
+        mean, deviation = _statistics(hidden, torch.full_like(hidden, 1 / hidden.shape[2]))
+        context = torch.cat([hidden, mean.expand_as(hidden), deviation.expand_as(hidden)], dim=1)
+        mean, deviation = _statistics(hidden, self.attend(context))
+        return torch.cat([mean, deviation], dim=1).squeeze(2)
+
+
+def _statistics(hidden: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    mean = (weights * hidden).sum(2, keepdim=True)
+    variance = (weights * (hidden - mean) ** 2).sum(2, keepdim=True)
+    return mean, torch.sqrt(variance + 1e-4)
+
+
+class Direction(nn.Module):
+    """How nearly a voice's embedding points where human voices do: a cosine, as logits of human, synthetic.
+
+    The last layer of one-class softmax (Zhang, Jiang, Duan, "One-class learning towards synthetic voice spoofing
+    detection", IEEE SPL 2021): humans are to lie in one narrow cone, whatever the machines do elsewhere. The log-odds
+    are 0 midway between its two margins and grow by `SCALE` per unit of cosine.
+    """
+
+    SCALE = 20.0
+    HUMAN_MARGIN = 0.9
+    """Training wants humans' cosine above this."""
+    SYNTHETIC_MARGIN = 0.2
+    """Training wants machines' cosine below this."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(features) / features**0.5)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Map ``(batch, features)`` to logits ``(batch, 2)``."""
+        cosine = functional.normalize(embedding, dim=1) @ functional.normalize(self.weight, dim=0)
+        human = self.SCALE * (cosine - (self.HUMAN_MARGIN + self.SYNTHETIC_MARGIN) / 2)
+        return torch.stack([human, torch.zeros_like(human)], dim=1)
