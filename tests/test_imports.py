@@ -96,6 +96,7 @@ SANS_IO = (
     "gateway/ingest/dialects/twilio.py",
     "gateway/ingest/events.py",
     "gateway/ingest/http_signature.py",
+    "gateway/ingest/jwt_signature.py",
     "gateway/ingest/names.py",
     "gateway/ingest/doors.py",
     "gateway/ingest/kinds.py",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError, Unauthorized
+from gateway.ingest import jwt_signature
 from gateway.ingest.dialects import plivo
 from gateway.ingest.dialects.announced import Announced, FreeSwitch, Jambonz, Vonage
 from gateway.ingest.dialects.asterisk_websocket import AsteriskWebsocket
@@ -33,6 +34,8 @@ class DialectKind:
     """Checks the vendor's signature against the door's `signing_key`. Raises Unauthorized."""
     token_header: str | None = None
     """Where this vendor puts a token, in lower case."""
+    signs_as_bearer: bool = False
+    """Whether its signature stands where other peers put a token, so that there can be only one of them."""
 
     def check(self, handshake: Handshake, door: Door) -> None:
         """Let in who passes every check that the door has. Raises Forbidden, Unauthorized."""
@@ -84,7 +87,7 @@ KINDS: dict[str, DialectKind] = {
     "signalwire": DialectKind(_tracks(SignalWire)),
     "telnyx": DialectKind(_tracks(Telnyx), token_header="x-telnyx-streaming-auth-token"),  # noqa: S106  its name
     "twilio": DialectKind(_tracks(Twilio), _signed_by_twilio),
-    "vonage": DialectKind(_announced(Vonage)),
+    "vonage": DialectKind(_announced(Vonage), jwt_signature.check, signs_as_bearer=True),
 }
 
 
@@ -96,4 +99,6 @@ def kind_of(name: str, door: Door) -> DialectKind:
         raise ConfigError(f"doors.{name}.dialect: expected one of {', '.join(sorted(KINDS))}, got {dialect!r:.40}")
     if door.signing_key is not None and kind.authorised is None:
         raise ConfigError(f"doors.{name}.signing_key: {dialect} does not sign; use `token` or `allow_ips`")
+    if door.signing_key is not None and door.token is not None and kind.signs_as_bearer:
+        raise ConfigError(f"doors.{name}.token: {dialect} signs in its place; expected `signing_key` or `token` alone")
     return kind
