@@ -1,7 +1,7 @@
 """The composition root: settings in, everything wired, signals, an orderly end.  [IO]
 
 The only file that imports all of the gateway, and the only one that decides on threads: one for the event loop, one for
-the model, one for the journal.
+the model, one for the journal, one, of low priority, for the verifier where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gateway.call.aftermath import endings
 from gateway.call.registry import Registry
 from gateway.call.scorer import Scorer
 from gateway.call.session import Judging
+from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.connection import Connection
 from gateway.errors import ConfigError
@@ -57,7 +58,7 @@ async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
     async with running(settings) as house:
         print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
-        _log.info("listening", url=house.url, model=house.model)
+        _log.info("listening", url=house.url, model=house.model, verifier=house.verifier)
         stopping = _signalled()
         gc.freeze()  # what lives as long as the process need not be looked through again and again
         await asyncio.wait({house.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -72,6 +73,8 @@ class House:
 
     url: str
     model: str
+    verifier: str | None
+    """The heavy model that is asked about legs in doubt."""
     registry: Registry
     bus: Bus
     serving: asyncio.Task[None]
@@ -91,49 +94,64 @@ async def running(settings: Settings) -> AsyncIterator[House]:
     Raises:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
-    detector = await asyncio.to_thread(_open_detector, settings)
-    policy = _policy(settings, detector)
     with (
         contextlib.closing(_listen(settings)) as listener,
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
-        scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
-        registry = Registry(Judging(detector, scorer, policy, bus, settings.expected_machine), settings)
-        whip = Whip(registry, settings)
-        rtp = RtpPorts(registry, settings)
-        audiosocket = AudioSocketPort(registry, settings)
-        sip = SipServer(registry, settings, settings.sip) if settings.sip else None
-        app = build(settings, registry, bus, whip.routes, lambda: _unready(scorer, bus, registry))
-        doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
-        await _open(doors)
-        bus.start()
-        scorer.start()
-        for ending in endings(await asyncio.to_thread(journal.open_calls)):
-            bus.publish(ending)
-        server = _Server(_uvicorn_config(app, settings))
-        serving = asyncio.create_task(server.serve([listener]), name="http")
-        host, port = listener.getsockname()[:2]
-        try:
-            yield House(
-                url=f"http://{host}:{port}",
-                model=detector.name,
-                registry=registry,
-                bus=bus,
-                serving=serving,
-                rtp=rtp.addresses,
-                audiosocket=audiosocket.address,
-                sip=sip.addresses if sip else {},
-            )
-        finally:
-            await registry.drain()
-            await whip.close()
-            for door in doors:
-                await door.close()
-            await bus.close()  # flushes: every subscriber has been sent every event
-            server.should_exit = True
-            await serving
-            await scorer.close()
+        async with _judging(settings, bus) as judging:
+            registry = Registry(judging, settings)
+            whip = Whip(registry, settings)
+            rtp = RtpPorts(registry, settings)
+            audiosocket = AudioSocketPort(registry, settings)
+            sip = SipServer(registry, settings, settings.sip) if settings.sip else None
+            app = build(settings, registry, bus, whip.routes, lambda: _unready(judging, registry))
+            doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
+            await _open(doors)
+            bus.start()
+            for ending in endings(await asyncio.to_thread(journal.open_calls)):
+                bus.publish(ending)
+            server = _Server(_uvicorn_config(app, settings))
+            serving = asyncio.create_task(server.serve([listener]), name="http")
+            host, port = listener.getsockname()[:2]
+            try:
+                yield House(
+                    url=f"http://{host}:{port}",
+                    model=judging.detector.name,
+                    verifier=judging.verifier.name if judging.verifier else None,
+                    registry=registry,
+                    bus=bus,
+                    serving=serving,
+                    rtp=rtp.addresses,
+                    audiosocket=audiosocket.address,
+                    sip=sip.addresses if sip else {},
+                )
+            finally:
+                await registry.drain()
+                await whip.close()
+                for door in doors:
+                    await door.close()
+                await bus.close()  # flushes: every subscriber has been sent every event
+                server.should_exit = True
+                await serving
+
+
+@contextlib.asynccontextmanager
+async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
+    """Open the models, and let them score for as long as the body runs. Raises ConfigError."""
+    detector = await asyncio.to_thread(_open_detector, settings)
+    second = await asyncio.to_thread(_open_verifier, settings)
+    scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
+    verifier = Verifier(second, settings.verifier_legs_per_minute) if second else None
+    judging = Judging(detector, scorer, _policy(settings, detector), bus, settings.expected_machine, verifier)
+    running = [judge for judge in (scorer, verifier) if judge]
+    for judge in running:
+        judge.start()
+    try:
+        yield judging
+    finally:
+        for judge in running:
+            await judge.close()
 
 
 async def _open(doors: Sequence[RtpPorts | AudioSocketPort | SipServer]) -> None:
@@ -147,11 +165,12 @@ async def _open(doors: Sequence[RtpPorts | AudioSocketPort | SipServer]) -> None
         raise
 
 
-def _unready(scorer: Scorer, bus: Bus, registry: Registry) -> list[str]:
+def _unready(judging: Judging, registry: Registry) -> list[str]:
     """Return why no call should be sent here now."""
     checks = {
-        "the model is not scoring": not scorer.healthy,
-        "the journal cannot be written": not bus.healthy,
+        "the model is not scoring": not judging.scorer.healthy,
+        "the verifier is not verifying": judging.verifier is not None and not judging.verifier.healthy,
+        "the journal cannot be written": not judging.bus.healthy,
         "shutting down": registry.draining,
     }
     return [reason for reason, holds in checks.items() if holds]
@@ -221,3 +240,17 @@ def _open_detector(settings: Settings) -> Detector:
         return open_detector(settings.model or DEFAULT_MODEL)
     except DetectionError as error:
         raise ConfigError(f"model: {error}") from None
+
+
+def _open_verifier(settings: Settings) -> Detector | None:
+    """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
+    name = verifier_name(settings.verifier)
+    if name is None:
+        return None
+    try:
+        return open_detector(name)
+    except DetectionError as error:
+        if settings.verifier != AUTO:
+            raise ConfigError(f"verifier: {error}") from None
+        _log.warning("no verifier", reason=str(error))
+        return None

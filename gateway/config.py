@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     expected_machine: tuple[ExpectedMachine, ...] = Field(
         (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
     )
+    verifier: str = Field(
+        "auto", description="heavy model asked about legs in doubt: a name or path; auto: the shipped one, if any; off"
+    )
+    verifier_legs_per_minute: Count = Field(60, description="legs handed to the verifier; more go on without it")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 

@@ -29,7 +29,9 @@ from rich.text import Text
 
 from detection import DEFAULT_MODEL, open_detector
 from detection.errors import DetectionError
+from detection.hybrid import RECENT_WINDOWS
 from gateway.alerts.journal import Journal
+from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
 from gateway.errors import ConfigError
@@ -86,6 +88,27 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", "error", str(error))
     else:
         yield Finding("model", "ok", f"{detector.name}: file and card belong together")
+
+
+def _verifier(settings: Settings) -> Iterator[Finding]:
+    name = verifier_name(settings.verifier)
+    if name is None:
+        off = "off" if settings.verifier == OFF else "none is installed; name one, or the path of one, in `verifier`"
+        yield Finding("verifier", "note", f"{off}; legs in doubt are judged by the model alone")
+        return
+    try:
+        detector = open_detector(name)
+    except DetectionError as error:
+        yield Finding("verifier", "warning" if settings.verifier == AUTO else "error", str(error))
+    else:
+        cost_s = RECENT_WINDOWS * seconds_a_window(detector)
+        share = settings.verifier_legs_per_minute * cost_s / 60
+        yield Finding(
+            "verifier",
+            "ok" if share < 1 else "warning",
+            f"{detector.name}: {1000 * cost_s:.0f} ms a leg, so that `verifier_legs_per_minute` = "
+            f"{settings.verifier_legs_per_minute} takes up to {share:.0%} of one core",
+        )
 
 
 def _journal(settings: Settings) -> Iterator[Finding]:
@@ -222,6 +245,7 @@ def _devices(_settings: Settings) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _model,
+    _verifier,
     _journal,
     _ports,
     _tls,

@@ -22,15 +22,18 @@ STYLES = {
     "score": "dim",
     "alert.raised": "bold red",
     "alert.cleared": "green",
+    "alert.verified": "bold red",
     "voice.expected": "cyan",
     "coverage.reduced": "yellow",
     "gap": "bold magenta",
     "provisional": "yellow",
+    "cleared": "green",
+    "inconclusive": "yellow",
     "synthetic": "bold red",
     "human": "green",
     "indeterminate": "yellow",
 }
-"""Of an event, by its type, or by the stage or verdict that it tells."""
+"""Of an event, by the stage or verdict that it tells, or else its type."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +100,7 @@ def line(event: CloudEvent) -> Text:
     text.append(f"{event.time.astimezone():%H:%M:%S}  ", style="dim")
     text.append(f"{_printable(data.get('call_id')):<20}  {_speaker(data):<20}  ")
     text.append(
-        f"{' '.join(filter(None, (event.type, detail))):<26}",
+        f"{' '.join(filter(None, (event.type, detail))):<28}",
         style=STYLES.get(detail) or STYLES.get(event.type, ""),
     )
     text.append(f"{_number('at', data.get('media_time_s'), '.1f', ' s'):<13}")

@@ -148,8 +148,8 @@ class AlertVerified(EventData):
     """
 
     verdict: Ruling
-    """``confirmed``: the alert is right. ``cleared``: the voice is human, and no alert stands any longer. ``escalated``:
-    it's synthetic, though there was no alert. ``inconclusive``: nothing changes."""
+    """``confirmed``: the alert is right. ``cleared``: the voice is human, and no alert stands. ``escalated``: it's
+    synthetic, though there was no alert. ``inconclusive``: nothing changes."""
     alert_id: str | None
     """Of the alert that stands, stood or is raised by this; null where there is none."""
     judged_speech_s: Seconds

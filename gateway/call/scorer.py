@@ -3,11 +3,16 @@
 The event loop only offers windows and is told the scores; it never waits for the model. When windows come faster than
 the model scores them the queue fills, and then a window is skipped, counted and told to its leg: coverage shrinks,
 delay does not grow.
+
+There is one `Scorer` for the filter, which hears every leg, and one for the verifier, which hears a few; each with a
+thread and meters of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,15 +24,35 @@ from prometheus_client import Counter, Gauge, Histogram
 from detection import Detector, Frontend, Window
 from gateway import clock, logs
 
-WINDOWS = Counter("callscreen_windows_total", "Windows of speech, by what became of them.", ["outcome"])
-QUEUED = Gauge("callscreen_scorer_queue_windows", "Windows waiting for the model.")
-BATCH = Histogram("callscreen_scorer_batch_windows", "Windows scored in one go.", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
-SCORING = Histogram(
-    "callscreen_scoring_seconds",
-    "From a window's end, as received, to its score.",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-)
 _log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """What Prometheus is told of one scorer."""
+
+    name: str
+    """Of its thread and its task."""
+    windows: Counter
+    """By `outcome`: ``scored`` and ``skipped`` here, others where windows are offered."""
+    queued: Gauge
+    batch: Histogram
+    seconds: Histogram
+    """From a window's end, as received, to its score."""
+
+
+FILTER_METERS = Meters(
+    "scorer",
+    Counter("callscreen_windows_total", "Windows of speech, by what became of them.", ["outcome"]),
+    Gauge("callscreen_scorer_queue_windows", "Windows waiting for the model."),
+    Histogram("callscreen_scorer_batch_windows", "Windows scored in one go.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)),
+    Histogram(
+        "callscreen_scoring_seconds",
+        "From a window's end, as received, to its score.",
+        buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+    ),
+)
+WINDOWS = FILTER_METERS.windows
 
 
 class ScoredLeg(Protocol):
@@ -54,19 +79,31 @@ class _Job:
 class Scorer:
     """Scores the windows of all legs. `start` before the first offer, `close` when no leg is left."""
 
-    def __init__(self, detector: Detector, queue_windows: int, batch_windows: int) -> None:
-        """Take how many windows may wait, and how many are scored in one go."""
+    def __init__(
+        self,
+        detector: Detector,
+        queue_windows: int,
+        batch_windows: int,
+        meters: Meters = FILTER_METERS,
+        niceness: int = 0,
+    ) -> None:
+        """Take how many windows may wait, how many are scored in one go, and how far the thread stands back.
+
+        Args:
+            niceness: 0 to 19, as of `nice`, against the other threads of this process too; on Linux only.
+        """
         self._detector = detector
+        self._meters = meters
         self._limit = queue_windows
         self._batch_windows = batch_windows
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scorer")
+        self._thread = ThreadPoolExecutor(1, meters.name, initializer=_stand_back, initargs=(niceness,))
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to score. Must be called on the event loop."""
-        self._worker = asyncio.create_task(self._work(), name="scorer")
+        self._worker = asyncio.create_task(self._work(), name=self._meters.name)
 
     @property
     def healthy(self) -> bool:
@@ -96,7 +133,7 @@ class Scorer:
         self._wake.set()
 
     def _skip(self, job: _Job) -> None:
-        WINDOWS.labels("skipped").inc()
+        self._meters.windows.labels("skipped").inc()
         job.leg.skipped(job.window)
 
     async def _work(self) -> None:
@@ -106,8 +143,8 @@ class Scorer:
             self._wake.clear()
             while self._jobs:
                 batch = [self._jobs.popleft() for _ in range(min(self._batch_windows, len(self._jobs)))]
-                QUEUED.set(len(self._jobs))
-                BATCH.observe(len(batch))
+                self._meters.queued.set(len(self._jobs))
+                self._meters.batch.observe(len(batch))
                 try:
                     log_odds = await loop.run_in_executor(self._thread, self._score, batch)
                 except asyncio.CancelledError:
@@ -128,6 +165,12 @@ class Scorer:
     def _tell(self, batch: list[_Job], log_odds: list[float]) -> None:
         now_s = clock.monotonic_s()
         for job, value in zip(batch, log_odds, strict=True):
-            WINDOWS.labels("scored").inc()
-            SCORING.observe(now_s - job.received_s)
+            self._meters.windows.labels("scored").inc()
+            self._meters.seconds.observe(now_s - job.received_s)
             job.leg.scored(job.window, value, job.received_s)
+
+
+def _stand_back(niceness: int) -> None:
+    """Runs first in the worker thread. On Linux each thread has a niceness of its own (sched(7))."""
+    if niceness and sys.platform == "linux":
+        os.nice(niceness)

@@ -73,7 +73,7 @@ function stopAll() {
 function watch() {
   const call = byId("call").value;
   watching = true;
-  gateway.follow({ call_id: call, type: "alert.raised,alert.cleared" }, showAlert);
+  gateway.follow({ call_id: call, type: "alert.raised,alert.cleared,alert.verified" }, showAlert);
   everySecond(async () => {
     if (!legs.size) return; // what was said last stays in sight
     const state = await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json();

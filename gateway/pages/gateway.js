@@ -75,7 +75,12 @@ export function showAlert({ type, time, data }) {
   if (!type.startsWith("alert.")) return;
   const item = document.createElement("li");
   item.className = type.slice("alert.".length);
-  const said = item.className === "raised" ? `sounds synthetic (${data.stage}, p ${data.p_synthetic.toFixed(2)})` : "sounds human again";
+  const p = data.p_synthetic.toFixed(2);
+  const said = {
+    raised: `sounds synthetic (${data.stage}, p ${p})`,
+    cleared: "sounds human again",
+    verified: `verified: ${data.verdict} (${data.reason}, p ${p})`,
+  }[item.className];
   item.textContent = `${new Date(time).toLocaleTimeString()} ${data.call_id}: ${data.leg} ${said}, at ${data.media_time_s.toFixed(1)} s`;
   byId("alerts").prepend(item);
   while (byId("alerts").children.length > 100) byId("alerts").lastChild.remove();

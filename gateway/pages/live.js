@@ -11,7 +11,7 @@ const open = doing(async () => {
   await show(gateway);
   byId("access").hidden = true;
   byId("house").hidden = false;
-  gateway.follow({ type: "alert.raised,alert.cleared" }, showAlert);
+  gateway.follow({ type: "alert.raised,alert.cleared,alert.verified" }, showAlert);
   everySecond(() => show(gateway));
 });
 

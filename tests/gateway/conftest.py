@@ -21,12 +21,20 @@ Serve = Callable[..., Awaitable[House]]
 
 @pytest_asyncio.fixture
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start a gateway on a free loopback port, with the given settings; it drains when the test ends."""
+    """Start a gateway on a free loopback port, with the given settings; it drains when the test ends.
+
+    It has no verifier, unless the test names one.
+    """
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> House:
             # Tests need not wait for real time: ten minutes of audio may come at once.
-            given: dict[str, Any] = {"port": 0, "journal": tmp_path / "journal.sqlite3", "max_burst_s": 600} | settings
+            given: dict[str, Any] = {
+                "port": 0,
+                "journal": tmp_path / "j.sqlite3",
+                "verifier": "off",
+                "max_burst_s": 600,
+            } | settings
             return await stack.enter_async_context(running(load(environ={}, **given)))
 
         yield start
