@@ -21,27 +21,30 @@ from rich.progress import track
 from detection.audio import read_audio
 from detection.channels import apply_channel
 from detection.errors import DataError
-from detection.features import FeatureSpec, FeatureStream
+from detection.features import FeatureSpec, FeatureStream, Waveform
 from detection.training.augment import Surroundings, load_surroundings, spoil
 from detection.training.data import Clip, data_hash
 from detection.types import Samples
 
 ORIGINAL = "original"
 SPOILED = "spoiled-"
+FULL_SCALE = 32_767
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Clips end to end in one memory-mapped array; clip `i` is rows ``offsets[i]:offsets[i + 1]``."""
+    """Clips end to end in one memory-mapped array; clip `i` is rows ``offsets[i]:offsets[i + 1]`` times `scale`."""
 
     values: NDArray[np.generic]
     offsets: NDArray[np.int64]
+    scale: float = 1.0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> NDArray[np.generic]:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
+        rows = self.values[self.offsets[index] : self.offsets[index + 1]]
+        return rows if self.scale == 1 else rows.astype(np.float32) * np.float32(self.scale)
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,12 @@ class Bank:
         jobs = zip(seeds, (original[i] for i in range(len(original))), strict=False)
         return self._made(f"audio-{rendering}", render, jobs)
 
-    def features(self, rendering: str, spec: FeatureSpec) -> Ragged:
-        """Return the clips' frames as float16, shape ``(frames of all clips, n_features)``."""
-        spec_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
+    def features(self, rendering: str, spec: FeatureSpec | Waveform) -> Ragged:
+        """Return the clips' frames, ``(frames of all clips, n_features)``: float16, or the samples in [-1, 1]."""
         audio = self.audio(rendering)
+        if isinstance(spec, Waveform):
+            return Ragged(audio.values[:, None], audio.offsets, 1 / FULL_SCALE)
+        spec_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
         jobs = (audio[i] for i in range(len(audio)))
         return self._made(f"features-{spec_hash}-{rendering}", partial(_features, spec), jobs)
 
@@ -127,11 +132,11 @@ def _write_end_to_end(file: Path, pieces: Iterator[NDArray[np.generic]]) -> NDAr
 
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:
-    return (np.clip(samples, -1, 1) * 32_767).astype(np.int16)
+    return (np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16)
 
 
 def _to_float(samples: NDArray[np.int16]) -> Samples:
-    return samples.astype(np.float32) / np.float32(32_767)
+    return samples.astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def _decode(file: Path) -> NDArray[np.int16]:

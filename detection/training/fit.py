@@ -16,7 +16,7 @@ from detection.errors import ModelError
 from detection.models import LogOdds
 from detection.training.bank import Joined, Ragged
 from detection.training.data import Clip
-from detection.training.losses import ranked_cross_entropy
+from detection.training.losses import training_loss
 from detection.training.sampling import PageSampler
 from detection.training.settings import Settings
 
@@ -48,7 +48,8 @@ class WindowSampler:
         settings: Settings,
     ) -> None:
         chosen = [clips[index] for index in indices]
-        self._pages = PageSampler(chosen, settings.temper, settings.anchors)
+        self._pages = PageSampler(chosen, settings.temper, settings.anchors, settings.balanced)
+        self.class_weights = torch.tensor(self._pages.class_weights, dtype=torch.float32)
         self._renderings = renderings
         self._indices = list(indices)
         self._is_fake = np.array([clip.is_fake for clip in chosen])
@@ -82,7 +83,7 @@ def windows_of(frames: NDArray[np.generic], n_frames: int, hop_frames: int) -> N
 
 
 def window_scores(
-    network: nn.Module, rendering: Ragged, clips: Sequence[int], n_frames: int, hop_frames: int, batch: int = 64
+    network: nn.Module, rendering: Ragged, clips: Sequence[int], n_frames: int, hop_frames: int, batch: int = 16
 ) -> list[NDArray[np.float32]]:
     """Return the raw log-odds of every window, one array of shape ``(n_windows,)`` for each of `clips`."""
     served = LogOdds(network).eval()
@@ -123,9 +124,7 @@ class Trainer:
                 frames = blank_stripes(frames, self.settings.masks, rng)
             with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU has it
                 logits = self.network(frames)
-            loss = ranked_cross_entropy(
-                logits.float(), labels, sources, self.settings.ranking, self.settings.label_smoothing
-            )
+            loss = training_loss(logits.float(), labels, sources, self._sampler.class_weights, self.settings)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -173,6 +172,7 @@ class Trainer:
                 "schedule": self._schedule.state_dict(),
                 "followed": self._followed,
                 "history": [asdict(epoch) for epoch in self.history],
+                "random": torch.get_rng_state(),  # of dropout
             },
             file,
         )
@@ -192,6 +192,7 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
         self._followed = state["followed"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
+        torch.set_rng_state(state["random"])
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:

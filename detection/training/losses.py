@@ -1,27 +1,64 @@
-"""What training minimises."""
+"""What training minimises: a loss that tells the classes apart, and a ranking of fakes above humans of their own page.
+
+Every loss is of the log-odds of 'synthetic' (the second logit less the first), and weighs classes by `class_weights`.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
 
+from detection.models.layers import Direction
+from detection.training.settings import LossName, Settings
 
-def ranked_cross_entropy(
-    logits: Tensor, labels: Tensor, sources: Tensor, ranking: float, label_smoothing: float
-) -> Tensor:
-    """Return cross entropy plus `ranking` times how badly fakes rank above humans *of their own source*.
+FOCUS = 2.0
+"""Focal loss: the power that makes what is already told right count less, as in its paper."""
 
-    Cross entropy alone is lowered by telling pages apart, since most pages lean to one class. The ranking term (a
-    pairwise logistic loss; Burges et al., RankNet, 2005) compares clips of one page only, and there the page says
-    nothing. Classes weigh alike because they are drawn alike.
+MARGIN = Direction.SCALE * (Direction.HUMAN_MARGIN - Direction.SYNTHETIC_MARGIN) / 2
+"""One-class softmax: how far, in log-odds, either class is pushed from the middle."""
 
-    `logits` is ``(batch, 2)``; `labels` and `sources` are ``(batch,)`` integers.
+
+def training_loss(logits: Tensor, labels: Tensor, sources: Tensor, class_weights: Tensor, settings: Settings) -> Tensor:
+    """Return the loss that `settings` ask for: `class_loss` plus, `settings.ranking` strong, `page_ranking`.
+
+    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers.
     """
-    loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    loss = class_loss(settings.loss, logits, labels, class_weights, settings.label_smoothing)
+    return loss + settings.ranking * page_ranking(logits, labels, sources) if settings.ranking else loss
+
+
+def class_loss(
+    name: LossName, logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean over the batch of a window's loss times the weight of its class, ``(2,)``.
+
+    - ``cross-entropy``, its labels smoothed;
+    - ``focal``: cross entropy times ``(1 - p) ** 2``, p the probability given to the truth (Lin et al., ICCV 2017);
+    - ``one-class``: ``log(1 + exp(margin + log_odds))`` of humans, ``log(1 + exp(margin - log_odds))`` of machines. On
+      the logits of `Direction` this is OC-Softmax to the letter (Zhang, Jiang, Duan, IEEE SPL 2021, equation 4); on
+      others it is the same margin without the cone.
+    """
+    weights = class_weights[labels]
+    if name == "one-class":
+        wrong_way = (logits[:, 1] - logits[:, 0]) * (1 - 2 * labels)
+        return (weights * functional.softplus(MARGIN + wrong_way)).mean()
+    if name == "focal":
+        surprise = functional.cross_entropy(logits, labels, reduction="none")
+        return (weights * (1 - (-surprise).exp()) ** FOCUS * surprise).mean()
+    surprise = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    return (weights * surprise).mean()
+
+
+def page_ranking(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
+    """Return how badly fakes rank above humans *of their own source*; 0 where no source has both.
+
+    A class loss alone is lowered by telling pages apart, since most pages lean to one class. This one (a pairwise
+    logistic loss; Burges et al., RankNet, 2005) compares clips of one page only, and there the page says nothing.
+    """
     log_odds = logits[:, 1] - logits[:, 0]
     same_page = sources[:, None] == sources[None, :]
     pairs = same_page & (labels[:, None] == 1) & (labels[None, :] == 0)
-    if ranking == 0 or not bool(pairs.any()):
-        return loss
+    if not bool(pairs.any()):
+        return log_odds.new_zeros(())
     lead = log_odds[:, None] - log_odds[None, :]
-    return loss + ranking * functional.softplus(-lead[pairs]).mean()
+    return functional.softplus(-lead[pairs]).mean()

@@ -54,10 +54,10 @@ class PageSampler:
     """Draws clips so that a page's habits pay as little as they can.
 
     A part of each batch is two humans and two fakes of each of some pages that hold both classes (the anchors); the
-    rest is drawn by `balanced_weights`.
+    rest is drawn by `balanced_weights`, or all clips alike where not `balanced`.
     """
 
-    def __init__(self, clips: Sequence[Clip], temper: float, anchors: int) -> None:
+    def __init__(self, clips: Sequence[Clip], temper: float, anchors: int, balanced: bool = True) -> None:
         self._anchors = anchors
         is_fake = np.array([clip.is_fake for clip in clips])
         sources = np.array([clip.source for clip in clips])
@@ -68,7 +68,10 @@ class PageSampler:
         self._pages = [classes for classes in members.values() if min(map(len, classes)) >= MIN_OF_EACH]
         sizes = np.array([min(map(len, classes)) for classes in self._pages])
         self._page_weights = sizes**temper / np.sum(sizes**temper)
-        self._weights = balanced_weights(clips, temper)
+        self._weights = balanced_weights(clips, temper) if balanced else np.full(len(clips), 1 / len(clips))
+        share = self._weights[is_fake].sum()
+        self.class_weights = (0.5 / (1 - share), 0.5 / share)
+        """Of human and synthetic: inverse to how often the rest of a batch is of that class, 1 where alike."""
 
     def draw(self, size: int, rng: np.random.Generator) -> list[int]:
         """Return the positions of `size` clips."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+LossName = Literal["cross-entropy", "focal", "one-class"]
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,18 @@ class Settings:
     weight_decay: float = 1e-2
     patience: int = 8
     """Epochs without a better validation error before the run stops early."""
+    heard: tuple[str, ...] = ("original", "pstn", "spoiled-1", "spoiled-2", "spoiled-3")
+    """Renderings of each clip (`bank.Bank`); with spoiled ones alone the network does not fit what it will meet."""
     masks: int = 0
     """SpecAugment: this many stripes of bands and of frames are blanked in each window (Park et al., 2019)."""
+    loss: LossName = "cross-entropy"
+    """See `losses`; classes weigh alike in each."""
     label_smoothing: float = 0.05
+    """Of cross entropy alone."""
     average: float = 0.995
     """Decay of the running average of the weights, which is what is validated and kept."""
+    balanced: bool = True
+    """Draw classes alike, and systems and sources by `temper`; False draws clips as they come."""
     temper: float = 0.5
     """`balanced_weights`' power: 0 hears all systems, and all human sources, alike; 1 as they come."""
     anchors: int = 8

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TextColumn
@@ -21,93 +19,120 @@ from detection.backends.torch import load_network
 from detection.card import Contract
 from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
-from detection.training.bank import ORIGINAL, SPOILED, Bank, Joined, Ragged
-from detection.training.data import Clip, read_manifest, refuse_shared_speakers
+from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
-from detection.training.sampling import FOLDS, split_by_source
-from detection.training.settings import Settings
+from detection.training.material import Material, Source, gather
+from detection.training.runlog import save_weights, write_config, write_curves, write_seeds
+from detection.training.sampling import FOLDS
+from detection.training.settings import LossName, Settings
 
-HEARD_CHANNELS = (ORIGINAL, "pstn")
-"""What is heard besides the spoiled versions: those alone keep the network from fitting what it will meet."""
 VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
 """What an epoch is judged on: as recorded, and through three unlike telephone channels."""
+
+EPILOG = """\
+examples:
+  train --data clips/manifest.csv --out runs/first                          the reference network by its own recipe
+  train --data clips/manifest.csv --out runs/ecapa --model ecapa_tdnn       another one, by its own
+  train --data clips/manifest.csv --out runs/three --seed 1 2 3             three starts, and their spread (seeds.csv)
+  train --data clips/manifest.csv --out runs/focal --model tinystatnet --loss focal
+
+What is not given is as the architecture was trained best (`SETTINGS` in detection/models). The same command on the same
+data gives the same weights."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
-    parser.add_argument("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
-    parser.add_argument("--epochs", type=int, help="most epochs to train (what suits the architecture)")
-    parser.add_argument(
-        "--windows", type=int, default=Settings.windows_per_epoch, help="windows heard in an epoch (%(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
-    parser.add_argument("--spoiled", type=int, default=3, help="augmented versions of each clip (%(default)s)")
-    parser.add_argument(
-        "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on, such as voices rendered here; those of held-out sources are left out",
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
+    add("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
+    add("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
+    add("--epochs", type=int, help="most epochs to train")
+    add("--windows", type=int, help=f"windows heard in an epoch ({Settings.windows_per_epoch})")
+    add("--loss", choices=get_args(LossName), help="what tells the classes apart")
+    add("--seed", type=int, nargs="+", default=[Settings.seed], help="several: one run each, and their spread")
+    add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
+    add(
+        "--heard", nargs="+", metavar="RENDERING",
+        help=f"versions of each clip: {ORIGINAL}, a telephone channel, spoiled-N ({' '.join(Settings.heard)})",
     )  # fmt: skip
-    parser.add_argument(
+    add(
+        "--judged", nargs="+", metavar="RENDERING", default=VALIDATION_CHANNELS,
+        help=f"what an epoch is judged on ({' '.join(VALIDATION_CHANNELS)})",
+    )  # fmt: skip
+    add(
+        "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
+        help="further clips to train on, such as `render` writes; those of held-out sources are left out",
+    )  # fmt: skip
+    add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
         help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, with nothing to stop "
         "early by, as the twin of a run that held out (0)",
     )  # fmt: skip
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="(%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes and threads (%(default)s)")
+    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="(%(default)s)")
+    add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
     torch.set_num_threads(args.workers)
-    torch.manual_seed(args.seed)
-    clips = read_manifest(args.data, ("train", "val"))
-    train, validation = choose(clips, args.hold_out)
+    contract = ARCHITECTURES[args.model].contract
+    settings = settings_of(args)
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
-    bank = Bank(clips, surroundings, args.cache, args.workers)
-    architecture = ARCHITECTURES[args.model]
-    contract = architecture.contract
-    settings = replace(architecture.settings, seed=args.seed, windows_per_epoch=args.windows)
-    settings = replace(settings, epochs=args.epochs or settings.epochs)
-    names = [*HEARD_CHANNELS, *(f"{SPOILED}{n}" for n in range(1, args.spoiled + 1))]
-    heard: list[Ragged | Joined] = [bank.features(name, contract.features) for name in names]
-    judged = {name: bank.features(name, contract.features) for name in VALIDATION_CHANNELS}
-    held_out = {clips[index].source for index in validation} if args.hold_out else set()
-    for manifest in args.more:
-        more = read_manifest(manifest)
-        train += [len(clips) + index for index, clip in enumerate(more) if clip.source not in held_out]
-        clips += more
-        more_bank = Bank(more, surroundings, args.cache, args.workers)
-        heard = [
-            Joined(part, more_bank.features(name, contract.features)) for part, name in zip(heard, names, strict=True)
-        ]
-    sampler = WindowSampler(clips, train, heard, contract.input_shape[0], settings)
-    trainer = Trainer(architecture.build(contract), sampler, settings)
-    _write_config(args, bank, settings, len(train), len(validation))
-    if (args.out / "last.pt").exists():
-        trainer.load(args.out / "last.pt")
-    is_fake = np.array([clips[index].is_fake for index in validation])
-    _train(trainer, args.out, args.model, lambda net: errors_of(scores_of(net, judged, validation, contract), is_fake))
-    if not args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
-        return 0
-    _, best = load_network(args.out / "best.pt")
-    facts = gather_facts(scores_of(best, judged, validation, contract), is_fake, bank.hash, _recipe(args, settings))
-    (args.out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    source = Source(args.data, surroundings, args.cache, args.workers, args.hold_out)
+    material = gather(source, contract, settings.heard, args.judged, args.more)
+    best = {}
+    for seed in args.seed:
+        out = args.out if len(args.seed) == 1 else args.out / f"seed-{seed}"
+        best[seed] = _run_once(args, material, replace(settings, seed=seed), out)
+    if len(best) > 1:
+        Console(stderr=True).print(write_seeds(best, args.out))
     return 0
 
 
-def choose(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[list[int], list[int]]:
-    """Return the indices to train and to validate on; with nothing held out, `val` is both heard and validated on.
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the architecture's own settings, with what the command line says otherwise."""
+    given = {
+        "epochs": args.epochs,
+        "windows_per_epoch": args.windows,
+        "loss": args.loss,
+        "heard": args.heard and tuple(args.heard),
+    }
+    return replace(ARCHITECTURES[args.model].settings, **{key: value for key, value in given.items() if value})
 
-    Refuses a person who would be heard on both sides.
-    """
-    if not held_out:
-        return list(range(len(clips))), [index for index, clip in enumerate(clips) if clip.split == "val"]
-    train, validation = split_by_source(clips, held_out)
-    refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
-    return train, validation
+
+def _run_once(args: argparse.Namespace, material: Material, settings: Settings, out: Path) -> Epoch:
+    """Train one seed, or go on where it stopped; return its best epoch."""
+    torch.manual_seed(settings.seed)
+    contract = ARCHITECTURES[args.model].contract
+    sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings)
+    trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
+    write_config(
+        out,
+        settings,
+        {
+            "model": args.model,
+            "data": str(args.data),
+            "data_hash": material.data_hash,
+            "hold_out": args.hold_out,
+            "more": [str(path) for path in args.more],
+            "train_clips": len(material.train),
+            "validation_clips": len(material.validation),
+        },
+    )
+    if (out / "last.pt").exists():
+        trainer.load(out / "last.pt")
+
+    def scores(network: nn.Module) -> dict[str, list[NDArray[np.float32]]]:
+        return scores_of(network, material.judged, material.validation, contract)
+
+    _train(trainer, out, args.model, lambda network: errors_of(scores(network), material.is_fake))
+    if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
+        _, best = load_network(out / "best.pt")
+        facts = gather_facts(scores(best), material.is_fake, material.data_hash, _recipe(args, settings))
+        (out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return min(trainer.history, key=lambda epoch: epoch.mean_error)
 
 
 def scores_of(
@@ -146,47 +171,11 @@ def _train(trainer: Trainer, out: Path, model: str, error_of: Callable[[nn.Modul
     save_weights(trainer.average, model, out / "final.pt")
 
 
-def save_weights(network: nn.Module, model: str, file: Path) -> None:
-    """Write the weights alone, with the name of their architecture: what `export` reads."""
-    torch.save({"architecture": model, "weights": network.state_dict()}, file)
-
-
-def write_curves(history: Sequence[Epoch], out: Path) -> None:
-    """Write the learning curves as `curves.csv` and `curves.png`."""
-    with (out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["epoch", "train_loss", *(f"eer_{name}" for name in history[0].error)])
-        rows.writerows([epoch.epoch, epoch.train_loss, *epoch.error.values()] for epoch in history)
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="epoch", ylabel="equal error rate, unheard sources")
-    for name in history[0].error:
-        axes.plot([epoch.epoch for epoch in history], [epoch.error[name] for epoch in history], label=name)
-    losses = axes.twinx()
-    losses.plot([epoch.epoch for epoch in history], [epoch.train_loss for epoch in history], "k:", label="loss")
-    losses.set_ylabel("training loss (dotted)")
-    axes.legend()
-    figure.savefig(out / "curves.png", dpi=120)
-
-
 def _recipe(args: argparse.Namespace, settings: Settings) -> str:
     held_out = " ".join(map(str, args.hold_out))
+    more = f" --more {' '.join(path.name for path in args.more)}" if args.more else ""
     return (
-        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --epochs {settings.epochs}"
-        f" --windows {args.windows} --hold-out {held_out} --seed {args.seed} --spoiled {args.spoiled}; {settings}"
+        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --hold-out {held_out}"
+        f" --seed {settings.seed} --epochs {settings.epochs} --windows {settings.windows_per_epoch}"
+        f" --loss {settings.loss} --heard {' '.join(settings.heard)}{more}; {settings}"
     )
-
-
-def _write_config(args: argparse.Namespace, bank: Bank, settings: Settings, n_train: int, n_validation: int) -> None:
-    args.out.mkdir(parents=True, exist_ok=True)
-    config = {
-        "model": args.model,
-        "hold_out": args.hold_out,
-        "more": [str(path) for path in args.more],
-        "spoiled": args.spoiled,
-        "settings": asdict(settings),
-        "data_hash": bank.hash,
-        "train_clips": n_train,
-        "validation_clips": n_validation,
-        "torch": torch.__version__,
-    }
-    (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -68,3 +68,12 @@ def test_without_anchors_classes_are_drawn_alike() -> None:
     clips = [clip("alone", "real")] * 50 + [clip("page", label) for label in ("real", "fake") for _ in range(10)]
     drawn = np.array(PageSampler(clips, temper=0.5, anchors=0).draw(20_000, np.random.default_rng(0)))
     assert np.mean(drawn >= 60) == pytest.approx(0.5, abs=0.02)
+
+
+def test_where_clips_are_drawn_as_they_come_the_rarer_class_weighs_more() -> None:
+    clips = [clip("page", "real")] * 10 + [clip("page", "fake")] * 30
+    pages = PageSampler(clips, temper=0.5, anchors=0, balanced=False)
+    drawn = np.array(pages.draw(20_000, np.random.default_rng(0)))
+    assert np.mean(drawn >= 10) == pytest.approx(0.75, abs=0.02)
+    assert pages.class_weights == pytest.approx((2, 2 / 3))
+    assert PageSampler(clips, temper=0.5, anchors=0).class_weights == pytest.approx((1, 1))

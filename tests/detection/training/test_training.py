@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from detection.__main__ import main
 from detection.detector import open_detector
+from detection.training.fit import Trainer
 from tests.detection.test_features import speechlike
 
 # Ten pages of two clips each: "people" waver in pitch, "machines" do not.
@@ -47,7 +49,7 @@ def write_csv(file: Path, rows: list[list[str]]) -> None:
 def train(corpus: Path, out: Path, *more: str, epochs: int = 2) -> int:
     return main(
         ["train", "--data", f"{corpus / 'manifest.csv'}", "--out", f"{out}", "--cache", f"{corpus / 'cache'}",
-         "--spoiled", "1", "--workers", "1", "--windows", "128", "--epochs", f"{epochs}", *more]
+         "--heard", "original", "spoiled-1", "--workers", "1", "--windows", "128", "--epochs", f"{epochs}", *more]
     )  # fmt: skip
 
 
@@ -60,7 +62,11 @@ def test_train_export_and_evaluate(corpus: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     with (out / "curves.csv").open() as lines:
         assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
-    assert json.loads((out / "config.json").read_text())["settings"]["windows_per_epoch"] == 128
+    config = json.loads((out / "config.json").read_text())
+    assert config["settings"]["windows_per_epoch"] == 128
+    assert config["settings"]["heard"] == ["original", "spoiled-1"]
+    assert config["versions"]["torch"] == torch.__version__
+    assert len(config["data_hash"]) == 16
 
     assert main(["export", f"{out}", "--out", f"{tmp_path}", "--name", "toy"]) == 0
     detector = open_detector(tmp_path / "toy.onnx")
@@ -80,6 +86,43 @@ def test_train_export_and_evaluate(corpus: Path, tmp_path: Path) -> None:
     assert set(metrics["groups"]["source"]) == {"page4", "page9"}
     for name in ("report.md", "scores.csv", "det.png", "roc.png"):
         assert (report / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights_and_several_their_spread(corpus: Path, tmp_path: Path) -> None:
+    more = ["--model", "tinystatnet", "--judged", "original", "--seed"]
+    assert train(corpus, tmp_path / "again", *more, "5", epochs=1) == 0
+    assert train(corpus, tmp_path / "both", *more, "5", "6", epochs=1) == 0
+    runs = [tmp_path / "again", tmp_path / "both" / "seed-5", tmp_path / "both" / "seed-6"]
+    weights = [torch.load(run / "final.pt", weights_only=True)["weights"] for run in runs]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not torch.equal(weights[0]["decide.weight"], weights[2]["decide.weight"])
+    with (tmp_path / "both" / "seeds.csv").open() as lines:
+        assert [(row["seed"], row["epoch"]) for row in csv.DictReader(lines)] == [("5", "1"), ("6", "1")]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_ends_as_if_it_never_was(corpus: Path, tmp_path: Path) -> None:
+    """Stopped after its first epoch: the checkpoint holds the schedule, the average and the state of dropout."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ["--model", "tinystatnet", "--judged", "original"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "done", property(lambda trainer: len(trainer.history) == 1))
+        assert train(corpus, parts, *more) == 0
+    assert train(corpus, parts, *more) == 0
+    assert train(corpus, whole, *more) == 0
+    assert (parts / "curves.csv").read_text() == (whole / "curves.csv").read_text()
+    weights = [torch.load(run / "final.pt", weights_only=True)["weights"] for run in (whole, parts)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rawnet2", "ecapa_tdnn"])
+def test_samples_and_frames_are_trained_on_alike(model: str, corpus: Path, tmp_path: Path) -> None:
+    more = ["--model", model, "--judged", "original", "--loss", "one-class", "--windows", "64"]
+    assert train(corpus, tmp_path, *more, epochs=1) == 0
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert 0 <= facts["provenance"]["metrics"]["eer_original"] <= 1
 
 
 @pytest.mark.slow
