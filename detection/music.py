@@ -11,7 +11,11 @@ comes near; but whoever speaks makes pauses, and most music has none, so how ful
 Measured with ``tests/benchmarks/bench_music.py`` on 179 windows of 60 clips of the development corpus, half of them
 synthetic, and 145 windows of plain old prompts, each also as a G.711 call: none is taken for music. Of five pieces of
 free hold music, heard from beginning to end, 88 % of all windows are found, 78 % to 98 % of their excerpts; what is
-missed are drums and bass alone, sparse notes and fades. A window costs 0.25 ms. Nothing here was trained.
+missed are drums and bass alone, sparse notes and fades. Of eleven pieces from two games, none of which was looked at
+before, 47 % are found: the percussive and synthetic ones hardly ever. A window costs 0.25 ms. Nothing here was trained.
+
+Tried and not kept: to ask less of the window after one that was music (0.62 instead of 0.68). It finds 3.5 points more
+of the music and loses no speech without music, but 2 points more of the voices with music 10 dB below, 13 at 5 dB.
 """
 
 from __future__ import annotations
