@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,11 +21,17 @@ from detection.backends.onnx import OnnxBackend
 from detection.backends.torch import TorchBackend, load_network
 from detection.card import Card, Contract
 from detection.errors import ModelError
+from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES, LogOdds
+from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import read_facts
+from detection.training.fit import windows_of
+from detection.training.material import DEFAULT_CACHE, Source
+from detection.training.storage import StorageName, stored
 
 TOLERANCE = 1e-4
 """The most that PyTorch and ONNX Runtime may differ in log-odds."""
+MEASURED_CLIPS = 400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(), help="folder for NAME.onnx and NAME.json (%(default)s)")
     parser.add_argument("--name", help="name of the model (that of its architecture)")
+    parser.add_argument(
+        "--storage", choices=get_args(StorageName), default="float32",
+        help="how weights are kept: float16 halves the file, int8 also computes fully connected layers on bytes "
+        "(%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, metavar="MANIFEST.csv",
+        help="measure what the storage costs on clips of the sources that RUN held out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache", type=Path, default=DEFAULT_CACHE, help="where `train` keeps renderings (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +63,15 @@ def run(args: argparse.Namespace) -> int:
     architecture, network = load_network(args.run / args.weights)
     facts = read_facts((args.twin or args.run) / "facts.json")
     contract = ARCHITECTURES[architecture].contract
-    onnx = to_onnx(network, contract)
+    whole = to_onnx(network, contract)
+    onnx = stored(whole, args.storage)
+    cost = storage_cost(whole, onnx, contract, _held_out(args, contract) if args.data else None)
+    said = ", ".join(f"{name} {value:.4f}" for name, value in cost.items())
+    Console().print(f"{args.storage}: {len(onnx) / 1e6:.2f} MB of {len(whole) / 1e6:.2f}; {said}", soft_wrap=True)
+    provenance = facts.provenance
+    if args.storage != "float32":
+        metrics = provenance.metrics | {f"{args.storage}_{name}": round(value, 4) for name, value in cost.items()}
+        provenance = provenance.model_copy(update={"metrics": metrics})
     card = Card(
         name=args.name or architecture,
         architecture=architecture,
@@ -50,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         sha256=hashlib.sha256(onnx).hexdigest(),
         calibration=facts.calibration,
         raise_p=facts.raise_p,
-        provenance=facts.provenance,
+        provenance=provenance,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / f"{card.name}.onnx").write_bytes(onnx)
@@ -85,6 +114,46 @@ def to_onnx(network: nn.Module, contract: Contract) -> bytes:
         program.save(file, external_data=False)
         check_parity(network, file, contract)
         return file.read_bytes()
+
+
+def storage_cost(
+    whole: bytes, smaller: bytes, contract: Contract, held_out: tuple[Ragged, Sequence[int], Labels] | None
+) -> dict[str, float]:
+    """Return what `smaller` costs: the largest change in log-odds on made-up sounds and, on clips held out, in errors.
+
+    `held_out` are a rendering, the clips chosen of it and their labels, ``(n,)``.
+    """
+    with TemporaryDirectory() as folder:
+        backends = []
+        for name, model in (("whole", whole), ("smaller", smaller)):
+            file = Path(folder) / f"{name}.onnx"
+            file.write_bytes(model)
+            backends.append(OnnxBackend(file, contract.input_shape))
+    before, after = ([backend.log_odds(batch) for batch in _windows(contract, 4)] for backend in backends)
+    cost = {"log_odds_change": float(np.max(np.abs(np.concatenate(after) - np.concatenate(before))))}
+    if held_out is None:
+        return cost
+    rendering, clips, is_fake = held_out
+    n_frames = contract.input_shape[0]
+    windows = [windows_of(rendering[clip], n_frames, n_frames) for clip in clips]
+    scores = [[backend.log_odds(batch) for batch in windows] for backend in backends]
+    changes = np.abs(np.concatenate(scores[1]) - np.concatenate(scores[0]))
+    errors = [equal_error_rate(np.array([clip.mean() for clip in clips]), is_fake) for clips in scores]
+    return {"log_odds_change": float(changes.max()), "eer_before": errors[0], "eer_after": errors[1]}
+
+
+def _held_out(args: argparse.Namespace, contract: Contract) -> tuple[Ragged, Sequence[int], Labels]:
+    """Return up to `MEASURED_CLIPS` clips, as recorded, of the sources that the run held out."""
+    config = args.run / "config.json"
+    try:
+        groups = json.loads(config.read_text(encoding="utf-8"))["hold_out"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{config}: expected what `train` writes, to know which sources were held out") from error
+    source = Source(args.data, args.data.parent / "noise_rir.csv", args.cache, 1, groups)
+    clips, _, validation = source.clips()
+    chosen = np.random.default_rng(0).permutation(validation)[:MEASURED_CLIPS].tolist()
+    rendering = source.bank(clips).features(ORIGINAL, contract.features)
+    return rendering, chosen, np.array([clips[index].is_fake for index in chosen])
 
 
 def check_parity(network: nn.Module, file: Path, contract: Contract) -> None:

@@ -97,10 +97,12 @@ class Direction(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(features) / features**0.5)
+        self.weight = nn.Parameter(torch.randn(1, features) / features**0.5)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map ``(batch, features)`` to logits ``(batch, 2)``."""
-        cosine = functional.normalize(embedding, dim=1) @ functional.normalize(self.weight, dim=0)
+        cosine = functional.linear(functional.normalize(embedding, dim=1), functional.normalize(self.weight, dim=1))[
+            :, 0
+        ]
         human = self.SCALE * (cosine - (self.HUMAN_MARGIN + self.SYNTHETIC_MARGIN) / 2)
         return torch.stack([human, torch.zeros_like(human)], dim=1)

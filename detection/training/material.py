@@ -14,6 +14,9 @@ from detection.training.bank import Bank, Joined, Ragged
 from detection.training.data import Clip, read_manifest, refuse_shared_speakers
 from detection.training.sampling import split_by_source
 
+DEFAULT_CACHE = Path.home() / ".cache" / "callscreen"
+"""Where renderings are kept unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Material:

@@ -22,7 +22,7 @@ from detection.models import ARCHITECTURES
 from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
-from detection.training.material import Material, Source, gather
+from detection.training.material import DEFAULT_CACHE, Material, Source, gather
 from detection.training.runlog import save_weights, write_config, write_curves, write_seeds
 from detection.training.sampling import FOLDS
 from detection.training.settings import LossName, Settings
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, with nothing to stop "
         "early by, as the twin of a run that held out (0)",
     )  # fmt: skip
-    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="(%(default)s)")
+    add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
     add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
 
 
