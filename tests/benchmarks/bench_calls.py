@@ -82,13 +82,13 @@ def main(argv: list[str] | None = None) -> int:
 def _measure(calls: int, seconds: int) -> tuple[Load, Load]:
     with tempfile.TemporaryDirectory() as folder:
         with served("-m", "tests.benchmarks.bench_calls", "--floor") as bare:
-            floor = _load(bare, calls, seconds, subscribe=False)
+            floor = loaded(bare, calls, seconds, subscribe=False)
         command, environ = gateway(Path(folder), max_calls=str(calls + 1), subscriber_queue_events="100000")
         with served(*command, **environ) as ours:
-            return floor, _load(ours, calls, seconds, subscribe=True)
+            return floor, loaded(ours, calls, seconds, subscribe=True)
 
 
-def _load(server: Server, calls: int, seconds: int, *, subscribe: bool) -> Load:
+def loaded(server: Server, calls: int, seconds: int, *, subscribe: bool) -> Load:
     """Play `calls` calls from another process; measure the server meanwhile."""
     ours, theirs = Pipe()
     player = Process(target=_play, args=(server.url, calls, seconds, subscribe, theirs))
@@ -99,14 +99,14 @@ def _load(server: Server, calls: int, seconds: int, *, subscribe: bool) -> Load:
     cpu_s, took_s = server.cpu_s() - cpu_s, time.monotonic() - began_s
     lags_ms, late_ms = ours.recv()
     player.join()
-    return Load(cpu_s, took_s, lags_ms, late_ms, _skipped(server.url) if subscribe else 0)
+    skipped = metric(server.url, 'callscreen_windows_total{outcome="skipped"}') if subscribe else 0.0
+    return Load(cpu_s, took_s, lags_ms, late_ms, skipped)
 
 
-def _skipped(url: str) -> float:
-    for line in httpx.get(f"{url}/metrics").text.splitlines():
-        if line.startswith('callscreen_windows_total{outcome="skipped"}'):
-            return float(line.split()[-1])
-    return 0.0
+def metric(url: str, name: str) -> float:
+    """Return the sum of a gateway's metrics whose names begin so."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def _messages() -> Iterator[tuple[str, str]]:
