@@ -107,6 +107,7 @@ def line_sounds() -> dict[str, Samples]:
         "DTMF, no pauses": np.resize(np.concatenate(keys), 10 * SAMPLE_RATE_HZ),
         "fax answer": tones(10, 2100),
         "mains hum": tones(10, 50, 100, 150),
+        "a packet again and again": np.resize(speech()[16_000:16_320], 10 * SAMPLE_RATE_HZ),  # stuck concealment
         "melody": tune(10),
         "melody, vibrato": tune(10, vibrato=0.3, sustain_s=2),
         "chords": tune(10, voices=3, sustain_s=1),
