@@ -13,6 +13,7 @@ from detection.errors import DetectionError
 COMMANDS = {
     "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
+    "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }

@@ -31,6 +31,8 @@ class AlarmRates(BaseModel):
     hours: PositiveFloat
     """Genuine speech that was listened to; heard through several channels, it counts once."""
     channels: tuple[str, ...]
+    data_hash: str
+    """`detection.training.data.data_hash` of the clips."""
     rates: tuple[AlarmRate, ...]
 
     @model_validator(mode="after")

@@ -85,7 +85,7 @@ class CardDetector:
 
     def __init__(self, card: Card, backend: Backend) -> None:
         self.card = card
-        self._backend = backend
+        self.backend = backend
 
     @property
     def name(self) -> str:
@@ -114,7 +114,7 @@ class CardDetector:
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return calibrated log-odds ``(batch,)`` for front-end outputs ``(batch, n_frames, n_features)``."""
         narrow = is_narrow(inputs, self.card.contract.features)
-        return self.card.calibration.apply(self._backend.log_odds(inputs), narrow)
+        return self.card.calibration.apply(self.backend.log_odds(inputs), narrow)
 
 
 def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch"] = "onnx") -> CardDetector:
@@ -126,7 +126,7 @@ def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["on
         ModelError: no such model, a card with missing or unknown fields, a file that is not the one its card
             describes, or a network that takes another input than the card says.
     """
-    file = _find(name_or_path)
+    file = find_model(name_or_path)
     card = read_card(file.with_suffix(".json"))
     if backend == "torch":
         from detection.backends.torch import TorchBackend, load_network  # optional, and slow to import
@@ -151,7 +151,8 @@ def read_card(file: Path) -> Card:
         raise ModelError(f"{file}: {field}: {first['msg']}") from error
 
 
-def _find(name_or_path: str | Path) -> Path:
+def find_model(name_or_path: str | Path) -> Path:
+    """Return the ONNX file of a shipped model, or the one at a path; raise `ModelError` where there is none."""
     if Path(name_or_path).suffix == ".onnx":
         file = Path(name_or_path)
         if not file.is_file():

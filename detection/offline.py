@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from detection.activity import Activity
-from detection.decision import Decider, Outcome, Policy, Verdict
+from detection.decision import Change, Decider, Outcome, Policy
 from detection.detector import Detector
 from detection.errors import AudioError
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
@@ -40,40 +40,59 @@ def score_samples(samples: Samples, detector: Detector, policy: Policy | None = 
     Where no window holds enough speech to be scored live, all windows are scored all the same, so that `p_synthetic`
     is always there; `state` is then `indeterminate`. Raises `AudioError` when there are no samples.
     """
+    policy = policy or Policy(raise_p=detector.raise_p)
+    return summarise(score_windows(samples, detector, policy.min_window_speech_s), policy)
+
+
+def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> list[Score]:
+    """Return the score of every window of a recording, shape ``(n,)``, in order.
+
+    Those with less than `min_speech_s` of speech aren't scored live: their log-odds are NaN, unless no window has more.
+    Raises `AudioError` when there are no samples.
+    """
     if not len(samples):
         raise AudioError("expected at least one sample, got none")
-    policy = policy or Policy(raise_p=detector.raise_p)
-    scores, verdict = _run(samples, detector, policy)
-    if not scores:
-        scores, _ = _run(samples, detector, replace(policy, min_window_speech_s=0.0))
-    log_odds = _mean_log_odds(scores)
+    scores = list(_scores(samples, detector, min_speech_s))
+    if all(math.isnan(score.log_odds) for score in scores):
+        return list(_scores(samples, detector, 0.0))
+    return scores
+
+
+def decide(scores: Iterable[Score], policy: Policy) -> tuple[Decider, list[Change]]:
+    """Let a `Decider` hear what `score_windows` found, as if live; return it, and the moves of the alert."""
+    decider = Decider(policy)
+    changes = []
+    for score in scores:
+        if score.speech_s < policy.min_window_speech_s:
+            decider.skip(score)
+        elif change := decider.update(score):
+            changes.append(change)
+    return decider, changes
+
+
+def summarise(scores: list[Score], policy: Policy) -> ClipScore:
+    """Return what `score_windows` found as one score, with the verdict."""
+    verdict = decide(scores, policy)[0].verdict()
+    scored = [score for score in scores if not math.isnan(score.log_odds)]
+    weights = [score.speech_s for score in scored]
+    log_odds = float(np.average([score.log_odds for score in scored], weights=weights if any(weights) else None))
     return ClipScore(
         p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),  # the logistic function, but it can't overflow
         log_odds=log_odds,
         speech_s=verdict.speech_s,
-        windows=len(scores),
+        windows=len(scored),
         state=verdict.outcome,
         reason=verdict.reason,
     )
 
 
-def _run(samples: Samples, detector: Detector, policy: Policy) -> tuple[list[Score], Verdict]:
-    """Play the recording as one leg; return the scores of the windows that held enough speech, and the verdict."""
-    decider = Decider(policy)
+def _scores(samples: Samples, detector: Detector, min_speech_s: float) -> Iterator[Score]:
     frontend = detector.frontend()
-    scores: list[Score] = []
     for windows in _windows(samples, detector):
-        wanted = [window for window in windows if window.speech_s >= policy.min_window_speech_s]
-        inputs = [frontend.inputs(window) for window in wanted]
+        inputs = [frontend.inputs(window) for window in windows if window.speech_s >= min_speech_s]
         log_odds = iter(detector.score(np.stack(inputs)) if inputs else ())
         for window in windows:
-            if window.speech_s < policy.min_window_speech_s:
-                decider.skip(window)
-                continue
-            score = Score.of(window, float(next(log_odds)))
-            decider.update(score)
-            scores.append(score)
-    return scores, decider.verdict()
+            yield Score.of(window, float(next(log_odds)) if window.speech_s >= min_speech_s else math.nan)
 
 
 def _windows(samples: Samples, detector: Detector) -> Iterator[list[Window]]:
@@ -81,8 +100,3 @@ def _windows(samples: Samples, detector: Detector) -> Iterator[list[Window]]:
     for at in range(0, len(samples), _PUSH_SAMPLES):
         yield windower.push(at / SAMPLE_RATE_HZ, samples[at : at + _PUSH_SAMPLES], gap_s=0.0)
     yield windower.flush()
-
-
-def _mean_log_odds(scores: list[Score]) -> float:
-    weights = [score.speech_s for score in scores]
-    return float(np.average([score.log_odds for score in scores], weights=weights if any(weights) else None))

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import MofNCompleteColumn, Progress
+from scipy.special import logit
 
-from detection.audio import read_audio
-from detection.channels import CHANNELS, apply_channel
-from detection.detector import DEFAULT_MODEL, Detector, open_detector
-from detection.measure.report import write_report
-from detection.offline import ClipScore, score_samples
+from detection.channels import CHANNELS
+from detection.decision import Policy
+from detection.detector import DEFAULT_MODEL, open_detector
+from detection.measure import pictures
+from detection.measure.baselines import MfccStatistics
+from detection.measure.conditions import Condition, channel_class, conditions
+from detection.measure.figures import Figures, by_group, of_alarms, of_clips, of_legs, ranking
+from detection.measure.metrics import Labels, Scores
+from detection.measure.report import write_groups, write_json, write_markdown, write_scores
+from detection.measure.scoring import Listener, clips_alone, legs_of
+from detection.offline import ClipScore, summarise
+from detection.training.bank import Bank
 from detection.training.data import Clip, read_manifest
+from detection.types import Score
 
 DESCRIPTION = """\
-Measure a model on a split of a manifest: equal error rate, area under the curve, accuracy, F1, confusion, misses at
-few false alarms, with bootstrap intervals; by channel, system, family, language and source. Writes report.md,
-metrics.json, scores.csv, det.png and roc.png."""
+Measure a model on a split of a manifest: error rates, areas, costs and calibration of clips in every condition; of
+legs, joined from the clips of a speaker, errors by seconds of speech and false alarms per hour; tables by system,
+family, language and source; the baselines and other models beside it. Intervals by bootstrap over sources. Writes
+report.md, metrics.json, scores.csv, groups.csv and pictures."""
 
-
-@dataclass(frozen=True)
-class ScoredClip:
-    """A clip and what the detector said of it, channel by channel."""
-
-    clip: Clip
-    scores: dict[str, ClipScore]
+HEARD = ("train", "val")
+"""Splits that the baseline is trained on."""
+BESIDE_CHANNELS = 2
+"""Other models are measured in the first conditions only: a heavy one would take hours over all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,39 +46,145 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="test", help="(%(default)s)")
     add("--out", type=Path, required=True, help="folder for the report")
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
-    add("--channel", choices=["all", *CHANNELS], nargs="+", default=["clean", "pstn"], help="(clean pstn)")
+    add("--beside", metavar="NAME_OR_PATH", nargs="+", default=[], help="further models, in the first two channels")
+    add(
+        "--baseline", action=argparse.BooleanOptionalAction, default=True,
+        help="MFCC statistics and logistic regression, trained on the manifest's other splits",
+    )  # fmt: skip
+    channels = ["clean", "pstn", "amrnb", "opus12"]
+    add("--channel", choices=["all", *CHANNELS], nargs="+", default=channels, help=f"({' '.join(channels)})")
+    add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added, none: no noise (20 10 5)")
+    add("--surroundings", type=Path, metavar="CSV", help="noises (noise_rir.csv beside the manifest)")
+    add("--trim", action=argparse.BooleanOptionalAction, default=True, help="also with silence cut at both ends")
+    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio (%(default)s)")
     add("--jobs", type=int, metavar="N", default=1, help="processes (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score every clip through every channel and write the report."""
+    """Score every clip in every condition and write the report."""
     channels = list(CHANNELS) if "all" in args.channel else list(dict.fromkeys(args.channel))
     clips = read_manifest(args.data, (args.split,))
     detector = open_detector(args.model)
-    scored = score_clips(clips, channels, args.model, args.jobs)
+    surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
+    bank = Bank(clips, surroundings, args.cache, args.jobs)
+    heard_in = conditions(bank, channels, args.snr, surroundings, trimmed=args.trim)
+    policy = Policy(raise_p=detector.raise_p)
+    windows, legs = _listen(args.model, clips, heard_in, channels, args.jobs)
+    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
+    joined = legs_of(clips)
+    log_odds = {name: np.array([one.log_odds for one in scores]) for name, scores in scored.items()}
+    beside = _beside(args, clips, heard_in[: min(BESIDE_CHANNELS, len(channels))])
+    metrics: Figures = {
+        "model": detector.name,
+        "split": args.split,
+        "clips": len(clips),
+        "conditions": {name: of_clips(clips, scores) for name, scores in scored.items()},
+        "legs": {name: of_legs(clips, joined, heard, policy) for name, heard in legs.items()},
+        "alarms": {name: of_alarms(clips, joined, [heard], policy) for name, heard in legs.items()},
+        "beside": beside,
+        "groups": by_group(clips, log_odds[heard_in[0].name]),
+    }
     args.out.mkdir(parents=True, exist_ok=True)
-    write_report(scored, channels, args.out, detector.name, args.split)
+    _write(metrics, clips, scored, args.out)
+    _draw(metrics, clips, log_odds, windows, float(logit(detector.raise_p)), args.out)
     Console(stderr=True).print(f"wrote {args.out / 'report.md'}", soft_wrap=True)
     return 0
 
 
-def score_clips(clips: Sequence[Clip], channels: Sequence[str], model: str, jobs: int = 1) -> list[ScoredClip]:
-    """Score `clips` through each of `channels`, in `jobs` processes."""
+def _listen(
+    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], channels: Sequence[str], jobs: int
+) -> tuple[dict[str, list[list[Score]]], dict[str, list[list[Score]]]]:
+    """Return the windows' scores of every clip in every condition, and of every leg in the channels."""
+    alone, joined = clips_alone(clips), legs_of(clips)
+    with _progress() as progress:
+        task = progress.add_task("scoring", total=len(alone) * len(heard_in) + len(joined) * len(channels))
+        with Listener(open_detector(model), model, jobs, lambda: progress.advance(task)) as listener:
+            windows = {condition.name: listener.listen(condition, alone) for condition in heard_in}
+            legs = {condition.name: listener.listen(condition, joined) for condition in heard_in[: len(channels)]}
+    return windows, legs
+
+
+def _beside(args: argparse.Namespace, clips: Sequence[Clip], heard_in: Sequence[Condition]) -> dict[str, Figures]:
+    """Return what other models and the baselines make of the same clips, by their names."""
+    is_fake = np.array([clip.is_fake for clip in clips])
+    scores = dict(_scores_of(model, clips, heard_in, args.jobs) for model in args.beside)
+    if args.baseline:
+        baseline = _baseline(args, [condition.name for condition in heard_in])
+        scores["MFCC mean and deviation, logistic regression"] = {
+            condition.name: baseline.score(condition, len(clips)) for condition in heard_in
+        }
+        scores["majority"] = {condition.name: np.zeros(len(clips)) for condition in heard_in}
+    return {
+        model: {condition: ranking(values, is_fake) for condition, values in by_condition.items()}
+        for model, by_condition in scores.items()
+    }
+
+
+def _scores_of(
+    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], jobs: int
+) -> tuple[str, dict[str, Scores]]:
+    """Return a model's name, and the log-odds it gives every clip, by condition."""
+    detector = open_detector(model)
+    policy = Policy(raise_p=detector.raise_p)
+    with _progress() as progress:
+        task = progress.add_task(detector.name, total=len(clips) * len(heard_in))
+        with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
+            heard = {condition.name: listener.listen(condition, clips_alone(clips)) for condition in heard_in}
+    return detector.name, {
+        name: np.array([summarise(scores, policy).log_odds for scores in legs]) for name, legs in heard.items()
+    }
+
+
+def _baseline(args: argparse.Namespace, channels: Sequence[str]) -> MfccStatistics:
+    """Train on all that `train` hears. Raises `DataError` where the manifest has no such splits."""
+    clips = read_manifest(args.data, HEARD)
+    bank = Bank(clips, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
+    heard = conditions(bank, channels, (), Path(), trimmed=False)
+    return MfccStatistics(heard, np.array([clip.is_fake for clip in clips]))
+
+
+def _write(metrics: Figures, clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]], out: Path) -> None:
+    write_json(metrics, out / "metrics.json")
+    write_markdown(metrics, out / "report.md")
+    write_scores(clips, scored, out / "scores.csv")
+    write_groups(metrics["groups"], out / "groups.csv")
+
+
+def _draw(
+    metrics: Figures,
+    clips: Sequence[Clip],
+    log_odds: Mapping[str, Scores],
+    windows: Mapping[str, list[list[Score]]],
+    raise_log_odds: float,
+    out: Path,
+) -> None:
+    is_fake = np.array([clip.is_fake for clip in clips])
+    pictures.draw_det(log_odds, is_fake, out / "det.png")
+    pictures.draw_histograms(log_odds, is_fake, raise_log_odds, out / "histogram.png")
+    pictures.draw_over_speech(metrics["legs"], out / "seconds.png")
+    pictures.draw_systems(metrics["groups"]["system"], out / "systems.png")
+    classes: dict[str, list[tuple[Scores, Labels]]] = {}
+    for name in metrics["legs"]:
+        classes.setdefault(channel_class(name), []).append(windows_of(windows[name], is_fake))
+    panels = {
+        f"{kind}: {', '.join(name for name in metrics['legs'] if channel_class(name) == kind)}": {
+            "windows": (np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts]))
+        }
+        for kind, parts in classes.items()
+    }
+    pictures.draw_reliability(panels, out / "reliability.png")
+
+
+def windows_of(heard: Sequence[list[Score]], is_fake: Labels) -> tuple[Scores, Labels]:
+    """Return the log-odds of all windows that were scored, and whether they are of synthetic clips."""
+    log_odds = np.array([score.log_odds for scores in heard for score in scores])
+    labels = np.repeat(is_fake, [len(scores) for scores in heard])
+    scored = ~np.isnan(log_odds)
+    return log_odds[scored], labels[scored]
+
+
+def _progress() -> Progress:
     console = Console(stderr=True)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _open, (model,)) as pool:
-        scored = pool.map(partial(_score, tuple(channels)), clips, chunksize=4)
-        return list(track(scored, "scoring", len(clips), console=console, disable=not console.is_terminal))
-
-
-_detector: Detector
-"""Set once per worker process, so that each opens the model once."""
-
-
-def _open(model: str) -> None:
-    global _detector
-    _detector = open_detector(model)
-
-
-def _score(channels: Sequence[str], clip: Clip) -> ScoredClip:
-    samples = read_audio(clip.file)
-    return ScoredClip(clip, {name: score_samples(apply_channel(samples, name), _detector) for name in channels})
+    return Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=console, disable=not console.is_terminal
+    )

@@ -1,52 +1,140 @@
-"""Figures of merit. Scores are log-odds of 'synthetic'; a false alarm is a human scored as synthetic."""
+"""Figures of merit. Scores are log-odds of 'synthetic'; a false alarm is a human scored as synthetic, a miss a machine
+scored as human. Clips may carry weights, so that a bootstrap needs no copies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.isotonic import IsotonicRegression
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
+Weights = NDArray[np.float64]
+
+COST_FALSE_ALARM, COST_MISS, PRIOR_SYNTHETIC = 1.0, 10.0, 0.05
+"""Those of ASVspoof 5 (Wang et al., 2024), where our false alarm is called a miss and our miss a false alarm."""
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What every threshold costs, from the one that no clip passes to the one that all pass; both arrays ``(n,)``."""
+
+    false_alarms: Scores
+    misses: Scores
+
+    @classmethod
+    def of(cls, scores: Scores, is_fake: Labels, weights: Weights | None = None) -> Curve | None:
+        """Return the curve of clips, each counted `weights` times (once); None with one class only."""
+        weight = np.ones(len(scores)) if weights is None else weights
+        order = np.argsort(-scores, kind="stable")
+        ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # clips that score alike pass together
+        passed = [np.concatenate(([0.0], np.cumsum((weight * of)[order])[ends])) for of in (~is_fake, is_fake)]
+        if not passed[0][-1] or not passed[1][-1]:
+            return None
+        return cls(passed[0] / passed[0][-1], 1 - passed[1] / passed[1][-1])
+
+    @property
+    def equal_error_rate(self) -> float:
+        """The rate at which misses equal false alarms, interpolated."""
+        right = int(np.argmax(self.false_alarms >= self.misses))
+        left = right - 1
+        gap_left = self.misses[left] - self.false_alarms[left]
+        gap_right = self.false_alarms[right] - self.misses[right]
+        share = gap_left / (gap_left + gap_right) if gap_left + gap_right > 0 else 0.0
+        return float(self.misses[left] + share * (self.misses[right] - self.misses[left]))
+
+    @property
+    def area(self) -> float:
+        """The area under the ROC curve: how often a synthetic clip scores above a human one."""
+        return float(np.trapezoid(1 - self.misses, self.false_alarms))
+
+    def miss_at(self, false_alarm_rate: float) -> float:
+        """Return the least share of synthetic clips missed with at most that rate of false alarms."""
+        return float(self.misses[self.false_alarms <= false_alarm_rate + 1e-12].min())
+
+    @property
+    def min_dcf(self) -> float:
+        """The least detection cost that any threshold has; 1 is that of deciding without listening."""
+        return float(detection_cost(self.false_alarms, self.misses).min())
+
+
+def detection_cost(false_alarms: Scores, misses: Scores) -> Scores:
+    """Return the normalised detection cost, with the costs and the prior of ASVspoof 5."""
+    human, synthetic = COST_FALSE_ALARM * (1 - PRIOR_SYNTHETIC), COST_MISS * PRIOR_SYNTHETIC
+    cost: Scores = (human * false_alarms + synthetic * misses) / min(human, synthetic)
+    return cost
 
 
 def equal_error_rate(scores: Scores, is_fake: Labels) -> float:
-    """Return the rate at which misses equal false alarms, interpolated on the ROC curve; NaN with one class only."""
-    if is_fake.all() or not is_fake.any():
-        return float("nan")
-    false_alarms, hits, _ = roc_curve(is_fake, scores, drop_intermediate=False)
-    misses = 1 - hits
-    crossing = int(np.argmax(false_alarms >= misses))
-    left, right = crossing - 1, crossing
-    gap_left = misses[left] - false_alarms[left]
-    gap_right = false_alarms[right] - misses[right]
-    share = gap_left / (gap_left + gap_right) if gap_left + gap_right > 0 else 0.0
-    return float(misses[left] + share * (misses[right] - misses[left]))
+    """Return the rate at which misses equal false alarms; NaN with one class only."""
+    curve = Curve.of(scores, is_fake)
+    return curve.equal_error_rate if curve else NAN
 
 
 def area_under_curve(scores: Scores, is_fake: Labels) -> float:
     """Return the area under the ROC curve; NaN with one class only."""
-    if is_fake.all() or not is_fake.any():
-        return float("nan")
-    return float(roc_auc_score(is_fake, scores))
+    curve = Curve.of(scores, is_fake)
+    return curve.area if curve else NAN
 
 
 def miss_rate_at(scores: Scores, is_fake: Labels, false_alarm_rate: float) -> float:
     """Return the share of synthetic clips missed when at most `false_alarm_rate` of the human ones raise an alarm."""
+    curve = Curve.of(scores, is_fake)
+    return curve.miss_at(false_alarm_rate) if curve else NAN
+
+
+def log_likelihood_cost(log_odds: Scores, is_fake: Labels, weights: Weights | None = None) -> float:
+    """Return Cllr in bits: 0 is certain and right, 1 says nothing, more misleads (Brümmer and du Preez, 2006)."""
+    weight = np.ones(len(log_odds)) if weights is None else weights
+    bits = np.logaddexp(0, np.where(is_fake, -log_odds, log_odds)) / np.log(2)
+    return 0.5 * sum(_mean(bits[of], weight[of]) for of in (is_fake, ~is_fake))
+
+
+def least_log_likelihood_cost(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> float:
+    """Return the Cllr left when the best monotone map has been applied: what calibration cannot mend.
+
+    The map is found by pool-adjacent-violators, with both classes weighted alike.
+    """
+    weight = np.ones(len(scores)) if weights is None else weights
+    heard = weight > 0
+    scores, is_fake, weight = scores[heard], is_fake[heard], weight[heard]
     if is_fake.all() or not is_fake.any():
-        return float("nan")
-    human = np.sort(scores[~is_fake])
-    threshold = human[len(human) - 1 - int(false_alarm_rate * len(human))]
-    return float(np.mean(scores[is_fake] <= threshold))
+        return NAN
+    balanced = weight / np.where(is_fake, weight[is_fake].sum(), weight[~is_fake].sum())
+    p = IsotonicRegression().fit(scores, is_fake.astype(np.float64), balanced).predict(scores)
+    with np.errstate(divide="ignore"):
+        return log_likelihood_cost(np.log(p) - np.log1p(-p), is_fake, weight)
 
 
-def interval(
-    figure: Callable[[Scores, Labels], float], scores: Scores, is_fake: Labels, repeats: int = 300, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of `figure` over clips drawn with replacement."""
+def intervals(
+    figures: Callable[[Weights], dict[str, float]], units: Sequence[Hashable], repeats: int = 300, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Return 95 % bootstrap intervals of all `figures`, which take how often each clip counts.
+
+    Whole `units` (the source of each clip, say) are drawn with replacement, for what shares a page or a speaker errs
+    together and is no independent evidence.
+    """
     rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(scores), size=len(scores)) for _ in range(repeats)]
-    low, high = np.nanquantile([figure(scores[draw], is_fake[draw]) for draw in draws], [0.025, 0.975])
-    return float(low), float(high)
+    numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    unit_of = np.array([numbers[unit] for unit in units])
+    draws = []
+    for _ in range(repeats):
+        times = np.bincount(rng.integers(len(numbers), size=len(numbers)), minlength=len(numbers))
+        draws.append(figures(times[unit_of].astype(np.float64)))
+    bounds = {}
+    for name in draws[0]:
+        values = np.array([draw[name] for draw in draws])
+        known = values[~np.isnan(values)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (NAN, NAN)
+        bounds[name] = (float(low), float(high))
+    return bounds
+
+
+def _mean(values: Scores, weights: Weights) -> float:
+    return float(np.average(values, weights=weights)) if weights.sum() > 0 else NAN

@@ -79,11 +79,12 @@ def refuse_shared_speakers(train: Sequence[Clip], validation: Sequence[Clip]) ->
 
 def people(clips: Iterable[Clip]) -> set[str]:
     """Return the ids of the people who are heard as humans; pools of unknown people left out."""
-    return {
-        clip.speaker
-        for clip in clips
-        if not clip.is_fake and clip.speaker and "?" not in clip.speaker and "_unk" not in clip.speaker
-    }
+    return {clip.speaker for clip in clips if not clip.is_fake and is_known(clip.speaker)}
+
+
+def is_known(speaker: str) -> bool:
+    """Tell an id that stands for one person from none, and from a pool of unknown people."""
+    return bool(speaker) and "?" not in speaker and "_unk" not in speaker
 
 
 def data_hash(clips: Sequence[Clip]) -> str:

@@ -9,7 +9,7 @@ from detection.alarms import AlarmRate, AlarmRates
 
 def rates(*per_hour: float, hours: float = 1.5) -> AlarmRates:
     table = [AlarmRate(raise_p=0.6 + place / 10, per_hour=rate, low=0, high=99) for place, rate in enumerate(per_hour)]
-    return AlarmRates(hours=hours, channels=("clean",), rates=tuple(table))
+    return AlarmRates(hours=hours, channels=("clean",), data_hash="x", rates=tuple(table))
 
 
 @pytest.mark.parametrize(("per_hour", "raise_p"), [(30, 0.6), (11.9, 0.7), (4, 0.8), (2, 0.9)])
@@ -35,4 +35,4 @@ def test_thresholds_must_rise() -> None:
         rates()
     table = rates(2, 1).rates
     with pytest.raises(ValueError, match="rates: expected"):
-        AlarmRates(hours=1, channels=("clean",), rates=table[::-1])
+        AlarmRates(hours=1, channels=("clean",), data_hash="x", rates=table[::-1])

@@ -1,0 +1,45 @@
+"""What any detector must beat: statistics of 32 MFCC and logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from detection.features import FeatureSpec, FeatureStream
+from detection.measure.conditions import Condition
+from detection.measure.metrics import Labels, Scores
+from detection.types import Samples
+
+_MFCC = FeatureSpec(bands=64, coefficients=32)
+
+
+def mfcc_statistics(samples: Samples) -> NDArray[np.float32]:
+    """Return mean and deviation over time of each coefficient, ``(64,)``; a clip shorter than a frame is repeated."""
+    frames = FeatureStream(_MFCC).push(np.resize(samples, max(len(samples), _MFCC.fft_samples)))
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+
+
+class MfccStatistics:
+    """Logistic regression on `mfcc_statistics`, both classes weighted alike."""
+
+    def __init__(self, heard: Sequence[Condition], is_fake: Labels) -> None:
+        """Train on the same clips in each condition `heard`."""
+        self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000, class_weight="balanced"))
+        self._model.fit(
+            np.stack([statistics for condition in heard for statistics in _all(condition, len(is_fake))]),
+            np.tile(is_fake, len(heard)),
+        )
+
+    def score(self, condition: Condition, n_clips: int) -> Scores:
+        """Return the log-odds of every clip, ``(n_clips,)``."""
+        log_odds: Scores = self._model.decision_function(np.stack(list(_all(condition, n_clips))))
+        return log_odds
+
+
+def _all(condition: Condition, n_clips: int) -> Iterator[NDArray[np.float32]]:
+    return (mfcc_statistics(condition.samples(number)) for number in range(n_clips))

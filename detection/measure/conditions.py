@@ -1,0 +1,81 @@
+"""What clips are put through before they are scored: telephone channels, recorded noise, silence cut. Alike for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from detection.activity import FRAME_SAMPLES, Activity
+from detection.channels import CHANNELS
+from detection.training.augment import load_surroundings, rms
+from detection.training.bank import ORIGINAL, Bank, Ragged
+from detection.types import Samples
+
+ChannelClass = Literal["wide", "narrow", "lossy"]
+
+
+class Change(Protocol):
+    """Something done to the audio of clip number `index`."""
+
+    def __call__(self, samples: Samples, index: int) -> Samples: ...
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A name for tables, and the audio of every clip in it."""
+
+    name: str
+    audio: Ragged
+    """int16, 16 kHz."""
+    change: Change | None = None
+    """Done to each clip when it's scored; None leaves it."""
+
+    def samples(self, index: int) -> Samples:
+        """Return clip number `index`, float32 at 16 kHz."""
+        samples = np.asarray(self.audio[index], np.float32) / np.float32(32_767)
+        return samples if self.change is None else self.change(samples, index)
+
+
+def channel_class(channel: str) -> ChannelClass:
+    """Return which class one of `CHANNELS` belongs to: `lossy` where packets are lost, `narrow` up to 4 kHz."""
+    if CHANNELS[channel].loss:
+        return "lossy"
+    codec = CHANNELS[channel].codec
+    return "narrow" if codec is not None and codec.rate_hz == 8_000 else "wide"
+
+
+def conditions(
+    bank: Bank, channels: Sequence[str], snrs_db: Sequence[float], surroundings: Path, *, trimmed: bool
+) -> list[Condition]:
+    """Return the conditions asked for, channels first; their audio is made, or found, in the bank's cache.
+
+    Raises `DataError` when noise is asked for and there is no listing of any.
+    """
+    found = [Condition(name, bank.audio(ORIGINAL if name == "clean" else name)) for name in channels]
+    original = bank.audio(ORIGINAL) if snrs_db or trimmed else None
+    if original and snrs_db:
+        noises = load_surroundings(surroundings).noises
+        found += [Condition(f"noise {snr:g} dB", original, partial(add_noise, noises, snr)) for snr in snrs_db]
+    if original and trimmed:
+        found.append(Condition("silence cut", original, cut_silence))
+    return found
+
+
+def add_noise(noises: Sequence[Samples], snr_db: float, samples: Samples, index: int) -> Samples:
+    """Add a recorded noise, looped; clip number `index` gets the same one at every level."""
+    rng = np.random.default_rng(index)
+    noise = noises[int(rng.integers(len(noises)))]
+    noise = np.resize(np.roll(noise, rng.integers(len(noise))), len(samples))
+    return np.asarray(samples + noise * (rms(samples) / rms(noise) * 10 ** (-snr_db / 20)), np.float32)
+
+
+def cut_silence(samples: Samples, index: int = 0) -> Samples:
+    """Cut what lies before the first and after the last speech; all stays where no speech is found."""
+    del index  # every clip is cut alike
+    speech = np.flatnonzero(Activity().push(samples))
+    return samples[speech[0] * FRAME_SAMPLES : (speech[-1] + 1) * FRAME_SAMPLES] if len(speech) else samples

@@ -1,0 +1,91 @@
+"""Labelled clips, and legs made of them, along the path that calls take."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from detection.decision import Policy
+from detection.detector import CardDetector, open_detector
+from detection.measure.conditions import Condition
+from detection.offline import score_windows
+from detection.training.data import Clip, is_known
+from detection.types import Samples, Score
+
+Leg = tuple[int, ...]
+"""Numbers of the clips that one voice speaks, one after the other."""
+
+_BLOCK = 256
+"""Legs sent to the other processes in one go: `map` alone would read them all ahead of the first result."""
+MIN_SPEECH_S = Policy().min_window_speech_s
+
+
+def legs_of(clips: Sequence[Clip]) -> list[Leg]:
+    """Join the clips of one page that one known speaker speaks, by one system, as a call would hold them.
+
+    Clips of people whose page doesn't tell them apart are left out: two of them are no leg.
+    """
+    legs: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, clip in enumerate(clips):
+        if is_known(clip.speaker):
+            legs[clip.label, clip.source, clip.system, clip.speaker].append(number)
+    return [tuple(numbers) for _, numbers in sorted(legs.items())]
+
+
+def clips_alone(clips: Sequence[Clip]) -> list[Leg]:
+    """Return each clip as a leg of its own."""
+    return [(number,) for number in range(len(clips))]
+
+
+class Listener:
+    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager."""
+
+    def __init__(self, detector: CardDetector, model: str | Path, jobs: int, done: Callable[[], object]) -> None:
+        """Take a detector, and where other processes find its model."""
+        self._detector, self._done = detector, done
+        self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (model,)) if jobs > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def listen(self, condition: Condition, legs: Sequence[Leg]) -> list[list[Score]]:
+        """Return the scores of the windows of each leg."""
+        audio = (np.concatenate([condition.samples(number) for number in leg]) for leg in legs)
+        heard = []
+        for scores in self._scores(audio):
+            heard.append(scores)
+            self._done()
+        return heard
+
+    def _scores(self, audio: Iterator[Samples]) -> Iterator[list[Score]]:
+        if self._pool is None:
+            yield from (score_windows(samples, self._detector, MIN_SPEECH_S) for samples in audio)
+            return
+        for block in iter(lambda: list(itertools.islice(audio, _BLOCK)), []):
+            yield from self._pool.map(_score, block, chunksize=8)
+
+
+_detector: CardDetector
+"""Set once per worker process, so that each opens the model once."""
+
+
+def _open(model: str | Path) -> None:
+    global _detector
+    threadpool_limits(1, user_api="blas")
+    _detector = open_detector(model)
+
+
+def _score(samples: Samples) -> list[Score]:
+    return score_windows(samples, _detector, MIN_SPEECH_S)
