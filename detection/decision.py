@@ -184,7 +184,7 @@ class Decider:
         """Speech heard so far, scored or not."""
         return self._heard_s
 
-    def skip(self, window: Window) -> None:
+    def skip(self, window: Window | Score) -> None:
         """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
         self._heard_s += window.fresh_speech_s
         self._carried_s += window.fresh_speech_s
