@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway import doctor
 from gateway.__main__ import main
 from gateway.alerts.journal import Journal
+from gateway.call import verification
 
 TOKEN = "0123456789abcdef01234567"
 OUTSIDE = f'host = "0.0.0.0"\ntoken = "{TOKEN}"\npublic_url = "https://gw.example.com"\nport = 0\n'
@@ -72,6 +74,20 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     findings = found(tmp_path, 'port = 0\nmodel = "nothing"')
     assert errors(findings) == {"model"}
     assert "nothing" in findings["model"][1]
+
+
+def test_verifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_legs_per_minute = 6')["verifier"]
+    assert state == "ok"
+    assert re.search(r"tinyaudionet@\w+: \d+ ms a leg, .* = 6 takes up to \d+% of one core", told)
+    state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_legs_per_minute = 1000000')["verifier"]
+    assert state == "warning"
+    assert found(tmp_path, 'port = 0\nverifier = "off"')["verifier"][0] == "note"
+    assert errors(found(tmp_path, 'port = 0\nverifier = "nothing"')) == {"verifier"}
+    monkeypatch.setattr(verification, "VERIFIER", None)
+    assert found(tmp_path, "port = 0")["verifier"][0] == "note"
+    monkeypatch.setattr(verification, "VERIFIER", "nothing")
+    assert found(tmp_path, "port = 0")["verifier"][0] == "warning"
 
 
 def test_journals(tmp_path: Path) -> None:

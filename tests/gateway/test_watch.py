@@ -19,6 +19,7 @@ from gateway.alerts.bus import Bus
 from gateway.alerts.event import (
     AlertCleared,
     AlertRaised,
+    AlertVerified,
     CallEnded,
     CallStarted,
     CloudEvent,
@@ -166,6 +167,15 @@ def line(data: EventData | Gap) -> str:
     return words(watch.line(event).plain)
 
 
+def verified(verdict: str) -> AlertVerified:
+    more = {"alert_id": None, "judged_speech_s": 6.0, "filter_p_synthetic": 0.5, "lag_ms": 200.0}
+    return AlertVerified.model_validate(facts() | more | {"verdict": verdict})
+
+
+def test_line_of_a_verification() -> None:
+    assert "alert.verified inconclusive at" in line(verified("inconclusive"))
+
+
 def test_line_of_events_that_have_less_to_tell() -> None:
     nothing: dict[str, Any] = dict.fromkeys(("role", "media_time_s", "p_synthetic", "speech_s", "model"))
     assert line(CallStarted(**facts(leg=None) | nothing, **ATTACHED)) == "CA1 call.started because"
@@ -182,6 +192,9 @@ def test_colour_follows_what_matters() -> None:
     assert style(alert()) == "bold red"
     assert style(AlertRaised(**facts(), alert_id="a", stage="provisional", lag_ms=1.0)) == "yellow"
     assert style(AlertCleared(**facts(), alert_id="a")) == "green"
+    assert style(verified("escalated")) == "bold red"
+    assert style(verified("cleared")) == "green"
+    assert style(verified("inconclusive")) == "yellow"
 
 
 def test_names_from_strangers_cannot_steer_the_terminal() -> None:

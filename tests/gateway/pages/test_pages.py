@@ -74,7 +74,7 @@ async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path
 @pytest.mark.slow
 @needs_chromium
 async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_path: Path) -> None:
-    house = await serve(token=TOKEN)
+    house = await serve(token=TOKEN, verifier="the same again")
     async with (
         browser(tmp_path) as chromium,
         chromium.tab(f"{house.url}/") as page,
@@ -94,6 +94,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         for at in range(0, len(voice), 640):
             await call.send(voice[at : at + 640])
         await page.until("alerts", "c-1: customer sounds synthetic (provisional, p ")
+        await page.until("alerts", "c-1: customer verified: confirmed (verifier_synthetic, p ")
         shown = await page.until("legs", "synthetic, alert confirmed")
         assert shown.split("\t")[:3] == ["c-1", "customer", "customer"]
         await call.close()
