@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
 import uvicorn
@@ -21,7 +21,8 @@ from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits
 
 from detection import DEFAULT_MODEL, Detector, Policy, open_detector
-from detection.errors import DetectionError
+from detection.detector import CardDetector
+from detection.errors import DetectionError, ModelError
 from gateway import logs
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
@@ -107,14 +108,16 @@ async def running(settings: Settings) -> AsyncIterator[House]:
             sip = SipServer(registry, settings, settings.sip) if settings.sip else None
             app = build(settings, registry, bus, whip.routes, lambda: _unready(judging, registry))
             doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
-            await _open(doors)
-            bus.start()
-            for ending in endings(await asyncio.to_thread(journal.open_calls)):
-                bus.publish(ending)
             server = _Server(_uvicorn_config(app, settings))
-            serving = asyncio.create_task(server.serve([listener]), name="http")
-            host, port = listener.getsockname()[:2]
+            serving: asyncio.Task[None] | None = None
+            bus.start()
             try:
+                for door in doors:
+                    await door.open()
+                for ending in endings(await asyncio.to_thread(journal.open_calls)):
+                    bus.publish(ending)
+                serving = asyncio.create_task(server.serve([listener]), name="http")
+                host, port = listener.getsockname()[:2]
                 yield House(
                     url=f"http://{host}:{port}",
                     model=judging.detector.name,
@@ -133,7 +136,8 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                     await door.close()
                 await bus.close()  # flushes: every subscriber has been sent every event
                 server.should_exit = True
-                await serving
+                if serving is not None:
+                    await serving
 
 
 @contextlib.asynccontextmanager
@@ -154,17 +158,6 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
             await judge.close()
 
 
-async def _open(doors: Sequence[RtpPorts | AudioSocketPort | SipServer]) -> None:
-    """Open all of them, or none. Raises ConfigError."""
-    try:
-        for door in doors:
-            await door.open()
-    except ConfigError:
-        for door in doors:
-            await door.close()
-        raise
-
-
 def _unready(judging: Judging, registry: Registry) -> list[str]:
     """Return why no call should be sent here now."""
     checks = {
@@ -176,12 +169,21 @@ def _unready(judging: Judging, registry: Registry) -> list[str]:
     return [reason for reason, holds in checks.items() if holds]
 
 
-def _policy(settings: Settings, detector: Detector) -> Policy:
+def _policy(settings: Settings, detector: CardDetector) -> Policy:
     try:
-        policy = Policy(raise_p=settings.alert_p or detector.raise_p)
+        policy = Policy(raise_p=settings.alert_p or _raise_p(settings, detector))
         return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
     except ValueError as error:
         raise ConfigError(f"alert_p, clear_p: {error}") from None
+
+
+def _raise_p(settings: Settings, detector: CardDetector) -> float:
+    if settings.alerts_per_hour is None:
+        return detector.raise_p
+    try:
+        return detector.raise_p_for(settings.alerts_per_hour)
+    except ModelError as error:
+        raise ConfigError(f"alerts_per_hour: {error}") from None
 
 
 class _Server(uvicorn.Server):
@@ -235,7 +237,7 @@ def _listen(settings: Settings) -> socket.socket:
         raise ConfigError(f"host, port: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
 
 
-def _open_detector(settings: Settings) -> Detector:
+def _open_detector(settings: Settings) -> CardDetector:
     try:
         return open_detector(settings.model or DEFAULT_MODEL)
     except DetectionError as error:

@@ -129,7 +129,7 @@ async def test_a_leg_is_taken_once(serve: Serve) -> None:
 
 
 async def test_silence_has_its_deadlines(serve: Serve) -> None:
-    house = await serve(audiosocket=DOOR, start_deadline_s=0.2, idle_deadline_s=0.3)
+    house = await serve(audiosocket=DOOR, start_deadline_s=1.0, idle_deadline_s=0.3)
     async with subscribed(house) as events, stream(house, 0) as never, stream(house, 1) as stalls:
         await stalls.send(speech(0.5, synthetic=False))
         assert await said(never) == b"\0\0\0"
