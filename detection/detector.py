@@ -107,6 +107,19 @@ class CardDetector:
         """Rolling probability from which an alert is raised."""
         return self.card.raise_p
 
+    def raise_p_for(self, alerts_per_hour: float) -> float:
+        """Return the lowest threshold at which no more false alarms are expected per hour of genuine speech.
+
+        Raises:
+            ModelError: they were never counted, or fewer are asked for than the hours counted can show.
+        """
+        if self.card.alarms is None:
+            raise ModelError(f"{self.name}: its false alarms were never counted (`detection calibrate` does)")
+        try:
+            return self.card.alarms.raise_p_for(alerts_per_hour)
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+
     def frontend(self) -> WindowFrontend:
         """Return a fresh front end for one leg."""
         return WindowFrontend(self.card.contract.features, self.card.contract.window_samples)

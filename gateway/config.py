@@ -32,6 +32,7 @@ LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_
 """Those that a door may set otherwise."""
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+PositiveRate = Annotated[float, Field(gt=0.0)]
 PositiveSeconds = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -92,6 +93,9 @@ class Settings(BaseSettings):
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
     alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
+    alerts_per_hour: PositiveRate | None = Field(
+        None, description="the same said by its cost: so many false alarms expected per hour of genuine speech"
+    )
     clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
     expected_machine: tuple[ExpectedMachine, ...] = Field(
         (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
@@ -134,6 +138,8 @@ class Settings(BaseSettings):
                 f"host: {self.host!r} is reachable by others, so `token` must be set "
                 "(or `allow_anonymous`, on a closed network)"
             )
+        if self.alert_p is not None and self.alerts_per_hour is not None:
+            raise ValueError("alert_p, alerts_per_hour: expected one of them, for each sets the threshold")
         if self.alert_p is not None and self.clear_p is not None and self.clear_p >= self.alert_p:
             raise ValueError(f"clear_p: expected less than alert_p ({self.alert_p}), got {self.clear_p}")
         return self

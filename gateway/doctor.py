@@ -28,7 +28,8 @@ from rich.table import Table
 from rich.text import Text
 
 from detection import DEFAULT_MODEL, open_detector
-from detection.errors import DetectionError
+from detection.detector import CardDetector
+from detection.errors import DetectionError, ModelError
 from detection.hybrid import RECENT_WINDOWS
 from gateway.alerts.journal import Journal
 from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
@@ -88,6 +89,16 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", "error", str(error))
     else:
         yield Finding("model", "ok", f"{detector.name}: file and card belong together")
+        if settings.alerts_per_hour is not None:
+            yield _threshold(settings.alerts_per_hour, detector)
+
+
+def _threshold(alerts_per_hour: float, detector: CardDetector) -> Finding:
+    try:
+        raise_p = detector.raise_p_for(alerts_per_hour)
+    except ModelError as error:
+        return Finding("alerts_per_hour", "error", str(error))
+    return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {raise_p:g} on")
 
 
 def _verifier(settings: Settings) -> Iterator[Finding]:

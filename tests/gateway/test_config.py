@@ -46,6 +46,8 @@ def test_lists_and_tables_come_from_the_environment_as_json(monkeypatch: pytest.
         ("max_calls = 0", "max_calls: Input should be greater than or equal to 1, got 0"),
         ('port = "ninety"', "port: Input should be a valid integer"),
         ("alert_p = 1.5", "alert_p: Input should be less than 1, got 1.5"),
+        ("alert_p = 0.9\nalerts_per_hour = 3", "alert_p, alerts_per_hour: expected one of them"),
+        ("alerts_per_hour = 0", "alerts_per_hour: Input should be greater than 0, got 0"),
         ("alert_p = 0.5\nclear_p = 0.6", "clear_p: expected less than alert_p (0.5), got 0.6"),
         ('roles = {inbound = "boss"}', "roles.inbound: Input should be 'caller', 'callee'"),
         ("[[expected_machine]]\nto_s = 8", "expected_machine.0: Value error, expected at least one of leg, role"),
