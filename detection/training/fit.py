@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -146,9 +146,9 @@ class Trainer:
                 else:
                     mine.copy_(theirs)
 
-    def validate(self, error_of: Callable[[nn.Module], Mapping[str, float]], train_loss: float) -> bool:
+    def validated(self, error: Mapping[str, float], train_loss: float) -> bool:
         """Note the averaged network's errors as the next epoch of the history; True when it is the best so far."""
-        epoch = Epoch(len(self.history) + 1, train_loss, error_of(self.average))
+        epoch = Epoch(len(self.history) + 1, train_loss, error)
         best = min((past.mean_error for past in self.history), default=float("inf"))
         self.history.append(epoch)
         return epoch.mean_error < best

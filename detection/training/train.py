@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from torch import nn
 
-from detection.backends.torch import load_network
 from detection.card import Contract
 from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
@@ -108,31 +107,45 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     contract = ARCHITECTURES[args.model].contract
     sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings)
     trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
-    write_config(
-        out,
-        settings,
-        {
-            "model": args.model,
-            "data": str(args.data),
-            "data_hash": material.data_hash,
-            "hold_out": args.hold_out,
-            "more": [str(path) for path in args.more],
-            "train_clips": len(material.train),
-            "validation_clips": len(material.validation),
-        },
-    )
+    facts = {
+        "model": args.model,
+        "data": str(args.data),
+        "data_hash": material.data_hash,
+        "hold_out": args.hold_out,
+        "more": [str(path) for path in args.more],
+        "train_clips": len(material.train),
+        "validation_clips": len(material.validation),
+    }
+    write_config(out, settings, facts)
     if (out / "last.pt").exists():
         trainer.load(out / "last.pt")
-
-    def scores(network: nn.Module) -> dict[str, list[NDArray[np.float32]]]:
-        return scores_of(network, material.judged, material.validation, contract)
-
-    _train(trainer, out, args.model, lambda network: errors_of(scores(network), material.is_fake))
-    if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
-        _, best = load_network(out / "best.pt")
-        facts = gather_facts(scores(best), material.is_fake, material.data_hash, _recipe(args, settings))
-        (out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for mean_loss in _epochs(trainer, args.model):
+        scores = scores_of(trainer.average, material.judged, material.validation, contract)
+        if trainer.validated(errors_of(scores, material.is_fake), mean_loss):
+            save_weights(trainer.average, args.model, out / "best.pt")
+            if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
+                best = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
+                (out / "facts.json").write_text(best.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        trainer.save(out / "last.pt")
+        write_curves(trainer.history, out)
+    save_weights(trainer.average, args.model, out / "final.pt")
     return min(trainer.history, key=lambda epoch: epoch.mean_error)
+
+
+def _epochs(trainer: Trainer, model: str) -> Iterator[float]:
+    """Train epoch after epoch, telling of it; yields each one's mean loss, to be validated before the next."""
+    console = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), console=console) as progress:
+        task = progress.add_task(model, total=trainer.settings.epochs, completed=len(trainer.history), note="")
+        while not trainer.done:
+            losses = []
+            for loss in trainer.epoch():
+                losses.append(loss)
+                progress.update(task, advance=1 / trainer.steps_per_epoch, note=f"loss {np.mean(losses):.3f}")
+            yield float(np.mean(losses))
+            epoch = trainer.history[-1]
+            errors = "  ".join(f"{name} {error:.1%}" for name, error in epoch.error.items())
+            progress.console.print(f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  EER {errors}")
 
 
 def scores_of(
@@ -149,26 +162,6 @@ def errors_of(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) 
     return {
         name: equal_error_rate(np.array([part.mean() for part in parts]), is_fake) for name, parts in scores.items()
     }
-
-
-def _train(trainer: Trainer, out: Path, model: str, error_of: Callable[[nn.Module], Mapping[str, float]]) -> None:
-    console = Console(stderr=True)
-    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), console=console) as progress:
-        task = progress.add_task(model, total=trainer.settings.epochs, completed=len(trainer.history), note="")
-        while not trainer.done:
-            losses = []
-            for loss in trainer.epoch():
-                losses.append(loss)
-                progress.update(task, advance=1 / trainer.steps_per_epoch, note=f"loss {np.mean(losses):.3f}")
-            is_best = trainer.validate(error_of, float(np.mean(losses)))
-            if is_best:
-                save_weights(trainer.average, model, out / "best.pt")
-            trainer.save(out / "last.pt")
-            write_curves(trainer.history, out)
-            epoch = trainer.history[-1]
-            errors = "  ".join(f"{name} {error:.1%}" for name, error in epoch.error.items())
-            progress.console.print(f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}  EER {errors}")
-    save_weights(trainer.average, model, out / "final.pt")
 
 
 def _recipe(args: argparse.Namespace, settings: Settings) -> str:
