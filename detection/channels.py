@@ -110,8 +110,11 @@ def transcode(samples: Samples, codec: Codec) -> Samples:
     return np.pad(restored, (0, len(samples) - len(restored))).astype(np.float32)
 
 
-def lose_packets(samples: Samples, loss: float, rng: np.random.Generator) -> Samples:
-    """Lose a share `loss` of packets in bursts of two on average; conceal with the last packet, fading over 60 ms."""
+def lose_packets(samples: Samples, loss: float, rng: np.random.Generator, concealed: bool = True) -> Samples:
+    """Lose a share `loss` of packets in bursts of two on average; conceal with the last packet, fading over 60 ms.
+
+    Not `concealed`, they are silent, as after a decoder that fills nothing in.
+    """
     packet = int(PACKET_S * SAMPLE_RATE_HZ)
     heard = samples.copy()
     leave_burst = 0.5
@@ -121,7 +124,7 @@ def lose_packets(samples: Samples, loss: float, rng: np.random.Generator) -> Sam
         in_burst = rng.random() < (enter_burst if lost_in_a_row == 0 else 1 - leave_burst)
         lost_in_a_row = lost_in_a_row + 1 if in_burst else 0
         if in_burst:
-            fade = max(0.0, 1.0 - lost_in_a_row / 3)
+            fade = max(0.0, 1.0 - lost_in_a_row / 3) if concealed else 0.0
             heard[start : start + packet] = heard[start - packet : start] * fade
     return heard
 

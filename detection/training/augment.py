@@ -1,7 +1,8 @@
 """Spoiling clean speech as the world does: rooms, noise, equipment, codecs, lost packets. Alike for both classes.
 
 Every step draws its strength at random, and none looks at the label: whatever the network can learn from a step, it
-learns of humans and machines alike.
+learns of humans and machines alike. Renderings that are kept already (`bank.Bank`) stay as they are when a step changes
+here: to hear the change, train on further ones, `spoiled-4` and so on.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from scipy.signal import fftconvolve
 
 from detection.channels import ALAW, G722, GSM, MULAW, Codec, limit_band, lose_packets, opus, transcode
 from detection.errors import DataError
+from detection.features import hann
+from detection.training import rawboost
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 _OPUS_BIT_RATES = (6_000, 8_000, 10_000, 12_000, 16_000, 20_000, 24_000, 32_000)
+_PIECE_SAMPLES = 512
+_SEEK_SAMPLES = 160
+"""How far a piece may be taken from where it is due: a period of the lowest voices is 200 samples."""
 _AMR_BIT_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)
 
 
@@ -68,6 +74,8 @@ def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator
         return level(samples, rng)
     if rng.random() < 0.4:
         samples = change_speed(samples, rng.uniform(0.92, 1.08))
+    if rng.random() < 0.15:
+        samples = shift_pitch(samples, rng.uniform(-2, 2))
     if rng.random() < 0.35:
         samples = in_room(samples, surroundings, rng)
     if rng.random() < 0.4:
@@ -76,6 +84,8 @@ def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator
         samples = distort(samples, rng)
     if rng.random() < 0.45:
         samples = add_noise(samples, surroundings, rng)
+    if rng.random() < 0.1:
+        samples = clip_peaks(samples, rng)
     samples = level(samples, rng)
     for _ in range(rng.choice([0, 1, 2], p=[0.2, 0.6, 0.2])):
         samples = through_codec(samples, rng)
@@ -85,6 +95,41 @@ def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator
 def change_speed(samples: Samples, factor: float) -> Samples:
     """Play `factor` times faster: pitch, formants and tempo together, without a vocoder's traces."""
     return np.asarray(soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ), np.float32)
+
+
+def shift_pitch(samples: Samples, semitones: float) -> Samples:
+    """Raise pitch and formants, tempo kept: lengthened in the time domain (no vocoder's traces), then played faster."""
+    factor = 2 ** (semitones / 12)
+    return change_speed(stretch(samples, factor), factor)
+
+
+def stretch(samples: Samples, factor: float) -> Samples:
+    """Make `factor` times longer at the same pitch by overlapping 32 ms pieces, each taken where it fits the last best.
+
+    WSOLA (Verhelst and Roelands, ICASSP 1993). Audio shorter than two pieces stays as it is.
+    """
+    if len(samples) < 2 * _PIECE_SAMPLES:
+        return samples
+    hop = _PIECE_SAMPLES // 2
+    n_pieces = int(len(samples) * factor) // hop
+    padded = np.pad(samples, (_PIECE_SAMPLES, 2 * _PIECE_SAMPLES))
+    window = hann(_PIECE_SAMPLES)
+    out = np.zeros((n_pieces + 1) * hop, np.float32)
+    at = _PIECE_SAMPLES
+    for piece in range(n_pieces):
+        wanted = _PIECE_SAMPLES + int(piece * hop / factor)
+        if piece:
+            follows = padded[at + hop : at + hop + _PIECE_SAMPLES]
+            near = padded[wanted - _SEEK_SAMPLES : wanted + _SEEK_SAMPLES + _PIECE_SAMPLES]
+            at = wanted - _SEEK_SAMPLES + int(np.argmax(fftconvolve(near, follows[::-1], mode="valid")))
+        out[piece * hop : piece * hop + _PIECE_SAMPLES] += window * padded[at : at + _PIECE_SAMPLES]
+    return out
+
+
+def clip_peaks(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Cut off what exceeds 20 to 90 % of the peak, as an overdriven input does."""
+    most = float(np.max(np.abs(samples))) * rng.uniform(0.2, 0.9)
+    return np.clip(samples, -most, most).astype(np.float32)
 
 
 def in_room(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
@@ -105,18 +150,14 @@ def equalise(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def distort(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Distort as RawBoost does (Tak et al., ICASSP 2022): overdrive, signal-dependent impulses, or coloured noise."""
-    kind = rng.integers(3)
+    """Distort as equipment does: overdrive, or one of RawBoost's three noises."""
+    noises = (rawboost.convolutive, rawboost.impulsive, rawboost.stationary)
+    kind = int(rng.integers(1 + len(noises)))
+    if kind < len(noises):
+        return noises[kind](samples, rng)
     peak = float(np.max(np.abs(samples))) + 1e-9
-    if kind == 0:
-        drive = rng.uniform(1, 4)
-        return np.asarray(np.tanh(samples / peak * drive) * peak / drive, np.float32)
-    if kind == 1:
-        hit = rng.random(len(samples)) < rng.uniform(0.001, 0.03)
-        jolt = rng.uniform(-1, 1, len(samples)) * rng.uniform(0.1, 0.8)
-        return np.where(hit, samples * (1 + jolt), samples).astype(np.float32)
-    snr_db = rng.uniform(12, 40)
-    return np.asarray(samples + _coloured_noise(len(samples), rng) * rms(samples) * 10 ** (-snr_db / 20), np.float32)
+    drive = rng.uniform(1, 4)
+    return np.asarray(np.tanh(samples / peak * drive) * peak / drive, np.float32)
 
 
 def add_noise(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
@@ -127,7 +168,7 @@ def add_noise(samples: Samples, surroundings: Surroundings, rng: np.random.Gener
 
 
 def through_codec(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Send through a random telephone codec, a third of the time with lost packets."""
+    """Send through a random telephone codec, a third of the time with lost packets, concealed or left silent."""
     codec = (
         MULAW,
         ALAW,
@@ -140,7 +181,9 @@ def through_codec(samples: Samples, rng: np.random.Generator) -> Samples:
     if codec.rate_hz == 8_000 and rng.random() < 0.5:
         samples = limit_band(samples, rng.uniform(50, 350), rng.uniform(3_200, 3_800))
     heard = transcode(samples, codec)
-    return lose_packets(heard, rng.uniform(0.005, 0.1), rng) if rng.random() < 0.3 else heard
+    if rng.random() >= 0.3:
+        return heard
+    return lose_packets(heard, rng.uniform(0.005, 0.1), rng, concealed=bool(rng.random() < 0.6))
 
 
 def rms(samples: Samples) -> float:

@@ -57,3 +57,12 @@ def test_losses_come_at_the_asked_rate_and_are_concealed_by_a_fading_repeat() ->
     first = int(np.argmax(lost))
     repeat = samples[(first - 1) * packet : first * packet] * 2 / 3
     assert heard[first * packet : (first + 1) * packet] == pytest.approx(repeat)
+
+
+def test_losses_that_nothing_conceals_are_silent_and_fall_at_the_same_places() -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    concealed = lose_packets(samples, 0.1, np.random.default_rng(1))
+    silent = lose_packets(samples, 0.1, np.random.default_rng(1), concealed=False)
+    lost = (concealed != samples).reshape(-1, 320).any(axis=1)
+    assert np.array_equal((silent == 0).reshape(-1, 320).all(axis=1), lost)
+    assert np.array_equal(silent.reshape(-1, 320)[~lost], samples.reshape(-1, 320)[~lost])

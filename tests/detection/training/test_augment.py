@@ -9,14 +9,18 @@ from detection.training.augment import (
     Surroundings,
     add_noise,
     change_speed,
+    clip_peaks,
     distort,
     equalise,
     in_room,
     level,
     rms,
+    shift_pitch,
     spoil,
+    stretch,
     through_codec,
 )
+from detection.training.rawboost import convolutive, impulsive, notches, stationary
 from tests.detection.test_features import speechlike
 
 AUDIO = speechlike(32_000)
@@ -50,6 +54,31 @@ def test_speed_changes_length_and_pitch_together() -> None:
     assert peak_hz == pytest.approx(1_050, abs=3)
 
 
+@pytest.mark.parametrize("semitones", [-2.0, 1.5])
+def test_pitch_shifts_and_tempo_stays(semitones: float) -> None:
+    seconds = np.arange(32_000) / 16_000
+    tone = np.sin(2 * np.pi * 300 * seconds).astype(np.float32) * (seconds < 1)
+    shifted = shift_pitch(tone, semitones)
+    assert len(shifted) == pytest.approx(32_000, abs=600)
+    peak_hz = np.argmax(np.abs(np.fft.rfft(shifted))) * 16_000 / len(shifted)
+    assert peak_hz == pytest.approx(300 * 2 ** (semitones / 12), rel=0.01)
+    assert rms(shifted[1_000:15_000]) == pytest.approx(rms(tone[1_000:15_000]), rel=0.1)
+    assert rms(shifted[18_000:]) < 0.01  # the silence still begins after one second
+
+
+def test_what_is_too_short_to_stretch_stays() -> None:
+    assert np.array_equal(stretch(AUDIO[:600], 1.2), AUDIO[:600])
+
+
+def test_clipping_cuts_peaks_alone() -> None:
+    clipped = clip_peaks(AUDIO, np.random.default_rng(1))
+    most = np.max(np.abs(clipped))
+    assert 0.2 <= most / np.max(np.abs(AUDIO)) <= 0.9
+    quiet = np.abs(AUDIO) < most
+    assert np.array_equal(clipped[quiet], AUDIO[quiet])
+    assert (np.abs(clipped[~quiet]) == most).all()
+
+
 def test_a_room_adds_an_echo() -> None:
     click = np.zeros(4_000, np.float32)
     click[100] = 1
@@ -64,7 +93,7 @@ def test_noise_comes_at_5_to_30_db_below_the_speech() -> None:
         assert 4.9 < 20 * np.log10(rms(AUDIO) / rms(added)) < 30.1
 
 
-@pytest.mark.parametrize("step", [equalise, distort, through_codec])
+@pytest.mark.parametrize("step", [equalise, distort, through_codec, convolutive, impulsive, stationary])
 def test_each_step_changes_the_audio_a_little(step: object) -> None:
     assert callable(step)
     for seed in range(8):
@@ -73,3 +102,26 @@ def test_each_step_changes_the_audio_a_little(step: object) -> None:
         assert changed.shape == AUDIO.shape
         assert not np.array_equal(changed, AUDIO)
         assert 0.1 < rms(changed) / rms(AUDIO) < 4
+
+
+def test_notches_let_most_through_and_stop_some() -> None:
+    for seed in range(10):
+        gains = np.abs(np.fft.rfft(notches(np.random.default_rng(seed)), 4_096))
+        assert gains.max() == pytest.approx(1, abs=0.01)
+        assert gains.min() < 0.5
+        assert np.mean(gains > 0.5) > 0.3
+
+
+def test_harmonics_come_of_the_higher_powers() -> None:
+    tone = np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft(convolutive(tone, np.random.default_rng(3))))
+    loud_hz = np.flatnonzero(spectrum > spectrum.max() / 1_000)
+    assert {500, 1_000, 1_500} <= set(loud_hz.tolist())
+
+
+def test_noise_of_equipment_stays_below_the_speech() -> None:
+    for seed in range(10):
+        added = stationary(AUDIO, np.random.default_rng(seed)) - AUDIO
+        assert 9.9 < 20 * np.log10(rms(AUDIO) / rms(added)) < 40.1
+        hit = np.mean(impulsive(AUDIO, np.random.default_rng(seed)) != AUDIO)
+        assert hit < 0.11
