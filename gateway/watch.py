@@ -32,6 +32,7 @@ STYLES = {
     "synthetic": "bold red",
     "human": "green",
     "indeterminate": "yellow",
+    "expected_machine": "cyan",
 }
 """Of an event, by the stage or verdict that it tells, or else its type."""
 

@@ -6,7 +6,7 @@ The names are final. The version of the contract is in `dataschema`, so that `ty
     call.started          the first leg of a call appeared
     call.ended            the last leg went; with each leg's verdict
     leg.started           a speaker is being listened to
-    leg.ended             with the final verdict: synthetic, human or indeterminate, and why
+    leg.ended             with the final verdict: synthetic, human, indeterminate or expected_machine, and why
     score                 one window of one leg (only for subscribers who ask)
     alert.raised          a voice sounds synthetic: stage `provisional`, then, with more speech, `confirmed`
     alert.cleared         it no longer does
@@ -31,7 +31,7 @@ SUBPROTOCOL = "cloudevents.json"
 """CloudEvents WebSocket binding 1.0, section 3: structured mode, JSON."""
 DATASCHEMA = "urn:callscreen:events:v1"
 
-Verdict = Literal["synthetic", "human", "indeterminate"]
+Verdict = Literal["synthetic", "human", "indeterminate", "expected_machine"]
 Stage = Literal["provisional", "confirmed"]
 Ruling = Literal["confirmed", "cleared", "escalated", "inconclusive"]
 Separation = Literal["separate", "mixed"]

@@ -48,8 +48,10 @@ COVERAGE_EVERY_S = 10.0
 """Media time between two ``coverage.reduced`` of one leg."""
 COVERAGE_MISSING_S = 0.5
 """Lost audio worth telling of; less is a bad packet or two."""
+EXPECTED_MACHINE = "expected_machine"
+"""Verdict on a leg where only an expected machine spoke."""
 EXPECTED_SYNTHETIC = "expected_synthetic"
-"""Reason of ``voice.expected``, and of the verdict on a leg where only an expected machine spoke."""
+"""Reason of ``voice.expected``, and of that verdict."""
 
 _log = logs.get(__name__)
 
@@ -124,8 +126,8 @@ class LegSession:
 
     @property
     def verdict(self) -> str:
-        """``synthetic``, ``human`` or ``indeterminate``, as of now."""
-        return self._verdict().outcome.value
+        """``synthetic``, ``human``, ``indeterminate`` or ``expected_machine``, as of now."""
+        return _word(self._verdict())
 
     @property
     def ending(self) -> bool:
@@ -144,8 +146,9 @@ class LegSession:
             "media_time_s": round(self._media_time_s, 3),
             "speech_s": round(verdict.speech_s, 2),
             "p_synthetic": round(verdict.p_synthetic, 4),
-            "verdict": verdict.outcome.value,
+            "verdict": _word(verdict),
             "reason": verdict.reason,
+            "windows_crosstalk": self._leaked_windows,
             "alert": self._decider.state.value,
         }
 
@@ -258,7 +261,7 @@ class LegSession:
             LegEnded,
             reason=verdict.reason,
             p_synthetic=verdict.p_synthetic,
-            verdict=verdict.outcome.value,
+            verdict=_word(verdict),
             ended_by=self._end_reason,
             audio_s=round(counters.received_s, 3),
             missing_s=round(counters.missing_s, 3),
@@ -283,6 +286,11 @@ class LegSession:
             "reason": reason,
         }
         self._judging.bus.publish(kind.model_validate(common | facts))
+
+
+def _word(verdict: Verdict) -> str:
+    """What events call it: nobody should take a machine that is meant to be there for one that is not."""
+    return EXPECTED_MACHINE if verdict.reason == EXPECTED_SYNTHETIC else verdict.outcome.value
 
 
 class _Coverage:

@@ -1,4 +1,4 @@
-import { Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
+import { EVENTS, Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
 
 // Echo cancellation keeps the other side out of this leg. The rest would make a voice over before it is judged.
 const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false };
@@ -73,7 +73,7 @@ function stopAll() {
 function watch() {
   const call = byId("call").value;
   watching = true;
-  gateway.follow({ call_id: call, type: "alert.raised,alert.cleared,alert.verified" }, showAlert);
+  gateway.follow({ call_id: call, type: EVENTS }, showAlert);
   everySecond(async () => {
     if (!legs.size) return; // what was said last stays in sight
     const state = await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json();

@@ -3,6 +3,7 @@
 
 const RETRY_MS = 2000;
 const EVERY_MS = 1000;
+export const EVENTS = "alert.raised,alert.cleared,alert.verified,voice.expected";
 
 export class Gateway {
   constructor(token) {
@@ -67,18 +68,23 @@ export function everySecond(action) {
 export function showLegs(body, rows) {
   body.replaceChildren(...rows.map(({ call, leg }) => row([
     call, leg.leg, leg.role, `${leg.speech_s.toFixed(1)} s`, leg.speech_s ? likelihood(leg.p_synthetic) : "no speech yet",
-    leg.alert === "undecided" ? leg.verdict : `${leg.verdict}, alert ${leg.alert}`,
+    [
+      leg.verdict.replace("_", " "),
+      ...(leg.alert === "undecided" ? [] : [`alert ${leg.alert}`]),
+      ...(leg.windows_crosstalk ? [`${leg.windows_crosstalk} windows were another leg's voice`] : []),
+    ].join(", "),
   ])));
 }
 
 export function showAlert({ type, time, data }) {
-  if (!type.startsWith("alert.")) return;
+  if (!EVENTS.split(",").includes(type)) return; // gaps and heartbeats come unasked
   const item = document.createElement("li");
-  item.className = type.slice("alert.".length);
+  item.className = type.split(".")[1];
   const p = data.p_synthetic.toFixed(2);
   const said = {
     raised: `sounds synthetic (${data.stage}, p ${p})`,
     cleared: "sounds human again",
+    expected: `is an expected machine (p ${p})`,
     verified: `verified: ${data.verdict} (${data.reason}, p ${p})`,
   }[item.className];
   item.textContent = `${new Date(time).toLocaleTimeString()} ${data.call_id}: ${data.leg} ${said}, at ${data.media_time_s.toFixed(1)} s`;

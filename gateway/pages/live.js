@@ -1,4 +1,4 @@
-import { Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
+import { EVENTS, Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
 
 async function show(gateway) {
   const { calls } = await (await gateway.fetch("/v1/calls")).json();
@@ -11,7 +11,7 @@ const open = doing(async () => {
   await show(gateway);
   byId("access").hidden = true;
   byId("house").hidden = false;
-  gateway.follow({ type: "alert.raised,alert.cleared,alert.verified" }, showAlert);
+  gateway.follow({ type: EVENTS }, showAlert);
   everySecond(() => show(gateway));
 });
 

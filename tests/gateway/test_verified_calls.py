@@ -250,7 +250,7 @@ async def test_an_expected_machine_is_never_verified(serve: Serve, light: Script
     light.says = heavy.says = SYNTHETIC
     async with subscribed(house) as events, plain(house) as caller:
         await say(caller, 14)
-        assert await ended(caller, events) == ("synthetic", "expected_synthetic")
+        assert await ended(caller, events) == ("expected_machine", "expected_synthetic")
     assert (told(events), heavy.seen) == ([], [])
 
 

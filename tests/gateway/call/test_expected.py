@@ -78,7 +78,8 @@ async def test_an_expected_machine_is_told_and_never_alarms(serve: Serve) -> Non
     assert told["p_synthetic"] > 0.9
     assert {event["data"]["leg"] for event in events.seen if event["type"] == "alert.raised"} == {"caller"}
     ended = {event["data"]["leg"]: event["data"] for event in events.seen if event["type"] == "leg.ended"}
-    assert (ended["callee"]["verdict"], ended["callee"]["reason"]) == ("synthetic", "expected_synthetic")
+    assert (ended["callee"]["verdict"], ended["callee"]["reason"]) == ("expected_machine", "expected_synthetic")
+    assert events.seen[-1]["data"]["verdicts"] == {"caller": "synthetic", "callee": "expected_machine"}
     assert (ended["callee"]["alerts"], ended["caller"]["reason"]) == (0, "alert_confirmed")
     assert ended["callee"]["windows_scored"] == ended["caller"]["windows_scored"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
@@ -99,3 +100,25 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         assert shown.split("\t")[:3] == ["c-1", "customer", "customer"]
         await call.close()
         await page.until("count", "0 live")
+
+
+@pytest.mark.slow
+@needs_chromium
+async def test_the_live_view_tells_expected_machines_and_leaks(serve: Serve, tmp_path: Path) -> None:
+    house = await serve(expected_machine=[{"leg": "callee"}])
+    async with (
+        browser(tmp_path) as chromium,
+        chromium.tab(f"{house.url}/") as page,
+        connect(
+            ws_url(house, "/v1/media/plain?call_id=c-1&leg=callee,echo&encoding=s16le&rate=16000&channels=2")
+        ) as call,
+    ):
+        await page.until("count", "0 live")
+        voice = speech(10, synthetic=True)
+        both = (np.stack((voice, 0.2 * np.roll(voice, 3200)), axis=1) * 32767).astype("<i2").tobytes()
+        for at in range(0, len(both), 1280):
+            await call.send(both[at : at + 1280])
+        await page.until("alerts", "c-1: callee is an expected machine (p ")
+        await page.until("legs", "expected machine")
+        await page.until("legs", "windows were another leg's voice")
+        await call.close()
