@@ -1,4 +1,4 @@
-"""The ARI tap against a small Asterisk (not a real one: see there), over HTTP and its event websocket: golden requests."""
+"""The ARI tap against a small Asterisk, no real one, over HTTP and its event websocket: golden requests."""
 
 from __future__ import annotations
 
