@@ -59,6 +59,9 @@ class Outcome(StrEnum):
     INDETERMINATE = "indeterminate"
 
 
+_CLEAN_SNR_DB = 40.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How much evidence an alert and a verdict take. Defaults come from the development corpus.
@@ -88,6 +91,8 @@ class Policy:
     clear_speech_s: float = 4.0
     min_verdict_speech_s: float = 1.0
     """A leg with less scored speech ends `indeterminate`."""
+    noisy_snr_db: float = 12.0
+    """A leg whose speech stands out less from its background is never `human`: noise hides what gives machines away."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -103,6 +108,7 @@ class Policy:
             ("confirm_speech_s", 0.0, math.inf),
             ("clear_speech_s", 0.0, math.inf),
             ("min_verdict_speech_s", 0.0, math.inf),
+            ("noisy_snr_db", 0.0, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -139,6 +145,7 @@ class Verdict:
     `synthetic`      `p_above_raise`         whole-leg p >= `raise_p`
     `indeterminate`  `alert_provisional`     an alert stands that there was no time to confirm
     `indeterminate`  `alert_cleared`         an alert was cleared: a part of the leg sounded synthetic
+    `indeterminate`  `noisy`                 the scored windows' mean SNR < `noisy_snr_db`, by speech
     `human`          `p_below_human`         whole-leg p <= `human_p`
     `indeterminate`  `uncertain`             all else
     ===============  ======================  =================================================================
@@ -171,6 +178,7 @@ class Decider:
         """Fresh speech of windows that weren't scored; the next scored window holds it too, as far as it reaches."""
         self._windows = 0
         self._peak_p = 0.0
+        self._snr_db = math.inf
         self._withheld: AlertState | None = None
         self._withheld_until_s = 0.0
 
@@ -202,6 +210,7 @@ class Decider:
         self._windows += 1
         limit = self.policy.max_window_log_odds
         log_odds = min(max(score.log_odds, -limit), limit)
+        self._follow_snr(fresh_s, score.snr_db)
         self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
         self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
         p = self.recent_p_synthetic
@@ -245,6 +254,12 @@ class Decider:
         outcome, reason = self._outcome(p)
         return Verdict(outcome, reason, p, self._heard_s, self._windows, self._peak_p)
 
+    def _follow_snr(self, fresh_s: float, snr_db: float) -> None:
+        """Keep the mean over all scored speech; beyond `_CLEAN_SNR_DB` it makes no difference how clean."""
+        snr_db = min(snr_db, _CLEAN_SNR_DB)
+        heard_s = self._whole.speech_s
+        self._snr_db = (heard_s * min(self._snr_db, _CLEAN_SNR_DB) + fresh_s * snr_db) / max(heard_s + fresh_s, 1e-9)
+
     def _zone_of(self, p: float) -> _Zone:
         if p >= self.policy.raise_p:
             return _Zone.HIGH
@@ -281,6 +296,8 @@ class Decider:
             return Outcome.SYNTHETIC, "p_above_raise"
         if self.state is not AlertState.UNDECIDED:
             return Outcome.INDETERMINATE, f"alert_{self.state}"
+        if self._snr_db < self.policy.noisy_snr_db:
+            return Outcome.INDETERMINATE, "noisy"
         if p <= self.policy.human_p:
             return Outcome.HUMAN, "p_below_human"
         return Outcome.INDETERMINATE, "uncertain"

@@ -6,6 +6,7 @@ from the first sample of the leg; nothing here reads a clock.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class Window:
     """Seconds of `samples` that hold speech: not silence, tones, DTMF, music or audio that never arrived."""
     fresh_speech_s: float
     """Seconds of speech among the fresh samples; over the windows of a leg they sum to the speech it held."""
+    snr_db: float = math.inf
+    """How far the speech stands out from what is heard between words, as far as a window tells."""
 
     @property
     def end_s(self) -> float:
@@ -50,8 +53,10 @@ class Score:
     """Seconds of speech among the fresh samples: what this window adds to the windows before it."""
     log_odds: float
     """Calibrated natural log-odds that the voice is synthetic; 0 is even odds, positive is synthetic."""
+    snr_db: float = math.inf
+    """As in `Window`."""
 
     @classmethod
     def of(cls, window: Window, log_odds: float) -> Score:
         """Return the score of `window`."""
-        return cls(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds)
+        return cls(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds, window.snr_db)

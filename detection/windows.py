@@ -16,6 +16,8 @@ what came before is flushed and windows start over, so that no window ever joins
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
@@ -24,6 +26,8 @@ from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
 """The longest loss that is filled with silence."""
+_QUIETEST = 0.1
+_LITTLE = 1e-9  # energy of a frame, 85 dB below what 16 bits can say: digital silence
 MIN_TAIL_SPEECH_S = 0.5
 """A tail is only worth a window of its own from this much speech that no window holds yet."""
 
@@ -136,6 +140,7 @@ class Windower:
             fresh_samples=self._window - self._held,
             speech_s=self._speech_s(0),
             fresh_speech_s=self._speech_s(self._held),
+            snr_db=self._snr_db(),
         )
 
     def _judge(self) -> None:
@@ -146,6 +151,19 @@ class Windower:
         self._speech[first:] = False
         self._speech[first : first + len(flags)] = flags & present.reshape(-1, FRAME_SAMPLES).all(axis=1)
         self._judged = self._filled
+
+    def _snr_db(self) -> float:
+        """Return how far speech lies above the quietest tenth of the window, which is background between words."""
+        count = self._filled // FRAME_SAMPLES
+        frames = self._audio[: count * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        present = ~self._missing[: count * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).any(axis=1)
+        power = np.einsum("ij,ij->i", frames, frames)
+        speech = power[self._speech[:count]]
+        if not len(speech):
+            return math.inf
+        background = float(np.quantile(power[present], _QUIETEST))
+        signal = float(speech.mean()) - background
+        return 10 * math.log10(max(signal, _LITTLE) / max(background, _LITTLE))
 
     def _speech_s(self, from_sample: int) -> float:
         return float(np.count_nonzero(self._speech[from_sample // FRAME_SAMPLES :])) * FRAME_S

@@ -235,3 +235,56 @@ def test_policy_refuses_nonsense_and_names_the_field(name: str) -> None:
 def test_policy_thresholds_must_be_in_order() -> None:
     with pytest.raises(ValueError, match="clear_p"):
         Policy(raise_p=0.6, clear_p=0.7)
+
+
+def noisy(snr_db: float, *log_odds: float) -> list[Score]:
+    return [replace(score, snr_db=snr_db) for score in scores(steady(*log_odds))]
+
+
+def follow(leg: Iterable[Score]) -> tuple[Decider, list[Change]]:
+    decider = Decider(POLICY)
+    return decider, [change for score in leg if (change := decider.update(score))]
+
+
+def test_nobody_is_called_human_in_noise_but_machines_are_still_caught() -> None:
+    low, high = POLICY.noisy_snr_db - 1, POLICY.noisy_snr_db + 1
+    for log_odds in (-3.0, 0.8):
+        verdict = follow(noisy(low, *[log_odds] * 5))[0].verdict()
+        assert (verdict.outcome, verdict.reason) == (Outcome.INDETERMINATE, "noisy")
+    assert follow(noisy(high, *[-3.0] * 5))[0].verdict().outcome is Outcome.HUMAN
+    decider, changes = follow(noisy(low, *[3.0] * 10))
+    assert [change.state for change in changes] == [PROVISIONAL, CONFIRMED]
+    assert decider.verdict().outcome is Outcome.SYNTHETIC
+
+
+def test_a_noisy_moment_does_not_make_a_leg_noisy_and_a_clean_one_does_not_make_it_clean() -> None:
+    moment = [*noisy(60, *[-3.0] * 8), *noisy(0, -3.0)]
+    assert follow(moment)[0].verdict().reason == "p_below_human"
+    assert follow([*noisy(0, *[-3.0] * 8), *noisy(math.inf, -3.0)])[0].verdict().reason == "noisy"
+
+
+def voice(mean: float, windows: int, rng: np.random.Generator) -> list[float]:
+    """Return what a model says of successive windows of one voice: its bias for that voice, and errors that linger."""
+    bias, lingering, said = rng.normal(mean, 0.5), 0.0, []
+    for _ in range(windows):
+        lingering = 0.6 * lingering + rng.normal(0, 0.8)
+        said.append(bias + lingering)
+    return said
+
+
+def test_simulated_calls_longer_speech_is_surer_and_a_change_of_voice_is_caught() -> None:
+    rng = np.random.default_rng(7)
+    wrong: dict[int, int] = {}
+    for seconds in (3, 12, 48):
+        humans = [follow(scores(steady(*voice(-0.8, seconds, rng))))[0].verdict() for _ in range(300)]
+        wrong[seconds] = sum(verdict.outcome is not Outcome.HUMAN for verdict in humans)
+    assert wrong[3] > 1.3 * wrong[12] > 1.3 * wrong[48]
+
+    caught, alarmed = 0, 0
+    for _ in range(200):
+        leg = steady(*voice(-1.5, 300, rng), *voice(2.5, 20, rng))
+        changes = play(Decider(POLICY), leg)
+        alarmed += any(change.windows <= 300 for change in changes)
+        caught += any(change.state is CONFIRMED and change.windows > 300 for change in changes)
+    assert caught >= 190, "a clone that takes over in the sixth minute"
+    assert alarmed <= 4, "five minutes of a person"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from detection import SAMPLE_RATE_HZ, Activity, Samples, Window, Windower
 from detection.windows import MAX_FILL_S
-from tests.detection.sounds import silence, speech, tones
+from tests.detection.sounds import noise, silence, speech, tones
 
 WINDOW_S, HOP_S = 3.0, 1.0
 WINDOW, HOP = 48_000, 16_000
@@ -179,3 +179,24 @@ def test_what_precedes_the_first_samples_is_a_gap() -> None:
 def test_bad_lengths_are_refused(window_s: float, hop_s: float, field: str) -> None:
     with pytest.raises(ValueError, match=field):
         windower(window_s, hop_s)
+
+
+@pytest.mark.parametrize("snr_db", [5, 15, 25])
+def test_speech_is_measured_against_what_is_heard_between_words(snr_db: float) -> None:
+    audio = np.concatenate([speech()[:20_000], silence(0.5), speech()[20_000:68_000]])
+    level_dbfs = 10 * np.log10(np.mean(speech() ** 2)) - snr_db
+    measured = [window.snr_db for window in play(audio + noise(len(audio) / SAMPLE_RATE_HZ, level_dbfs), windower())]
+    assert np.median(measured) == pytest.approx(snr_db, abs=3)
+
+
+def test_without_background_or_without_speech_nothing_is_noisy() -> None:
+    assert min(window.snr_db for window in play(np.concatenate([speech()[:40_000], silence(1)]), windower())) > 40
+    assert [window.snr_db for window in play(silence(4), windower())] == [np.inf, np.inf]
+
+
+def test_lost_audio_is_no_background() -> None:
+    audio = (speech()[:96_000] + noise(6, -35)).astype(np.float32)
+    cutter = windower()
+    filled = cutter.push(0.0, audio[:20_000], 0.0) + cutter.push(1.4, audio[22_400:], 0.15)
+    whole = play(audio, windower())
+    assert filled[0].snr_db == pytest.approx(whole[0].snr_db, abs=1.5)
