@@ -12,6 +12,7 @@ from detection.errors import DetectionError
 # scoring needs no torch.
 COMMANDS = {
     "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
+    "render": ("detection.training.render", "make further synthetic clips to train on: vocoders' copies, local voices"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
@@ -30,7 +31,7 @@ examples:
 
 train, evaluate and export need more packages: pip install 'callscreen[train]'"""
 
-TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "sklearn", "torch")
+TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "pyworld", "sklearn", "torch")
 
 
 def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:

@@ -32,7 +32,8 @@ class Clip:
         return self.label == "fake"
 
 
-_COLUMNS = ("path", *(field.name for field in fields(Clip) if field.name != "file"))
+COLUMNS = ("path", *(field.name for field in fields(Clip) if field.name != "file"))
+"""What a manifest holds; further columns are left alone."""
 
 
 def read_manifest(manifest: Path, splits: Iterable[str] = ()) -> list[Clip]:
@@ -44,7 +45,7 @@ def read_manifest(manifest: Path, splits: Iterable[str] = ()) -> list[Clip]:
     try:
         with manifest.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)
-            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{manifest}: no column {', '.join(missing)}")
             rows = list(reader)
@@ -64,7 +65,7 @@ def _clip(manifest: Path, line: int, row: dict[str, str]) -> Clip:
     file = manifest.parent / row["path"]
     if not file.is_file():
         raise DataError(f"{manifest}:{line}: path: no file {file}")
-    return Clip(file=file, **{column: row[column] for column in _COLUMNS if column != "path"})
+    return Clip(file=file, **{column: row[column] for column in COLUMNS if column != "path"})
 
 
 def refuse_shared_speakers(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
