@@ -14,7 +14,7 @@ from detection.training.settings import LossName, Settings
 FOCUS = 2.0
 """Focal loss: the power that makes what is already told right count less, as in its paper."""
 
-MARGIN = Direction.SCALE * (Direction.HUMAN_MARGIN - Direction.SYNTHETIC_MARGIN) / 2
+MARGIN = Direction.SCALE * Direction.MARGIN
 """One-class softmax: how far, in log-odds, either class is pushed from the middle."""
 
 
@@ -35,8 +35,8 @@ def class_loss(
     - ``cross-entropy``, its labels smoothed;
     - ``focal``: cross entropy times ``(1 - p) ** 2``, p the probability given to the truth (Lin et al., ICCV 2017);
     - ``one-class``: ``log(1 + exp(margin + log_odds))`` of humans, ``log(1 + exp(margin - log_odds))`` of machines. On
-      the logits of `Direction` this is OC-Softmax to the letter (Zhang, Jiang, Duan, IEEE SPL 2021, equation 4); on
-      others it is the same margin without the cone.
+      the logits of `Direction` this is OC-Softmax (Zhang, Jiang, Duan, IEEE SPL 2021, equation 4) with a learnt middle;
+      on others it is the same margin without the cone.
     """
     weights = class_weights[labels]
     if name == "one-class":

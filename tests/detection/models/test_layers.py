@@ -52,9 +52,10 @@ def test_a_direction_says_the_cosine() -> None:
     direction = Direction(2)
     with torch.no_grad():
         direction.weight.copy_(torch.tensor([[3.0, 0.0]]))
+        direction.middle.fill_(0.5)
         logits = direction(torch.tensor([[5.0, 0.0], [0.0, 1.0], [-2.0, 0.0]]))
     log_odds = (logits[:, 1] - logits[:, 0]).numpy()
-    assert log_odds == pytest.approx([20 * (0.55 - 1), 20 * 0.55, 20 * (0.55 + 1)], abs=1e-4)
+    assert log_odds == pytest.approx([20 * (0.5 - 1), 20 * 0.5, 20 * (0.5 + 1)], abs=1e-4)
 
 
 def test_sinc_filters_are_neighbouring_band_passes() -> None:

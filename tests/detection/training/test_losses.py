@@ -51,6 +51,7 @@ def test_one_class_on_a_direction_is_oc_softmax() -> None:
     direction = Direction(2)
     with torch.no_grad():
         direction.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        direction.middle.fill_(0.55)  # where the paper has it
     embeddings = torch.tensor([[0.6, 0.8], [0.8, 0.6]])  # cosines 0.6 of a human, 0.8 of a machine
     expected = (log(1 + exp(20 * (0.9 - 0.6))) + log(1 + exp(20 * (0.8 - 0.2)))) / 2
     with torch.no_grad():
