@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from detection import Activity, Decider, Detector, Policy, Samples, Score, Window, Windower, open_detector
 from detection.detector import DEFAULT_MODEL
+from detection.features import FeatureSpec
 from detection.models import ARCHITECTURES, LogOdds
 from gateway.call.leg import Leg
 from gateway.ingest.dialects.twilio import Twilio
@@ -38,6 +39,7 @@ def main(_argv: list[str] | None = None) -> int:
 def _table() -> Table:
     detector = open_detector(DEFAULT_MODEL)
     spec = detector.card.contract.features
+    assert isinstance(spec, FeatureSpec)
     audio = speech(SECONDS, synthetic=True)
     windower = Windower(detector.window_s, detector.hop_s, Activity())
     windows = windower.push(0, audio, 0)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from detection.features import FeatureSpec, FeatureStream, WindowFrontend
+from detection.card import Contract
+from detection.features import FeatureSpec, FeatureStream, Waveform, WindowFrontend
 from detection.types import Samples, Window
 
 WINDOW = 16_000
@@ -128,3 +129,26 @@ def test_starts_over_where_windows_do_not_join(start: int, fresh: int) -> None:
     assert np.array_equal(frames, FeatureStream(SPEC).push(audio[start : start + WINDOW]))
     following = frontend.inputs(window(audio, start + HOP, HOP))
     assert following == pytest.approx(FeatureStream(SPEC).push(audio[start + HOP : start + HOP + WINDOW]), abs=1e-3)
+
+
+def test_a_network_of_samples_is_given_them_whatever_the_window_shares() -> None:
+    audio = speechlike(5 * WINDOW)
+    frontend = WindowFrontend(Waveform(), WINDOW)
+    for start, fresh in ((0, WINDOW), (HOP, HOP), (HOP + 81, 81), (3 * WINDOW, WINDOW)):
+        frames = frontend.inputs(window(audio, start, fresh))
+        assert np.array_equal(frames, audio[start : start + WINDOW, None])
+        assert frames.dtype == np.float32
+    kept = frames.copy()
+    audio[:] = 0  # the window's memory may be used again
+    assert np.array_equal(frames, kept)
+
+
+def test_a_contract_says_which_and_refuses_a_mix() -> None:
+    samples = Contract(window_s=1.0, hop_s=0.5, features=Waveform())
+    assert samples.input_shape == (16_000, 1)
+    assert Contract.model_validate_json(samples.model_dump_json()) == samples
+    frames = Contract(window_s=1.0, hop_s=0.5, features=SPEC)
+    assert Contract.model_validate_json(frames.model_dump_json()) == frames
+    for wrong, named in (({"kind": "waveform", "bands": 64}, "bands"), ({"kind": "wavelets"}, "kind")):
+        with pytest.raises(ValidationError, match=named):
+            Contract.model_validate({"window_s": 1.0, "hop_s": 0.5, "features": wrong})

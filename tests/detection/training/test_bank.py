@@ -1,0 +1,50 @@
+"""Renderings are made once, found again by the data's hash, and handed out as frames or as samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from detection.features import FeatureSpec, Waveform
+from detection.training.bank import ORIGINAL, Bank, Joined, Ragged
+from detection.training.data import Clip
+from tests.detection.test_features import speechlike
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    files = [tmp_path / f"{number}.wav" for number in range(3)]
+    for number, file in enumerate(files):
+        soundfile.write(file, speechlike(4_000 + 500 * number, number), 16_000)
+    return [Clip(file, "real", "human", "human", "ann", "en", "train", "page") for file in files]
+
+
+def test_samples_come_back_as_they_were_and_frames_as_many_as_fit(clips: list[Clip], tmp_path: Path) -> None:
+    bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
+    samples = bank.features(ORIGINAL, Waveform())
+    assert len(samples) == 3
+    assert samples[1].shape == (4_500, 1)
+    assert samples[1][:, 0] == pytest.approx(speechlike(4_500, 1), abs=2e-4)  # 16 bits, and a resampler's rounding
+    spec = FeatureSpec(bands=20)
+    frames = bank.features(ORIGINAL, spec)
+    assert [len(frames[index]) for index in range(3)] == [spec.n_frames(4_000 + 500 * number) for number in range(3)]
+
+
+def test_what_is_there_is_not_made_again(clips: list[Clip], tmp_path: Path) -> None:
+    first = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1).audio("mulaw")
+    for clip in clips:
+        clip.file.write_bytes(b"x" * clip.file.stat().st_size)  # same names and sizes: the same data, by its hash
+    again = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1).audio("mulaw")
+    assert np.array_equal(first[2], again[2])
+
+
+def test_joined_clips_go_on_counting() -> None:
+    one = Ragged(np.arange(6, dtype=np.int16)[:, None], np.array([0, 2, 6]))
+    two = Ragged(np.arange(3, dtype=np.int16)[:, None], np.array([0, 3]), scale=0.5)
+    joined = Joined(one, two)
+    assert len(joined) == 3
+    assert joined[1].ravel().tolist() == [2, 3, 4, 5]
+    assert joined[2].ravel().tolist() == [0, 0.5, 1]
