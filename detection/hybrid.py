@@ -2,7 +2,8 @@
 
 **What is judged.** The leg's recent speech (`RecentSpeech`): as much as `RECENT_WINDOWS` windows of the verifier hold.
 They are judged by the same rules as a leg (`detection.decision`): clipped log-odds, windows that say the same
-discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`), or none.
+discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`, and not drowned
+in noise), or none.
 
 **When.** Of a leg in doubt: an alert stands that the verifier did not confirm, or that it did but the filter would
 clear; or no alert stands, and the filter's rolling p lies above `human_p`. First as soon as there is enough speech for
@@ -212,6 +213,7 @@ class _Piece:
     start_s: float
     samples: NDArray[np.int16]
     speech_s: float
+    snr_db: float
 
     @property
     def length_s(self) -> float:
@@ -247,7 +249,7 @@ class RecentSpeech:
         speech_s = window.fresh_speech_s if new == window.fresh_samples else min(window.speech_s, new / SAMPLE_RATE_HZ)
         start_s = window.end_s - new / SAMPLE_RATE_HZ
         samples = np.rint(np.clip(window.samples[-new:], -1, 1) * _FULL_SCALE).astype(np.int16)
-        self._pieces.append(_Piece(start_s, samples, speech_s))
+        self._pieces.append(_Piece(start_s, samples, speech_s, window.snr_db))
         self.end_s = window.end_s
         held = sum(len(piece.samples) for piece in self._pieces)
         while held - len(self._pieces[0].samples) >= RECENT_WINDOWS * self._window:
@@ -274,7 +276,7 @@ class RecentSpeech:
         return stretches
 
     def _cut(self, stretch: list[_Piece]) -> list[Window]:
-        """Cut one stretch; its speech is taken to be spread evenly over it."""
+        """Cut one stretch; its speech is taken to be spread evenly over it, its noise to be that of its worst piece."""
         audio = np.concatenate([piece.samples for piece in stretch]).astype(np.float32) / _FULL_SCALE
         length = len(audio)
         speech_s = sum(piece.speech_s for piece in stretch)
@@ -290,6 +292,7 @@ class RecentSpeech:
                 fresh_samples=self._window if index == 0 else int(start - starts[index - 1]),
                 speech_s=in_window_s,
                 fresh_speech_s=speech_s / count,
+                snr_db=min(piece.snr_db for piece in stretch),
             )
             for index, start in enumerate(starts)
             if in_window_s >= self._min_speech_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,12 +44,13 @@ class Call:
         self.answers: list[Verification] = []
         self.asked_at_s: list[float] = []
         """Speech heard when the verifier was asked."""
+        self.snr_db = 40.0
         self._at_s = 0.0
 
     def say(self, filter_log_odds: float, verifier_log_odds: float | None, seconds: int = 1) -> None:
         """Go on for some seconds; the verifier does not answer where it has no log-odds."""
         for _ in range(seconds):
-            heard = window(self._at_s, fresh_s=1.0 if self._at_s else WINDOW_S)
+            heard = replace(window(self._at_s, fresh_s=1.0 if self._at_s else WINDOW_S), snr_db=self.snr_db)
             self._at_s += 1
             change = self.decider.update(Score.of(heard, filter_log_odds))
             self._note(change)
@@ -303,6 +305,21 @@ def test_no_window_joins_two_moments() -> None:
     assert (before.start_s, after.start_s) == (0.0, 20.0)
     np.testing.assert_array_equal(before.samples[48_000:], before.samples[:16_000])
     assert after.speech_s == pytest.approx(3.0)
+
+
+def test_noise_stays_with_the_voice() -> None:
+    recent = RecentSpeech(VERIFIER_WINDOW_S, 0.8)
+    for at, snr_db in enumerate((30.0, 5.0, 20.0)):
+        recent.push(replace(cut(ramp(20), at, WINDOW_S if at == 0 else 1.0), snr_db=snr_db))
+    assert {one.snr_db for one in recent.windows()} == {5.0}
+
+
+def test_a_human_answer_about_noisy_speech_is_none() -> None:
+    call = Call()
+    call.say(UNSURE, UNSURE, 3)
+    call.snr_db = 3.0
+    call.say(UNSURE, HUMAN, 20)
+    assert (call.answers[-1].ruling, call.answers[-1].reason) == (Ruling.INCONCLUSIVE, "noisy")
 
 
 def test_windows_that_started_over_join_nothing_before() -> None:
