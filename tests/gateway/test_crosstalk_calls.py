@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 import gateway.app
 from detection import Samples, Window
 from gateway.client import codecs
-from tests.gateway.call.test_crosstalk import leak, voice
+from tests.gateway.call.ears import leak, voice
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector
 from tests.gateway.wire import TWILIO_STOP, Events, subscribed, twilio_media, twilio_start, ws_url

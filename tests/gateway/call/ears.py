@@ -5,15 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from detection import Activity, Samples, Windower
+from detection.audio import read_audio
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.resample import Resampler
 from gateway.client import codecs
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import AudioFormat, LegId
+from tests.gateway.loudness import VOICES
 
 CALLER, CALLEE = LegId("caller"), LegId("callee")
 RATE_HZ = 16_000
 BLOCK = 3200
+SECONDS = 9
+
+
+def voice(name: str, rms: float = 0.06) -> Samples:
+    samples = np.resize(read_audio(VOICES / name / "1.ogg"), SECONDS * RATE_HZ)
+    return np.asarray(samples * (rms / np.sqrt(np.mean(samples**2))), np.float32)
 
 
 def leak(source: Samples, delay_ms: float, level_db: float) -> Samples:

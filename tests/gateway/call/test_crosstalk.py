@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detection import Samples
-from detection.audio import read_audio
 from gateway.call.crosstalk import Crosstalk
 from gateway.client import codecs
-from tests.gateway.call.ears import BLOCK, CALLEE, CALLER, RATE_HZ, Ear, hold_call, judged, leak, telephone
-from tests.gateway.loudness import VOICES
-
-SECONDS = 9
-
-
-def voice(name: str, rms: float = 0.06) -> Samples:
-    samples = np.resize(read_audio(VOICES / name / "1.ogg"), SECONDS * RATE_HZ)
-    return np.asarray(samples * (rms / np.sqrt(np.mean(samples**2))), np.float32)
+from tests.gateway.call.ears import (
+    BLOCK,
+    CALLEE,
+    CALLER,
+    RATE_HZ,
+    SECONDS,
+    Ear,
+    hold_call,
+    judged,
+    leak,
+    telephone,
+    voice,
+)
 
 
 @pytest.mark.parametrize("encoding", ["mulaw", "alaw"])
