@@ -21,6 +21,10 @@ from gateway.pace import media
 CALLS = Gauge("callscreen_calls", "Calls being listened to.")
 LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
 VERDICTS = Counter("callscreen_verdicts_total", "Legs that ended, by verdict.", ["verdict"])
+LEGS_OF_A_CALL = 2
+"""For each call that `max_calls` allows there is room for so many legs; some calls may have more, then others fewer."""
+MAX_LEGS = 16
+"""In one call: each leg is compared with every other, for leaks."""
 _log = logs.get(__name__)
 
 
@@ -82,12 +86,10 @@ class Registry:
         if self.draining:
             raise Overloaded("the gateway is shutting down")
         if call is None:
-            self._check_room(started.tenant)
-        elif call.tenant != started.tenant:
-            raise Forbidden("call_id: this call belongs to another tenant")
-        for description in started.legs:
-            if call is not None and description.leg in call.legs:
-                raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
+            self._check_calls(started.tenant)
+        else:
+            _check_fits(call, started)
+        self._check_legs(started)
         if call is None:
             call = self._start_call(started)
         legs = {}
@@ -97,7 +99,8 @@ class Registry:
             )
             call.legs[description.leg] = legs[description.leg] = leg
             LEGS.labels(started.source).inc()
-        stream = Stream(legs, self._streams, started.max_call_s or self._max_call_s)
+        left_s = (started.max_call_s or self._max_call_s) - (clock.monotonic_s() - call.started_s)
+        stream = Stream(legs, self._streams, max(0.0, left_s))
         self._streams.add(stream)
         return stream
 
@@ -108,7 +111,17 @@ class Registry:
             stream.end("shutdown")
         await self._empty.wait()
 
-    def _check_room(self, tenant: str | None) -> None:
+    def _check_legs(self, started: StreamStarted) -> None:
+        """Raises Overloaded when there is no room for these legs, in all or of this tenant: calls may have many."""
+        calls, limit = self.calls(), LEGS_OF_A_CALL * self._max_calls
+        if sum(len(call.legs) for call in calls) + len(started.legs) > limit:
+            raise Overloaded(f"all {limit} legs are taken")
+        if started.tenant and self._max_calls_per_tenant:
+            limit = LEGS_OF_A_CALL * self._max_calls_per_tenant
+            if sum(len(call.legs) for call in calls if call.tenant == started.tenant) + len(started.legs) > limit:
+                raise Overloaded(f"all {limit} legs of tenant {started.tenant} are taken")
+
+    def _check_calls(self, tenant: str | None) -> None:
         """Raises Overloaded when there is no room for one more call, or for one more of this tenant."""
         if len(self._calls) >= self._max_calls:
             raise Overloaded(f"all {self._max_calls} calls are taken")
@@ -184,6 +197,17 @@ class Stream:
     async def closed(self) -> str:
         """Wait for the gateway to end the stream."""
         return await asyncio.shield(self._closed)
+
+
+def _check_fits(call: Call, started: StreamStarted) -> None:
+    """Raises what `Registry.open` raises when these legs may not join this call."""
+    if call.tenant != started.tenant:
+        raise Forbidden("call_id: this call belongs to another tenant")
+    for description in started.legs:
+        if description.leg in call.legs:
+            raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
+    if len(call.legs) + len(started.legs) > MAX_LEGS:
+        raise Overloaded(f"call_id: expected at most {MAX_LEGS} legs in a call")
 
 
 def _of_a_call(call: Call) -> dict[str, object]:
