@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sipmessage import Message, Request, Response
@@ -58,14 +58,13 @@ class Framer:
         self._max_bytes = max_bytes
         self._buffer = b""
 
-    def push(self, data: bytes) -> list[bytes]:
-        """Take bytes as they come; return the messages that are whole.
+    def push(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes as they come; yield the messages that are whole, one by one, so that a bad one can be the last.
 
         Raises:
             MessageTooBig, ProtocolError: the stream cannot be cut any more.
         """
         self._buffer += data
-        messages: list[bytes] = []
         while True:
             self._buffer = self._buffer.lstrip(b"\r\n")  # keep-alives (RFC 5626 section 3.5.1)
             head, end, _ = self._buffer.partition(b"\r\n\r\n")
@@ -76,9 +75,9 @@ class Framer:
             if size > self._max_bytes:
                 raise MessageTooBig(f"message: expected at most {self._max_bytes} bytes")
             if not end or len(self._buffer) < size:
-                return messages
-            messages.append(self._buffer[:size])
-            self._buffer = self._buffer[size:]
+                return
+            message, self._buffer = self._buffer[:size], self._buffer[size:]
+            yield message
 
 
 def read(data: bytes) -> Heard | Response:

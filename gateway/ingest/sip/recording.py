@@ -15,6 +15,9 @@ from gateway.errors import ProtocolError
 
 Element = ET.Element
 
+MAX_KNOWN = 256
+"""Participants, or streams, of one call: its updates must not go on for ever."""
+
 
 @dataclass(slots=True)
 class Participant:
@@ -60,6 +63,8 @@ class Metadata:
         for participant, streams in sent.items():
             if streams:
                 self._associate(participant, streams)
+        if max(len(self.participants), len(self.stream_of), len(self.senders)) > MAX_KNOWN:
+            raise ProtocolError(f"metadata: expected at most {MAX_KNOWN} participants and streams in a call, got more")
 
     def _participant(self, element: Element) -> None:
         name = next((child for child in element.iter() if _local(child) == "nameid"), None)
@@ -84,10 +89,13 @@ class Metadata:
 
 
 def _parse(xml: bytes) -> Element:
-    if re.search(rb"<!(DOCTYPE|ENTITY)", xml, re.IGNORECASE):
-        raise ProtocolError("metadata: expected no document type (entities can be made to explode)")
     try:
-        root = ET.fromstring(xml.strip())  # noqa: S314  no entities: see above
+        text = xml.decode("utf-8-sig", "replace").strip()
+        if "\0" in text:  # UTF-16, which the parser would find out by itself: there a document type could hide
+            raise ProtocolError("metadata: not XML in UTF-8")
+        if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
+            raise ProtocolError("metadata: expected no document type (entities can be made to explode)")
+        root = ET.fromstring(text)  # noqa: S314  no entities: see above
     except ET.ParseError as error:
         raise ProtocolError(f"metadata: not XML: {error}") from None
     if _local(root) not in ("recording", "recording_session"):

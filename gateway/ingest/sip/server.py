@@ -25,6 +25,8 @@ from gateway.ingest.sip.uas import TOLD, Transaction, Uas
 from gateway.pace import messages
 
 TICK_S = 0.1
+CONNECTIONS_OF_A_CALL = 2
+"""TCP and TLS connections that one call of `max_calls` stands for: most peers need a single one for all of theirs."""
 UNREAD_BYTES = 1 << 18
 """Answers that a peer leaves unread on its connection before that is broken off."""
 CODES = {400: 400, 403: 403, 409: 486, 413: 513, 415: 415, 422: 488, 503: 503}
@@ -52,6 +54,12 @@ class SipServer:
         self._ticking: asyncio.Task[None] | None = None
         self._open: list[asyncio.DatagramTransport | asyncio.Server] = []
         self.connections: set[asyncio.Transport] = set()
+        self._max_connections = CONNECTIONS_OF_A_CALL * settings.max_calls
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further connection is taken: each costs something before it says what it wants."""
+        return len(self.connections) >= self._max_connections
 
     async def open(self) -> None:
         """Start to listen. Raises ConfigError when an address or a file cannot be had."""
@@ -116,8 +124,8 @@ class SipServer:
             code = CODES.get(error.status, 500)
             headers = _refusal(code, error)
             _log.warning("sip offer refused", source="sip", code=code, error=str(error))
-        except Exception:
-            _log.exception("sip offer failed")
+        except Exception:  # task root
+            _log.exception("sip offer failed", source="sip")
         if code == 200 and dialog.is_over:  # cancelled or hung up in the meantime
             code = 487
         self._uas.answer(transaction, code, self._loop.time(), headers, body)
@@ -237,15 +245,19 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self._transport)
-        self._flow = StreamFlow(self._name, self._transport)
-        if not is_allowed(self._flow.peer[0], self._server.sip.allow_ips):
+        peer = transport.get_extra_info("peername")
+        if peer is None or not is_allowed(peer[0], self._server.sip.allow_ips) or self._server.is_full:
             self._transport.abort()
+            return
+        self._flow = StreamFlow(self._name, self._transport)
+        self._server.connections.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
         try:
             for message in self._framer.push(data):
                 self._messages.take(1, clock.monotonic_s())

@@ -207,7 +207,7 @@ class SipSession:
         reason = "failed"
         try:
             reason = await listening.run()
-        except Exception:
+        except Exception:  # task root
             _log.exception("sip leg failed", call_id=self._call_id, leg=leg)
         finally:
             if any(media.listening is listening for media in self._media.values()):

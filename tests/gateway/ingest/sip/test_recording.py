@@ -114,11 +114,29 @@ def test_an_unknown_label_has_no_speaker() -> None:
         (b"<recording>", "not XML"),
         (b"<html/>", "expected <recording>"),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>', "no document type"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16"), "not XML"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16-le"), "not XML"),
     ],
 )
 def test_metadata_that_is_none(xml: bytes, complaint: str) -> None:
     with pytest.raises(ProtocolError, match=complaint):
         Metadata().merge(xml)
+
+
+def test_metadata_does_not_grow_for_ever() -> None:
+    known = Metadata()
+    for number in range(256):
+        known.merge(f"<recording><participant participant_id='p{number}'/></recording>".encode())
+    with pytest.raises(ProtocolError, match="expected at most 256 participants"):
+        known.merge(b"<recording><participant participant_id='one more'/></recording>")
+
+
+def test_metadata_in_another_encoding_is_read_as_far_as_it_goes() -> None:
+    known = Metadata()
+    known.merge(
+        "<recording><stream stream_id='s1'><label>1</label></stream><x>M\u00fcller</x></recording>".encode("latin-1")
+    )
+    assert known.stream_of == {"1": "s1"}
 
 
 def body(*parts: tuple[str, str], boundary: str = "b", end: str = "\r\n--b--\r\n") -> bytes:

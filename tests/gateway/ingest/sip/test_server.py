@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -189,3 +190,17 @@ async def test_nonsense_harms_nobody(serve: Serve) -> None:
         for nonsense in (b"", b"\r\n\r\n", b"\x00" * 100, b"INVITE sip:x SIP/2.0\r\n\r\n"):
             caller.send(nonsense)
         assert await probe(caller) == 200
+
+
+async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
+    house = await serve(sip=sip(), max_calls=1)
+    async with contextlib.AsyncExitStack() as stack:
+        readers = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+            stack.callback(writer.close)
+            readers.append(reader)
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(readers[2].read(), 5) == b""
+        assert not readers[0].at_eof()

@@ -238,10 +238,10 @@ def test_a_stream_is_cut_by_content_length() -> None:
 
 def test_a_stream_that_cannot_be_cut() -> None:
     with pytest.raises(ProtocolError, match="Content-Length"):
-        Framer(1000).push(b"OPTIONS sip:x SIP/2.0\r\n\r\n")
+        list(Framer(1000).push(b"OPTIONS sip:x SIP/2.0\r\n\r\n"))
     for flood in (b"x" * 1001, b"X\r\nContent-Length: 2000\r\n\r\n"):
         with pytest.raises(MessageTooBig):
-            Framer(1000).push(flood)
+            list(Framer(1000).push(flood))
 
 
 def test_a_request_repeated_before_its_answer_waits() -> None:
