@@ -212,6 +212,7 @@ def _uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
+        http="h11",  # httptools takes headers without end, from anybody
         ws=Connection,
         # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
         ws_max_size=2 * settings.max_message_bytes,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.gateway.conftest import Serve
 from tests.gateway.wire import SILENCE, TWILIO_STOP, refused, twilio_start, ws_url
@@ -115,3 +118,28 @@ async def test_secrets_do_not_reach_the_logs(serve: Serve, capsys: pytest.Captur
     captured = capsys.readouterr()
     for secret in ("s3cret", "tw1lio", "wr0ng"):
         assert secret not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/media/telnyx%0A", "/v1/media/telnyx%09", "/v1/media/telnyx%3F", "/v1/media//telnyx"]
+)
+async def test_no_spelling_of_a_doors_path_passes_its_guard(serve: Serve, path: str) -> None:
+    house = await serve(doors={"telnyx": {"token": "s3cret"}})
+    with pytest.raises(InvalidStatus) as fault:
+        await connect(ws_url(house, path))
+    assert fault.value.response.status_code in (401, 403, 404)
+
+
+async def test_headers_without_end_are_not_read_to_the_end(serve: Serve) -> None:
+    house = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    with contextlib.suppress(ConnectionError):
+        for number in range(100):
+            writer.write(b"X-%d: " % number + b"a" * 10_000 + b"\r\n")
+            await writer.drain()
+    with contextlib.suppress(ConnectionError):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        assert (await web.get("/healthz")).status_code == 200
