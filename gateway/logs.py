@@ -7,6 +7,7 @@ by itself. Anything whose name says that it is a secret or a phone number is bla
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
+_NUMBER = re.compile(r"(?<![\w.])\+?\d{7,15}(?![\w.])")
 _SENSITIVE = (
     "token",
     "secret",
@@ -28,10 +30,12 @@ _SENSITIVE = (
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank the values of fields that are named like secrets or phone numbers."""
+    """Blank the values of fields that are named like secrets or phone numbers, and numbers that an error quotes."""
     for key in event:
         if any(word in key.lower() for word in _SENSITIVE):
             event[key] = REDACTED
+    if isinstance(error := event.get("error"), str):
+        event["error"] = _NUMBER.sub(REDACTED, error)
     return event
 
 
@@ -50,7 +54,9 @@ def configure(level: str, log_format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,
     ]
-    renderer: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    # Not the console's own way with exceptions: it shows local variables, and tokens are among them.
+    pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Processor = pretty if console else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

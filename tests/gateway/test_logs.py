@@ -49,6 +49,22 @@ def test_secrets_numbers_and_audio_are_blanked(capsys: pytest.CaptureFixture[str
     assert line[field] == logs.REDACTED
 
 
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [
+        ("user part: expected a name, got '+4930123456'", "user part: expected a name, got '[redacted]'"),
+        ("sip: not a message: sip:004930123456@pbx", "sip: not a message: sip:[redacted]@pbx"),
+        ("call_id: there is no live call '1763800000.10'", "call_id: there is no live call '1763800000.10'"),
+        ("message: expected at most 4096 bytes, got 65536", "message: expected at most 4096 bytes, got 65536"),
+    ],
+)
+def test_an_error_quotes_no_phone_number(capsys: pytest.CaptureFixture[str], error: str, written: str) -> None:
+    logs.configure("info", "json")
+    logs.get("gateway.test").warning("sip offer refused", error=error)
+    (line,) = lines(capsys)
+    assert line["error"] == written
+
+
 def test_levels_and_chatty_libraries_are_kept_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
     logs.get("gateway.test").debug("not this")
@@ -65,6 +81,18 @@ def test_an_exception_is_in_the_line(capsys: pytest.CaptureFixture[str]) -> None
         logs.get("gateway.test").exception("scoring failed")
     (line,) = lines(capsys)
     assert "ValueError: wrong" in str(line["exception"])
+
+
+def test_the_console_shows_no_local_variables_of_an_exception(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "console")
+    secret = "hunter" + "2"
+    try:
+        raise ValueError(f"wrong: {len(secret)}")
+    except ValueError:
+        logs.get("gateway.test").exception("scoring failed")
+    written = capsys.readouterr().err
+    assert "ValueError: wrong: 7" in written
+    assert secret not in written
 
 
 def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
