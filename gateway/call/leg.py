@@ -116,9 +116,9 @@ class Leg:
     def _release(self) -> list[Run]:
         """Place what is next in order, as far as it is there."""
         runs = []
-        while (audio := self._held.pop(self._next_seq, None)) is not None:  # type: ignore[arg-type]
+        while self._next_seq is not None and (audio := self._held.pop(self._next_seq, None)) is not None:
             runs += self._place(audio, lost=False)
-            self._next_seq = audio.seq + 1  # type: ignore[operator]
+            self._next_seq += 1
         return runs
 
     def _skip_lost(self) -> list[Run]:

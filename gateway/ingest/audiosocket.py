@@ -13,7 +13,7 @@ from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.dialects.audiosocket import HANGUP, AudioSocket, Speaker
-from gateway.ingest.events import AudioReceived, Calls, IngestEvent, StreamStarted
+from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, StreamStarted
 from gateway.ingest.listening import Listening
 from gateway.ingest.rtp_settings import is_allowed, split_address
 
@@ -61,7 +61,7 @@ class AudioSocketPort:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        peer_ip = writer.get_extra_info("peername")[0]
+        peer_ip, *_ = writer.get_extra_info("peername") or ("",)  # none, when the peer is gone already
         connection = _Connection(reader, partial(self._identify, door), door, self._calls, self._settings)
         try:
             if not is_allowed(peer_ip, door.allow_ips):
@@ -73,8 +73,8 @@ class AudioSocketPort:
             _log.warning("audiosocket refused", error=str(error))
         except (OSError, asyncio.CancelledError):
             pass  # the peer vanished, or we close: nothing is left to say but goodbye
-        except Exception:
-            _log.exception("audiosocket failed")
+        except Exception:  # task root
+            _log.exception("audiosocket failed", call_id=connection.call_id)
         finally:
             self._tasks.discard(task)
             with contextlib.suppress(OSError):
@@ -102,6 +102,7 @@ class _Connection:
         self._calls = calls
         self._settings = settings
         self._leg: Listening | None = None
+        self.call_id: CallId | None = None
 
     async def run(self) -> None:
         """Listen until either side, silence or a fault ends it. Raises CallscreenError."""
@@ -149,6 +150,7 @@ class _Connection:
             elif isinstance(event, StreamStarted):
                 started = dataclasses.replace(event, tenant=self._tenant)
                 self._leg = Listening(self._calls.open(started), self._settings.idle_deadline_s)
+                self.call_id = started.call_id
             else:
                 return False
         return events is not None

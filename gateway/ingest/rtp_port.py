@@ -125,7 +125,7 @@ class _Port:
         try:
             if await listening.run() in FAULTS:
                 self._refused_until_s[voice.leg] = asyncio.get_running_loop().time() + REFUSED_PAUSE_S
-        except Exception:
+        except Exception:  # task root
             _log.exception("rtp leg failed", call_id=self._call_id, leg=voice.leg)
         finally:
             voice.forget()

@@ -16,7 +16,7 @@ from gateway import clock, logs
 from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.doors import Door
-from gateway.ingest.events import AudioReceived, Calls, IngestEvent, OpenStream, StreamStarted
+from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, OpenStream, StreamStarted
 from gateway.pace import Pace
 
 NORMAL = 1000
@@ -48,6 +48,9 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
     except CallscreenError as error:
         reason, code, ended_by = str(error), error.close_code, error.ended_by
         _log.warning("media stream refused", source=stream.source, close_code=code, error=reason)
+    except Exception:  # task root: a fault of ours ends this stream, with a verdict that does not hide it
+        reason, code, ended_by = "internal error", CallscreenError.close_code, "failed"
+        _log.exception("media stream failed", source=stream.source, call_id=stream.call_id)
     finally:
         stream.close(ended_by or reason)
     if code:
@@ -82,6 +85,7 @@ class _Stream:
 
     def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door, messages: Pace) -> None:
         self.source = websocket.url.path.rpartition("/")[2]
+        self.call_id: CallId | None = None
         self._websocket = websocket
         self._dialect = dialect
         self._calls = calls
@@ -94,7 +98,9 @@ class _Stream:
         self._move_deadline_at_s = 0.0
 
     def open(self, started: StreamStarted) -> OpenStream:
-        self._open = self._calls.open(self._door.admit(started))
+        admitted = self._door.admit(started)
+        self._open = self._calls.open(admitted)
+        self.call_id = admitted.call_id
         return self._open
 
     def close(self, reason: str) -> None:

@@ -106,7 +106,7 @@ class Whip:
     async def _run(self, session: _Session) -> None:
         try:
             await session.run()
-        except Exception:
+        except Exception:  # task root
             _log.exception("webrtc session failed", call_id=session.call_id, leg=session.leg)
         finally:
             del self._sessions[session.id], self._tasks[session.id]

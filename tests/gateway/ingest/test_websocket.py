@@ -50,6 +50,8 @@ class Talkative(Dialect):
                 return [StreamStarted(CallId("c"), "talk", (LEG,), separation="mixed")]
             case "stop":
                 return [StreamStopped("asked")]
+            case "fault":
+                raise KeyError("of ours")
             case "bad":
                 raise ProtocolError("message: bad")
             case bytes():
@@ -116,6 +118,15 @@ async def test_goodbye_when_the_gateway_ends_it() -> None:
         assert await socket.recv() == "bye: shutdown"
         await socket.wait_closed()
         assert (socket.close_code, calls.streams[0].reason) == (1001, "shutdown")
+
+
+async def test_a_fault_of_ours_ends_that_stream_and_is_called_one() -> None:
+    calls = RecordedCalls()
+    async with talk(calls) as url, connect(url, subprotocols=["talk"]) as socket:  # type: ignore[list-item]
+        for message in ("start", "fault"):
+            await socket.send(message)
+        await socket.wait_closed()
+        assert (socket.close_code, socket.close_reason, calls.streams[0].reason) == (1011, "internal error", "failed")
 
 
 def test_tokens_are_no_subprotocols() -> None:
