@@ -145,6 +145,24 @@ def test_an_uncertain_leg_that_the_verifier_calls_human_ends_human() -> None:
     assert (call.hybrid.verdict().outcome, call.hybrid.verdict().reason) == (Outcome.HUMAN, "verifier_human")
 
 
+def test_a_leg_that_both_call_human_is_human_by_the_filters_own_word() -> None:
+    call = Call()
+    call.say(0.2, HUMAN, 4)
+    call.say(-3.0, HUMAN, 6)
+    assert call.decider.withheld is PROVISIONAL
+    assert call.hybrid.verdict() == call.decider.verdict()
+    assert call.hybrid.verdict().reason == "p_below_human"
+
+
+def test_words_far_apart_are_not_enough_to_ask() -> None:
+    decider = Decider(POLICY)
+    hybrid = Hybrid(decider, POLICY, 2 * VERIFIER_WINDOW_S)
+    for at in range(0, 100, 10):
+        heard = replace(window(float(at)), speech_s=0.7, fresh_speech_s=0.7)
+        hybrid.hear(heard, decider.update(Score.of(heard, UNSURE)))
+        assert hybrid.question() == []
+
+
 def test_an_alert_that_the_verifier_cleared_unconfirmed_leaves_a_human() -> None:
     call = Call()
     call.say(SYNTHETIC, HUMAN, 5)
