@@ -72,10 +72,14 @@ class RtpReceiver(asyncio.DatagramProtocol):
         """
         self._demux = demux
         self._heard = heard
-        self._allow_ips = allow_ips
+        self.allow_only(allow_ips)
+        self._loop = asyncio.get_running_loop()
+
+    def allow_only(self, networks: tuple[Network, ...]) -> None:
+        """Let others send from now on."""
+        self._allow_ips = networks
         self._allowed: str | None = None
         """The host that was looked up last: nearly all packets come from one."""
-        self._loop = asyncio.get_running_loop()
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Sort one datagram."""

@@ -21,9 +21,11 @@ def pcmu(samples: Samples, *, ssrc: int = 7) -> Iterator[bytes]:
         yield packet(data[160 * index : 160 * index + 160], 65_000 + index, 160 * index, ssrc=ssrc)
 
 
-async def send(to: tuple[str, int], packets: Iterator[bytes]) -> None:
+async def send(to: tuple[str, int], packets: Iterator[bytes], local: tuple[str, int] | None = None) -> None:
     """Send as fast as the gateway, in this same event loop, reads: a full socket buffer would lose packets."""
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=to)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=to, local_addr=local
+    )
     for data in packets:
         transport.sendto(data)
         for _ in range(4):

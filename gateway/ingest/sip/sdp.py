@@ -32,6 +32,8 @@ class MediaLine:
     profile: str
     payload_types: list[int]
     direction: str = "sendrecv"
+    host: str = ""
+    """Where the offerer wants media, and usually sends it from."""
     label: str | None = None
     rtpmaps: dict[int, str] = field(default_factory=dict)
     cryptos: list[Crypto] = field(default_factory=list)
@@ -82,7 +84,7 @@ class AnswerLine:
 def read(body: bytes) -> list[MediaLine]:
     """Return the m-lines of an offer or answer. Raises ProtocolError naming the line."""
     lines: list[MediaLine] = []
-    direction = "sendrecv"
+    direction, host = "sendrecv", ""
     text = body.decode("utf-8", "replace")
     if not text.startswith("v=0"):
         raise ProtocolError("sdp: expected a session description (RFC 8866), which begins with v=0")
@@ -90,7 +92,13 @@ def read(body: bytes) -> list[MediaLine]:
         kind, _, value = line.partition("=")
         if kind == "m":
             lines.append(_media(value))
-            lines[-1].direction = direction
+            lines[-1].direction, lines[-1].host = direction, host
+        elif kind == "c":  # IN IP4 192.0.2.1, of the session or of one line
+            address = value.split()[-1:] or [""]
+            if lines:
+                lines[-1].host = address[0]
+            else:
+                host = address[0]
         elif kind == "a" and lines:
             _attribute(lines[-1], value)
         elif kind == "a" and value in _DIRECTIONS:

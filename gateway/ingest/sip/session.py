@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import ipaddress
 import itertools
 import secrets
 import socket
@@ -15,6 +17,7 @@ from gateway.config import Settings
 from gateway.errors import Forbidden, Overloaded, Unprocessable
 from gateway.ingest.events import AudioReceived, Calls, LegDescription, LegId, Role, StreamStarted
 from gateway.ingest.listening import Listening, RtpReceiver
+from gateway.ingest.rtp_settings import Network
 from gateway.ingest.rtp_voice import SRTP_KEY_BYTES, RtpCodec, RtpDemux, Voice, srtp_session
 from gateway.ingest.sip import identity, sdp
 from gateway.ingest.sip.dialog import Dialog
@@ -35,6 +38,7 @@ class Media:
     demux: RtpDemux
     port: int
     transports: tuple[asyncio.DatagramTransport, asyncio.DatagramTransport]
+    receiver: RtpReceiver
     listening: Listening
     their_crypto: Crypto | None
     our_crypto: Crypto | None
@@ -158,6 +162,7 @@ class SipSession:
         number = next(number for number, codec in line.codecs().items() if codec == media.codec)
         media.payload_types[number] = media.codec
         media.sends = line.sends
+        media.receiver.allow_only(self._senders(line))
         if line.is_encrypted and line.cryptos[0] != media.their_crypto:
             _encrypt(media, line.cryptos[0])
         return AnswerLine(line, media.port, number, media.codec, media.our_crypto)
@@ -190,11 +195,19 @@ class SipSession:
         task = loop.create_task(self._listen(leg, listening), name=f"sip {self._call_id}/{leg}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        receiver = RtpReceiver(demux, heard, self._sip.allow_ips)
+        receiver = RtpReceiver(demux, heard, self._senders(line))
         (first, _), (second, _) = [
             await loop.create_datagram_endpoint(lambda: receiver, sock=sock) for sock in (rtp, rtcp)
         ]
-        return Media(codec, payload_types, demux, port, (first, second), listening, None, None, line.sends)
+        return Media(codec, payload_types, demux, port, (first, second), receiver, listening, None, None, line.sends)
+
+    def _senders(self, line: MediaLine) -> tuple[Network, ...]:
+        """Who may send the media: as configured, else who signals and whom the offer names; not whoever is first."""
+        networks = self._sip.allow_ips
+        for host in () if networks else (self._dialog.flow.peer[0], line.host):
+            with contextlib.suppress(ValueError):  # a name, or nothing
+                networks += (ipaddress.ip_network(host.partition("%")[0]),)
+        return networks
 
     def _who(self, index: int, line: MediaLine) -> tuple[LegId, Role]:
         if not self.is_recording:

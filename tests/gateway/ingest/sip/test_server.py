@@ -204,3 +204,22 @@ async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(readers[2].read(), 5) == b""
         assert not readers[0].at_eof()
+
+
+async def test_media_comes_from_who_signals_or_from_where_the_offer_says(serve: Serve) -> None:
+    """Without `allow_ips`, whoever finds the port first could else speak in the caller's place."""
+    house = await serve(sip=sip())
+    stranger = ("127.0.0.3", 0)
+    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+        offer = PCMU_SDP.replace("IN IP4 127.0.0.1", "IN IP4 127.0.0.2")
+        port = (await caller.call(offer, user="c1-caller")).ports[0]
+        to = ("127.0.0.1", port)
+        await send(to, pcmu(speech(2, synthetic=True)), local=stranger)
+        await send(to, pcmu(speech(1, synthetic=False)), local=("127.0.0.2", 0))
+        moved = offer.replace("127.0.0.2", "127.0.0.3")
+        assert (await caller.ask("INVITE", moved)).ports[0] == port
+        await asyncio.sleep(1.1)  # only after a second of silence another address is believed
+        await send(to, pcmu(speech(1, synthetic=False), ssrc=8), local=stranger)
+        await caller.ask("BYE")
+        ended = (await events.until("leg.ended"))["data"]
+    assert ended["audio_s"] == 2.0
