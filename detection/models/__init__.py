@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from detection.card import Contract
-from detection.models import ecapa_tdnn, rawnet2, rawnet3, tinyaudionet, tinystatnet
+from detection.models import ecapa_tdnn, rawnet2, rawnet3, tinyaudionet, tinystatnet, whisperstat
 from detection.training.settings import Settings
 
 
@@ -20,6 +20,8 @@ class Architecture:
     contract: Contract
     settings: Settings = field(default_factory=Settings)
     """How it is trained best."""
+    pretrained: bool = False
+    """Only a head is trained, by `transfer`; the rest is somebody's published weights."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -28,6 +30,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "rawnet2": Architecture(rawnet2.RawNet2, rawnet2.CONTRACT, rawnet2.SETTINGS),
     "rawnet3": Architecture(rawnet3.RawNet3, rawnet3.CONTRACT, rawnet3.SETTINGS),
     "ecapa_tdnn": Architecture(ecapa_tdnn.EcapaTdnn, ecapa_tdnn.CONTRACT, ecapa_tdnn.SETTINGS),
+    "whisperstat": Architecture(whisperstat.WhisperStat, whisperstat.CONTRACT, whisperstat.SETTINGS, pretrained=True),
 }
 
 

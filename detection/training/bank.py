@@ -67,8 +67,9 @@ class Bank:
     def __init__(self, clips: Sequence[Clip], surroundings: Path, cache: Path, workers: int = 2) -> None:
         self.clips = list(clips)
         self.hash = data_hash(clips)
-        self._folder = cache / self.hash
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = cache / self.hash
+        """Where these clips' renderings lie."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._surroundings = surroundings
         self._workers = workers
 
@@ -96,7 +97,7 @@ class Bank:
         return self._made(f"features-{spec_hash}-{rendering}", partial(_features, spec), jobs)
 
     def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
-        values_file, offsets_file = self._folder / f"{name}.npy", self._folder / f"{name}-offsets.npy"
+        values_file, offsets_file = self.folder / f"{name}.npy", self.folder / f"{name}-offsets.npy"
         if not offsets_file.exists():  # written last, so its presence means that the values are whole
             offsets = _write_end_to_end(values_file, self._map(name, make, jobs))
             np.save(offsets_file, offsets)

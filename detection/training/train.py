@@ -29,6 +29,8 @@ from detection.training.settings import LossName, Settings
 VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
 """What an epoch is judged on: as recorded, and through three unlike telephone channels."""
 
+TRAINED_WHOLE = [name for name, architecture in ARCHITECTURES.items() if not architecture.pretrained]
+
 EPILOG = """\
 examples:
   train --data clips/manifest.csv --out runs/first                          the reference network by its own recipe
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
     add("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
-    add("--model", choices=ARCHITECTURES, default="tinyaudionet", help="architecture (%(default)s)")
+    add("--model", choices=TRAINED_WHOLE, default="tinyaudionet", help="architecture (%(default)s)")
     add("--epochs", type=int, help="most epochs to train")
     add("--windows", type=int, help=f"windows heard in an epoch ({Settings.windows_per_epoch})")
     add("--loss", choices=get_args(LossName), help="what tells the classes apart")

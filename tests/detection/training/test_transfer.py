@@ -1,0 +1,137 @@
+"""The verifier's head on a frozen encoder: read, embed, train, export; a toy corpus, an encoder of random weights."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from detection.__main__ import main
+from detection.detector import open_detector
+from detection.errors import ModelError
+from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, WIDTH, WhisperStat, _statistics
+from detection.training.whisper import read_encoder
+from tests.detection.test_features import speechlike
+from tests.detection.training.test_training import corpus
+
+__all__ = ["corpus"]  # a fixture
+
+
+def written(file: Path, variables: dict[str, NDArray[np.float16]], spec: str = "WhisperSpec") -> Path:
+    """Write `variables` as CTranslate2 does, version 6 of its format."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    parts = [struct.pack("<I", 6), text(spec), struct.pack("<II", 3, len(variables))]
+    for name, values in variables.items():
+        parts += [text(name), struct.pack(f"<B{values.ndim}I", values.ndim, *values.shape)]
+        parts += [struct.pack("<BI", 4, values.nbytes), values.tobytes()]
+    file.write_bytes(b"".join(parts))
+    return file
+
+
+def random_encoder() -> dict[str, NDArray[np.float16]]:
+    rng = np.random.default_rng(0)
+
+    def weights(*shape: int) -> NDArray[np.float16]:
+        scale = 1 / np.sqrt(np.prod(shape[1:]))
+        values: NDArray[np.float16] = (rng.standard_normal(shape) * scale).astype(np.float16)
+        return values
+
+    ones, zeros = np.ones(WIDTH, np.float16), np.zeros(WIDTH, np.float16)
+    variables = {
+        "encoder/conv1/weight": weights(WIDTH, 80, 3), "encoder/conv1/bias": zeros,
+        "encoder/conv2/weight": weights(WIDTH, WIDTH, 3), "encoder/conv2/bias": zeros,
+        "encoder/position_encodings/encodings": weights(1_500, WIDTH),
+    }  # fmt: skip
+    for number in range(LAYERS):
+        layer = f"encoder/layer_{number}"
+        for norm in ("self_attention/layer_norm", "ffn/layer_norm"):
+            variables |= {f"{layer}/{norm}/gamma": ones, f"{layer}/{norm}/beta": zeros}
+        for linear, rows, columns in (
+            ("self_attention/linear_0", 3, 1),
+            ("self_attention/linear_1", 1, 1),
+            ("ffn/linear_0", 4, 1),
+            ("ffn/linear_1", 1, 4),
+        ):
+            variables[f"{layer}/{linear}/weight"] = weights(rows * WIDTH, columns * WIDTH)
+            variables[f"{layer}/{linear}/bias"] = np.zeros(rows * WIDTH, np.float16)
+    return variables
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("encoder") / "model.bin", random_encoder())
+
+
+def test_reads_every_weight_of_the_encoder(encoder: Path) -> None:
+    network = WhisperStat()
+    network.encoder.load_state_dict(read_encoder(encoder))  # strict: none missing, none too many
+    given = random_encoder()["encoder/layer_2/ffn/linear_0/weight"].astype(np.float32)
+    np.testing.assert_array_equal(network.encoder.state_dict()["layers.2.widen.weight"].numpy(), given)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"", "expected model.bin"), (b"PK\3\4 not a model at all", "expected model.bin")],
+)
+def test_refuses_another_file(tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match=said):
+        read_encoder(file)
+    with pytest.raises(ModelError, match="No such file"):
+        read_encoder(tmp_path / "none.bin")
+
+
+def test_refuses_a_model_without_a_layer(tmp_path: Path) -> None:
+    some = {name: values for name, values in random_encoder().items() if "layer_3" not in name}
+    with pytest.raises(ModelError, match="of Whisper base"):
+        read_encoder(written(tmp_path / "model.bin", some))
+    with pytest.raises(ModelError, match="of Whisper base"):
+        read_encoder(written(tmp_path / "other.bin", some, spec="TransformerSpec"))
+
+
+def test_silence_around_speech_does_not_count() -> None:
+    """The statistics are of the frames that hold speech: a window half empty says what its speech says."""
+    torch.manual_seed(0)
+    layer = torch.randn(1, 100, WIDTH)
+    is_speech = torch.ones(1, 100, 1)
+    padded = torch.cat([layer, torch.full((1, 60, WIDTH), 9.0)], 1)
+    flags = torch.cat([is_speech, torch.zeros(1, 60, 1)], 1)
+    torch.testing.assert_close(_statistics(padded, flags), _statistics(layer, is_speech))
+
+
+@pytest.mark.slow
+def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--encoder", f"{encoder}", "--out", f"{run}"]
+    given += ["--cache", f"{corpus / 'cache'}", "--workers", "1"]
+    assert main(given) == 0
+    assert {file.name for file in run.iterdir()} == {
+        "final.pt",
+        "config.json",
+        "curves.csv",
+        "curves.png",
+        "facts.json",
+    }
+    assert json.loads((run / "config.json").read_text())["model"] == "whisperstat"
+    weights = torch.load(run / "final.pt", weights_only=True)["weights"]
+    torch.testing.assert_close(weights["encoder.positions"], read_encoder(encoder)["positions"])  # frozen
+    assert len(weights["encoder.positions"]) == MAX_POSITIONS
+    assert main(["export", f"{run}", "--weights", "final.pt", "--out", f"{tmp_path}", "--storage", "int8"]) == 0
+    detector = open_detector(tmp_path / "whisperstat.onnx")
+    frames = CONTRACT.features.stream().push(speechlike(CONTRACT.window_samples, 1))
+    assert np.isfinite(detector.score(frames[None])).all()
+
+
+def test_says_when_the_encoder_is_missing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--encoder", "none.bin", "--out", f"{tmp_path}"]
+    assert main(given) == 2
+    assert "none.bin: No such file" in capsys.readouterr().err
