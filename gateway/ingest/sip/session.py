@@ -206,7 +206,8 @@ class SipSession:
         networks = self._sip.allow_ips
         for host in () if networks else (self._dialog.flow.peer[0], line.host):
             with contextlib.suppress(ValueError):  # a name, or nothing
-                networks += (ipaddress.ip_network(host.partition("%")[0]),)
+                address = ipaddress.ip_address(host.partition("%")[0])
+                networks += (ipaddress.ip_network(getattr(address, "ipv4_mapped", None) or address),)
         return networks
 
     def _who(self, index: int, line: MediaLine) -> tuple[LegId, Role]:
