@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="websocket attach points, by the last part of their path; `twilio` and `plain` are there anyway",
     )
+    whip: Door = Field(
+        Door.model_validate({}), description="the WHIP endpoint: its checks, roles, tenant and limits, as of a door"
+    )
     rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
     audiosocket: AudioSocketDoor | None = Field(None, description="TCP port that takes Asterisk's AudioSocket")
     sip: SipSettings | None = Field(None, description="SIP: softphones and PBXs that call us, SIPREC recording clients")
@@ -123,6 +126,10 @@ class Settings(BaseSettings):
     def media_doors(self) -> dict[str, Door]:
         """Return the doors as they are served, with what is general filled in."""
         return {name: self._filled_in(name, door) for name, door in (DEFAULT_DOORS | self.doors).items()}
+
+    def whip_door(self) -> Door:
+        """Return the WHIP endpoint's door, with what is general filled in."""
+        return self._filled_in("whip", self.whip)
 
     def _filled_in(self, name: str, door: Door) -> Door:
         signing_key = door.signing_key

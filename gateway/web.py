@@ -44,6 +44,7 @@ from gateway.pace import messages
 
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
 DOORS_PATH = "/v1/media/"
+WHIP_PATH = "/v1/whip/"
 
 
 def build(
@@ -126,6 +127,7 @@ class Guard:
             for name, door in settings.media_doors().items()
             if door.is_guarded
         }
+        self._whip = settings.whip_door()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request or an upgrade; refuse it with its status, or pass it on."""
@@ -157,7 +159,10 @@ class Guard:
             door, kind = own
             kind.check(handshake, door)
             return
-        if self._settings.token is None or connection.scope.get("method") == "OPTIONS":
+        if self._whip.is_guarded and connection.url.path.startswith(WHIP_PATH) and not _is_preflight(connection):
+            self._whip.check_token_and_address(handshake, None)
+            return
+        if self._settings.token is None or _is_preflight(connection):
             return
         if not hmac.compare_digest(
             presented_token(handshake).encode(), self._settings.token.get_secret_value().encode()
@@ -166,6 +171,10 @@ class Guard:
                 "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` "
                 "or `?token=…`"
             )
+
+
+def _is_preflight(connection: HTTPConnection) -> bool:
+    return bool(connection.scope.get("method") == "OPTIONS")
 
 
 def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Response:

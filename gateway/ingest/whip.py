@@ -23,6 +23,7 @@ from gateway import logs
 from gateway.config import Settings, is_loopback
 from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, UnsupportedMedia
 from gateway.ingest import names
+from gateway.ingest.doors import Door
 from gateway.ingest.events import AudioReceived, Calls, LegDescription, OpenStream, StreamStarted
 from gateway.ingest.rtp import PacketClock
 from gateway.ingest.sdp import Offer, read_offer
@@ -45,8 +46,13 @@ class Whip:
         """Make the endpoint; its handlers raise CallscreenError, which the application turns into a response.
 
         Raises:
-            ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL.
+            ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL, or `settings.whip` says what only
+                websockets have.
         """
+        self._door = settings.whip_door()
+        for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
+            if getattr(self._door, field):
+                raise ConfigError(f"whip.{field}: not for WHIP")
         for url in settings.ice_servers:
             try:
                 parse_stun_turn_uri(url)
@@ -94,10 +100,12 @@ class Whip:
             raise UnsupportedMedia(f"Content-Type: expected {SDP}, got {content_type or 'none'!r:.80}")
         call_id = names.call_id("call_id", request.path_params["call_id"])
         leg = names.leg_id("leg", request.path_params["leg"])
-        role = names.role(leg, request.query_params, self._settings.roles)
-        offer = read_offer(await _text(request, self._settings.max_message_bytes))
-        started = StreamStarted(call_id, "whip", (LegDescription(leg, offer.format, role),))
-        session = _Session(started, offer, self._calls.open(started), self._settings)
+        role = names.role(leg, request.query_params, self._door.roles)
+        offer = read_offer(await _text(request, self._door.max_message_bytes or 0))
+        parameters = {name: value for name, value in request.query_params.items() if name != "token"}
+        legs = (LegDescription(leg, offer.format, role),)
+        started = self._door.admit(StreamStarted(call_id, "whip", legs, parameters))
+        session = _Session(started, offer, self._calls.open(started), self._settings, self._door)
         await session.prepare()
         self._sessions[session.id] = session
         self._tasks[session.id] = asyncio.create_task(self._run(session), name=f"whip {call_id}/{leg}")
@@ -115,7 +123,9 @@ class Whip:
 class _Session:
     """One speaker, from the answer to the end."""
 
-    def __init__(self, started: StreamStarted, offer: Offer, stream: OpenStream, settings: Settings) -> None:
+    def __init__(
+        self, started: StreamStarted, offer: Offer, stream: OpenStream, settings: Settings, door: Door
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.call_id, self.leg = started.call_id, started.legs[0].leg
         self.answer = ""
@@ -124,8 +134,8 @@ class _Session:
         self._peer = AudioPeer(offer, self._receive, settings.ice_servers, loopback=is_loopback(settings.host))
         self._clock = PacketClock(offer.codec.clockRate)
         self._ended: asyncio.Future[str] = self._loop.create_future()
-        self._idle_deadline_s = settings.idle_deadline_s
-        self._deadline_s = self._loop.time() + CONNECT_ALLOWANCE * settings.start_deadline_s
+        self._idle_deadline_s = door.idle_deadline_s or 0.0
+        self._deadline_s = self._loop.time() + CONNECT_ALLOWANCE * (door.start_deadline_s or 0.0)
 
     async def prepare(self) -> None:
         """Make the answer."""

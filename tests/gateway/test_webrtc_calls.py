@@ -9,6 +9,7 @@ import pytest
 
 from detection import Samples
 from gateway.client.whip import WhipError, WhipPublisher
+from gateway.errors import ConfigError
 from tests.gateway.conftest import Serve
 from tests.gateway.ingest.test_sdp import OFFER
 from tests.gateway.loudness import speech
@@ -102,3 +103,33 @@ async def test_an_offer_that_is_refused_leaves_no_call_behind(serve: Serve) -> N
         assert refused.status_code == 422
         assert "a=recvonly" in refused.json()["detail"]
         assert (await http.get("/v1/calls")).json() == {"calls": []}
+
+
+async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(serve: Serve) -> None:
+    whip = {"token": "desk", "tenant_parameter": "org", "roles": {"left": "agent"}, "max_call_s": 1.0}
+    house = await serve(token="house", whip=whip)
+    with pytest.raises(WhipError) as fault:
+        async with WhipPublisher(house.url, "c-1", "left", token="house"):
+            pass
+    assert fault.value.status == 401
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        assert (await web.get("/v1/calls", headers={"Authorization": "Bearer desk"})).status_code == 401
+        nameless = await web.post(
+            "/v1/whip/c-1/left",
+            content=OFFER,
+            headers={"Authorization": "Bearer desk", "Content-Type": "application/sdp"},
+        )
+        assert (nameless.status_code, "org: expected 1 to 128 letters" in nameless.json()["detail"]) == (400, True)
+        async with subscribed(house, "?token=house") as events:
+            accepted = await web.post(
+                "/v1/whip/c-1/left?org=blue&token=desk", content=OFFER, headers={"Content-Type": "application/sdp"}
+            )
+            assert accepted.status_code == 201
+            started = (await events.until("leg.started"))["data"]
+            assert (started["tenant"], started["role"]) == ("blue", "agent")
+            assert (await events.until("leg.ended"))["data"]["ended_by"] == "call_too_long"
+
+
+async def test_what_only_websockets_have_is_refused(serve: Serve) -> None:
+    with pytest.raises(ConfigError, match=r"whip\.allow_mixed: not for WHIP"):
+        await serve(whip={"allow_mixed": True})

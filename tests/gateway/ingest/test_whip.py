@@ -55,7 +55,7 @@ async def test_a_voice_comes_in_packet_by_packet(door: Door) -> None:
         await publisher.stop()
         await until(lambda: len(door.stream.heard) == 26)  # 25, and what the encoder looked ahead
     legs = (LegDescription(LegId("caller"), AudioFormat("opus", 48_000), "caller"),)
-    assert door.stream.started == StreamStarted(CallId("call-1"), "whip", legs)
+    assert door.stream.started == StreamStarted(CallId("call-1"), "whip", legs, max_call_s=4 * 3600.0)
     assert door.stream.reason == "stopped"
     heard = [audio for _, audio in door.stream.heard]
     assert {audio.leg for audio in heard} == {"caller"}
