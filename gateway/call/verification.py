@@ -12,6 +12,7 @@ waits with it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -133,8 +134,9 @@ class _Question:
         self._done = done
 
     def scored(self, window: Window, log_odds: float, received_s: float) -> None:  # noqa: ARG002
-        """See `ScoredLeg`."""
-        self._scores.append(Score.of(window, log_odds))
+        """See `ScoredLeg`. What is no number is no answer."""
+        if not math.isnan(log_odds):
+            self._scores.append(Score.of(window, log_odds))
         self._count_down()
 
     def skipped(self, window: Window) -> None:  # noqa: ARG002

@@ -100,6 +100,12 @@ async def test_a_full_queue_answers_with_nothing_and_later(asker: Asker, heavy: 
         assert await asker.answer() == [1.0, 2.0]
 
 
+async def test_what_is_no_number_is_no_answer(asker: Asker) -> None:
+    asker.ask(1.0, float("nan"))
+    asker.ask(float("nan"))
+    assert [await asker.answer(), await asker.answer()] == [[1.0], []]
+
+
 async def test_what_is_asked_when_it_closes_gets_no_answer(asker: Asker, heavy: Heavy) -> None:
     heavy.free.clear()
     asker.ask(1.0)
