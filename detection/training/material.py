@@ -57,6 +57,7 @@ class Source:
             DataError: a bad manifest, or a person who would be heard on both sides.
         """
         clips = read_manifest(self.manifest, ("train", "val"))
+        refuse_shared_speakers(*([clip for clip in clips if clip.split == split] for split in ("train", "val")))
         if not self.held_out:
             return clips, list(range(len(clips))), [i for i, clip in enumerate(clips) if clip.split == "val"]
         train, validation = split_by_source(clips, self.held_out)

@@ -54,7 +54,7 @@ def train(corpus: Path, out: Path, *more: str, epochs: int = 2) -> int:
 
 
 @pytest.mark.slow
-def test_train_export_and_evaluate(corpus: Path, tmp_path: Path) -> None:
+def test_train_and_export(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train(corpus, out) == 0
     assert {file.name for file in out.iterdir()} == {
@@ -76,16 +76,6 @@ def test_train_export_and_evaluate(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "toy.pt").write_bytes((out / "best.pt").read_bytes())
     by_torch = open_detector(tmp_path / "toy.onnx", backend="torch").score(frames)
     assert detector.score(frames) == pytest.approx(by_torch, abs=1e-3)
-
-    report = tmp_path / "report"
-    arguments = ["--data", f"{corpus / 'manifest.csv'}", "--out", f"{report}", "--channel", "clean", "opus8"]
-    assert main(["evaluate", *arguments, "--model", f"{tmp_path / 'toy.onnx'}"]) == 0
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert set(metrics["channels"]) == {"clean", "opus8"}
-    assert metrics["clips"] == 4
-    assert set(metrics["groups"]["source"]) == {"page4", "page9"}
-    for name in ("report.md", "scores.csv", "det.png", "roc.png"):
-        assert (report / name).stat().st_size > 0
 
 
 @pytest.mark.slow
