@@ -32,7 +32,7 @@ from gateway.call.scorer import Scorer
 from gateway.call.session import Judging
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
-from gateway.connection import Connection
+from gateway.connection import Connection, HttpConnection
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket import AudioSocketPort
 from gateway.ingest.rtp_port import RtpPorts
@@ -212,7 +212,7 @@ def _uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="h11",  # httptools takes headers without end, from anybody
+        http=HttpConnection,
         ws=Connection,
         # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
         ws_max_size=2 * settings.max_message_bytes,

@@ -1,17 +1,63 @@
-"""uvicorn's websocket engine, except that a peer which does not read cannot keep its connection.  [IO]
+"""uvicorn's engines, except that a peer which does not talk, or does not read, cannot keep its connection.  [IO]
 
-Both the goodbye of an application and uvicorn's own ``transport.close()`` wait until everything written before is sent.
-A peer that never reads would hold the socket, and uvicorn's shutdown, for ever.
+Over HTTP, uvicorn waits for a request for ever. Over a websocket, both the goodbye of an application and uvicorn's own
+``transport.close()`` wait until everything written before is sent: a peer that never reads would hold the socket, and
+uvicorn's shutdown, for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 ASTERISK = "media"
 """The subprotocol of its chan_websocket."""
+
+
+class HttpConnection(H11Protocol):
+    """One connection before it becomes a websocket, if ever; for `uvicorn.Config(http=HttpConnection)`.
+
+    h11, for httptools takes headers without end.
+    """
+
+    head_s = 10.0
+    """From the connection, or the last answer, to the end of a request's head, at most."""
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Somebody is there."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        """An answer was sent; another request may follow."""
+        super().on_response_complete()
+        self._expect_request()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """From now on `Connection` has the transport."""
+        self._expect_nothing()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, by itself or by us."""
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        self._expect_nothing()
+        self._late = self.loop.call_later(self.head_s, self._hang_up)
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+
+    def _hang_up(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
 
 class Connection(WebSocketsSansIOProtocol):

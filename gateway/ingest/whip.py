@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from gateway import logs
 from gateway.config import Settings, is_loopback
-from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, UnsupportedMedia
+from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, StreamTimeout, UnsupportedMedia
 from gateway.ingest import names
 from gateway.ingest.doors import Door
 from gateway.ingest.events import AudioReceived, Calls, LegDescription, OpenStream, StreamStarted
@@ -101,7 +101,7 @@ class Whip:
         call_id = names.call_id("call_id", request.path_params["call_id"])
         leg = names.leg_id("leg", request.path_params["leg"])
         role = names.role(leg, request.query_params, self._door.roles)
-        offer = read_offer(await _text(request, self._door.max_message_bytes or 0))
+        offer = read_offer(await self._text(request))
         parameters = {name: value for name, value in request.query_params.items() if name != "token"}
         legs = (LegDescription(leg, offer.format, role),)
         started = self._door.admit(StreamStarted(call_id, "whip", legs, parameters))
@@ -110,6 +110,22 @@ class Whip:
         self._sessions[session.id] = session
         self._tasks[session.id] = asyncio.create_task(self._run(session), name=f"whip {call_id}/{leg}")
         return session
+
+    async def _text(self, request: Request) -> str:
+        """Return the offer's text. Raises MessageTooBig, StreamTimeout, ProtocolError."""
+        limit_bytes, deadline_s = self._door.max_message_bytes or 0, self._door.start_deadline_s or 0.0
+        body = b""
+        try:
+            async with asyncio.timeout(deadline_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit_bytes:
+                        raise MessageTooBig(f"offer: expected at most {limit_bytes} bytes")
+            return body.decode()
+        except TimeoutError:
+            raise StreamTimeout(f"offer: expected all of it within {deadline_s:g} s") from None
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"offer: expected UTF-8 (RFC 8866 section 5): {error.reason}") from None
 
     async def _run(self, session: _Session) -> None:
         try:
@@ -186,15 +202,3 @@ class _Session:
             _log.warning("webrtc session refused", call_id=self.call_id, leg=self.leg, error=str(error))
             self.end(error.ended_by)
         self._deadline_s = self._loop.time() + self._idle_deadline_s
-
-
-async def _text(request: Request, limit_bytes: int) -> str:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise MessageTooBig(f"offer: expected at most {limit_bytes} bytes")
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"offer: expected UTF-8 (RFC 8866 section 5): {error.reason}") from None

@@ -304,3 +304,13 @@ async def test_only_a_gateway_on_loopback_offers_loopback() -> None:
 def test_an_ice_server_that_is_none_is_a_mistake_in_the_settings() -> None:
     with pytest.raises(ConfigError, match="ice_servers"):
         Whip(RecordedCalls(), load(ice_servers=("https://example.com",)))
+
+
+async def test_an_offer_that_never_ends_is_not_waited_for() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"v=0"
+        await asyncio.sleep(5)
+
+    async with open_door(load(start_deadline_s=0.2)) as door, httpx.AsyncClient(base_url=door.url) as client:
+        answer = await client.post(PATH, content=slowly(), headers=SDP)
+    assert (answer.status_code, answer.json()["detail"]) == (408, "offer: expected all of it within 0.2 s")
