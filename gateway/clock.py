@@ -14,3 +14,8 @@ def monotonic_s() -> float:
 def utc_now() -> datetime:
     """The wall clock, for the `time` of an event and nothing else."""
     return datetime.now(UTC)
+
+
+def thread_cpu_s() -> float:
+    """CPU time that the calling thread has used: what something costs, however busy the machine is."""
+    return time.thread_time()
