@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detection.measure.figures import GROUPS, Figures
 from detection.offline import ClipScore
@@ -29,8 +31,16 @@ every clone passes it equals the DCF. Accuracy, F1, confusion and the tables by 
 
 
 def write_json(metrics: Figures, file: Path) -> None:
-    """Write all figures."""
-    file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    """Write all figures; one that there is no telling, such as an error rate of one class, as null."""
+    file.write_text(json.dumps(_told(metrics), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _told(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_told(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_scores(clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]], file: Path) -> None:
