@@ -139,6 +139,13 @@ class Settings(BaseSettings):
         return door.model_copy(update={"signing_key": signing_key, "roles": self.roles | door.roles} | general)
 
     @model_validator(mode="after")
+    def _whip_has_no_dialect(self) -> Settings:
+        for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
+            if getattr(self.whip, field):
+                raise ValueError(f"whip.{field}: only doors for websockets have it")
+        return self
+
+    @model_validator(mode="after")
     def _strangers_need_a_token(self) -> Settings:
         if not (self.token or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(

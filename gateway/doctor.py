@@ -36,6 +36,7 @@ from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
 from gateway.errors import ConfigError
+from gateway.ingest.doors import Door
 from gateway.ingest.kinds import kind_of
 from gateway.ingest.rtp_settings import split_address
 
@@ -215,13 +216,16 @@ def _doors(settings: Settings) -> Iterator[Finding]:
         except ConfigError as error:
             yield Finding(f"doors.{name}", "error", str(error))
             continue
-        checks = [field for field in ("token", "signing_key", "allow_ips") if getattr(door, field)]
-        guards = ", ".join(checks) or (settings.token and "the gateway's token")
-        if guards:
-            yield Finding(f"doors.{name}", "ok", f"/v1/media/{name} asks for {guards}")
-        else:
-            state: State = "ok" if is_loopback(settings.host) else "warning"
-            yield Finding(f"doors.{name}", state, f"/v1/media/{name} asks for nothing")
+        yield _guards(f"doors.{name}", f"/v1/media/{name}", door, settings)
+    yield _guards("whip", "/v1/whip", settings.whip_door(), settings)
+
+
+def _guards(what: str, path: str, door: Door, settings: Settings) -> Finding:
+    """Say what a door asks for."""
+    checks = [field for field in ("token", "signing_key", "allow_ips") if getattr(door, field)]
+    if guards := ", ".join(checks) or (settings.token and "the gateway's token"):
+        return Finding(what, "ok", f"{path} asks for {guards}")
+    return Finding(what, "ok" if is_loopback(settings.host) else "warning", f"{path} asks for nothing")
 
 
 def _audiosocket(settings: Settings) -> Iterator[Finding]:

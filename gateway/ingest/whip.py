@@ -46,13 +46,9 @@ class Whip:
         """Make the endpoint; its handlers raise CallscreenError, which the application turns into a response.
 
         Raises:
-            ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL, or `settings.whip` says what only
-                websockets have.
+            ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL.
         """
         self._door = settings.whip_door()
-        for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
-            if getattr(self._door, field):
-                raise ConfigError(f"whip.{field}: not for WHIP")
         for url in settings.ice_servers:
             try:
                 parse_stun_turn_uri(url)
