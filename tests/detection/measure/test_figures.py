@@ -1,0 +1,114 @@
+"""Figures of legs, alarms and groups, where scripted scores say what they must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection import Outcome, Policy, Score
+from detection.measure.conditions import add_noise, channel_class, cut_silence
+from detection.measure.figures import by_group, of_alarms, of_clips, of_legs
+from detection.measure.pictures import reliability
+from detection.measure.scoring import legs_of
+from detection.offline import ClipScore
+from detection.training.data import Clip
+from tests.detection.sounds import noise, silence, speech
+
+POLICY = Policy()
+
+
+def clip(label: str, source: str = "page", speaker: str = "ann", system: str = "vits") -> Clip:
+    return Clip(Path("x"), label, system, "end-to-end", speaker, "en", "test", source)
+
+
+def leg(*log_odds: float) -> list[Score]:
+    """Windows a second apart, each with a second of speech that the one before did not hold."""
+    return [Score(at, at + 3.0, 2.4, 1.0, value) for at, value in enumerate(log_odds)]
+
+
+def ended(log_odds: float, state: Outcome, reason: str = "uncertain") -> ClipScore:
+    return ClipScore(0.5, log_odds, 2.0, 2, state, reason)
+
+
+def test_legs_hold_the_clips_of_one_known_speaker_of_one_page_and_system() -> None:
+    clips = [clip("real"), clip("fake"), clip("real"), clip("real", speaker="ljs?"), clip("real", source="other"),
+             clip("fake", system="gan")]  # fmt: skip
+    assert sorted(legs_of(clips)) == [(0, 2), (1,), (4,), (5,)]
+
+
+def test_legs_are_judged_when_so_much_speech_was_heard() -> None:
+    clips = [clip("real", "a"), clip("real", "b"), clip("fake", "a"), clip("fake", "b")]
+    heard = [leg(*[-2.0] * 20), leg(*[-2.0] * 3), leg(*[-2.0] * 3, *[4.0] * 17), leg(*[4.0] * 10)]
+    table = of_legs(clips, [(0,), (1,), (2,), (3,)], heard, POLICY)
+    assert [(row["human"], row["synthetic"]) for row in table.values()] == [(2, 2), (1, 2), (1, 2), (1, 1)]
+    assert table["2"]["eer"] == pytest.approx(1 / 3), "one machine still sounds human: on the line from 1/2, 0 to 0, 1"
+    assert table["8"]["eer"] == table["16"]["eer"] == 0
+    assert [table[seconds]["misses"] for seconds in ("2", "4", "8", "16")] == [1, 0.5, 0, 0]
+    assert table["8"]["false_alarms"] == 0
+
+
+def test_alarms_are_counted_per_hour_of_human_speech_as_the_mean_of_channels() -> None:
+    clips = [clip("real", "a"), clip("real", "b"), clip("fake", "a")]
+    calm, alarmed = leg(*[-2.0] * 900), leg(*[-2.0] * 880, *[4.0] * 20)
+    machine = leg(*[4.0] * 900)
+    rates = of_alarms(clips, [(0,), (1,), (2,)], [[calm, alarmed, machine], [calm, calm, machine]], POLICY)
+    assert (rates["legs"], rates["hours"]) == (2, 0.5)
+    assert rates["raised_per_hour"] == rates["confirmed_per_hour"] == pytest.approx(1)
+    low, high = rates["raised_per_hour_95"]
+    assert low == 0
+    assert high == pytest.approx(6), "rule of three"
+
+
+def test_how_clips_ended_and_what_the_verdicts_cost() -> None:
+    clips = [clip("real"), clip("real"), clip("fake"), clip("fake")]
+    scored = [ended(-2, Outcome.HUMAN, "p_below_human"), ended(1, Outcome.INDETERMINATE, "noisy"),
+              ended(3, Outcome.SYNTHETIC, "p_above_raise"), ended(2, Outcome.INDETERMINATE)]  # fmt: skip
+    figures = of_clips(clips, scored)
+    assert figures["eer"] == 0
+    assert figures["act_dcf"] == pytest.approx(0.5), "no human alarmed, half of the machines missed, over 0.5"
+    assert (figures["human_ended_human"], figures["human_ended_indeterminate"]) == (0.5, 0.5)
+    assert figures["human_unsure_because"] == {"noisy": 1}
+    assert figures["synthetic_ended_synthetic"] == 0.5
+    assert figures["accuracy"] == 0.75
+
+
+def test_a_group_of_one_class_is_set_against_all_of_the_other() -> None:
+    clips = [clip("real", system="human")] * 6 + [clip("fake", system="vits")] * 6 + [clip("fake", system="gan")] * 2
+    scores = np.array([0.0] * 6 + [1.0] * 3 + [-1.0] * 3 + [5.0] * 2)
+    systems = by_group(clips, scores)["system"]
+    assert systems["vits"]["misses"] == 0.5
+    assert systems["vits"]["auc"] == 0.5
+    assert systems["human"]["false_alarms"] == 0
+    assert "eer" not in systems["gan"], "two clips have no error rate"
+
+
+def test_reliability_weighs_both_classes_alike() -> None:
+    log_odds = np.concatenate([np.full(300, -0.02), np.full(20, -0.02), np.full(20, 3.0)])
+    is_fake = np.arange(340) >= 300
+    said, found, share = reliability(log_odds, is_fake)
+    assert said == pytest.approx([0.495, 0.9526], abs=1e-3)
+    assert found == pytest.approx([1 / 3, 1])
+    assert share.sum() == pytest.approx(1)
+
+
+def test_noise_is_added_at_the_level_asked_for_and_the_same_at_every_level() -> None:
+    noises = [noise(1, -20), noise(2, -40)]
+    added = {snr: add_noise(noises, snr, speech(), 3) - speech() for snr in (20.0, 5.0)}
+    for snr, what in added.items():
+        assert 10 * np.log10(np.mean(speech() ** 2) / np.mean(what**2)) == pytest.approx(snr, abs=0.1)
+    assert np.corrcoef(added[20.0], added[5.0])[0, 1] > 0.999
+
+
+def test_silence_is_cut_at_both_ends_only() -> None:
+    audio = np.concatenate([silence(1), speech()[:48_000], silence(1), speech()[48_000:96_000], silence(1)])
+    cut = cut_silence(audio)
+    assert 6.5 * 16_000 < len(cut) < 7.3 * 16_000
+    assert len(cut_silence(silence(2))) == 32_000
+
+
+def test_channels_have_a_class() -> None:
+    assert [channel_class(name) for name in ("clean", "g722", "opus6", "pstn", "amrnb", "lossy")] == [
+        "wide", "wide", "wide", "narrow", "narrow", "lossy",
+    ]  # fmt: skip
