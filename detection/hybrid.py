@@ -1,14 +1,16 @@
-"""A light filter that hears every leg, and a heavy verifier that is asked about the few it finds hard.  [sans-I/O]
+"""A light filter that hears every leg all the time, and a heavy verifier that is asked now and then.  [sans-I/O]
 
 **What is judged.** The leg's recent speech (`RecentSpeech`): as much as `RECENT_WINDOWS` windows of the verifier hold.
 They are judged by the same rules as a leg (`detection.decision`): clipped log-odds, windows that say the same
 discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`, and not drowned
 in noise), or none.
 
-**When.** Of a leg in doubt: an alert stands that the verifier did not confirm, or that it did but the filter would
-clear; or no alert stands, and the filter's rolling p lies above `human_p`. First as soon as there is enough speech for
-an alert, then after `FIRST_INTERVAL_S` of further speech, which doubles with each answer up to `LAST_INTERVAL_S`. It
-starts from the first again when the filter moves the alert, or begins to say the contrary of what the verifier said.
+**When.** Every leg, as soon as there is enough speech for an alert. After that a leg in doubt: an alert stands that the
+verifier did not confirm, or that it did but the filter would clear; or no alert stands, and the filter's rolling p lies
+above `human_p`. First after `FIRST_INTERVAL_S` of further speech, which doubles with each answer up to
+`LAST_INTERVAL_S`; it starts from the first again when the filter moves the alert, or begins to say the contrary of what
+the verifier said. A leg out of doubt is asked about every `LAST_INTERVAL_S`: a voice may change, and what the filter
+cannot hear it cannot doubt.
 
 **What comes of it.**
 
@@ -124,7 +126,8 @@ class Hybrid:
     def question(self) -> list[Window]:
         """Return the windows that the verifier should judge now, in order of time; most of the time none."""
         heard_s = self._decider.speech_s
-        if self._is_asked or heard_s - self._asked_at_speech_s < self._interval_s or not self._is_in_doubt():
+        wait_s = self._interval_s if self._is_in_doubt() else LAST_INTERVAL_S
+        if self._is_asked or heard_s - self._asked_at_speech_s < wait_s:
             return []
         if self._recent.speech_s < self._decider.policy.min_alert_speech_s:
             return []

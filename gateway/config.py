@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     verifier: str = Field(
         "auto", description="heavy model asked about legs in doubt: a name or path; auto: the shipped one, if any; off"
     )
-    verifier_legs_per_minute: Count = Field(60, description="legs handed to the verifier; more go on without it")
+    verifier_legs_per_minute: Count = Field(240, description="legs handed to the verifier; more go on without it")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 

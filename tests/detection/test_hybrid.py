@@ -81,11 +81,20 @@ class Call:
         return [answer.ruling for answer in self.answers]
 
 
-def test_a_clear_human_voice_is_never_verified() -> None:
+def test_a_clear_human_voice_is_verified_once_and_then_seldom() -> None:
     call = Call()
-    call.say(HUMAN, SYNTHETIC, 120)
-    assert call.asked_at_s == []
+    call.say(HUMAN, HUMAN, 120)
+    assert call.asked_at_s[0] <= POLICY.min_alert_speech_s + 1
+    assert np.all(np.diff(call.asked_at_s) >= LAST_INTERVAL_S)
+    assert len(call.asked_at_s) == 3
     assert (call.hybrid.verdict().outcome, call.states) == (Outcome.HUMAN, [])
+
+
+def test_what_only_the_verifier_hears_is_found_though_the_filter_has_no_doubt() -> None:
+    call = Call()
+    call.say(HUMAN, SYNTHETIC, 20)
+    assert call.states == [PROVISIONAL, CONFIRMED]
+    assert call.rulings[0] is Ruling.ESCALATED
 
 
 def test_a_provisional_alert_is_confirmed_early() -> None:
@@ -99,10 +108,10 @@ def test_a_provisional_alert_is_confirmed_early() -> None:
     assert both.hybrid.verdict().reason == "alert_confirmed"
 
 
-def test_what_both_are_sure_of_is_not_asked_again() -> None:
+def test_what_both_are_sure_of_is_asked_again_seldom() -> None:
     call = Call()
     call.say(SYNTHETIC, SYNTHETIC, 200)
-    assert len(call.asked_at_s) == 1
+    assert np.all(np.diff(call.asked_at_s) >= LAST_INTERVAL_S)
 
 
 def test_a_provisional_alert_is_cleared_early_and_does_not_come_back_by_itself() -> None:
