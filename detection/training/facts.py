@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detection.calibration import ChannelCalibration, fit
+from detection.calibration import Calibration, ChannelCalibration, fit
 from detection.card import Provenance
+from detection.channels import CHANNELS
 from detection.errors import ModelError
+from detection.measure.conditions import channel_class
 from detection.measure.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
 
 DATA = (
@@ -44,22 +46,17 @@ def gather_facts(
 ) -> Facts:
     """Fit calibration over the windows of all renderings, and note the figures of the clips by rendering.
 
-    Calibration is by window, since that is what the decision adds up, and the same for all channels: `calibrate`
-    refines it by class of channel, along the path that calls take.
+    Calibration is by window, since that is what the decision adds up, and by class of channel, as the renderings' names
+    tell; `calibrate` fits it along the path that calls take, and counts false alarms.
     """
-    windows = np.concatenate([window for parts in scores.values() for window in parts])
-    of_fake = np.concatenate(
-        [np.full(len(part), fake) for parts in scores.values() for part, fake in zip(parts, is_fake, strict=True)]
-    )
     metrics = {}
     for name, parts in scores.items():
         clips = np.array([part.mean() for part in parts])
         metrics[f"eer_{name}"] = equal_error_rate(clips, is_fake)
         metrics[f"auc_{name}"] = area_under_curve(clips, is_fake)
         metrics[f"miss_at_1pct_false_alarms_{name}"] = miss_rate_at(clips, is_fake, 0.01)
-    everywhere = fit(windows, of_fake)
     return Facts(
-        calibration=ChannelCalibration(wide=everywhere, narrow=everywhere),
+        calibration=_calibration(scores, is_fake),
         raise_p=0.9,
         provenance=Provenance(
             data=DATA,
@@ -71,6 +68,18 @@ def gather_facts(
             metrics={key: round(value, 4) for key, value in metrics.items()},
         ),
     )
+
+
+def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) -> ChannelCalibration:
+    """Fit each class of channel on its own renderings; on all, where there is none of it."""
+
+    def fitted(names: list[str]) -> Calibration:
+        windows = [window for name in names or scores for window in scores[name]]
+        labels = [fake for _ in names or scores for fake in is_fake]
+        return fit(np.concatenate(windows), np.repeat(labels, [len(window) for window in windows]))
+
+    narrow = [name for name in scores if name in CHANNELS and channel_class(name) == "narrow"]
+    return ChannelCalibration(wide=fitted([name for name in scores if name not in narrow]), narrow=fitted(narrow))
 
 
 def read_facts(file: Path) -> Facts:
