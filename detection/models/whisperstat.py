@@ -103,18 +103,18 @@ class _Layer(nn.Module):
 
 
 class Head(nn.Sequential):
-    """Embedding -> standardised -> 128 -> logits: all that is trained."""
+    """Embedding -> standardised -> 256 -> logits: all that is trained."""
 
     def __init__(self) -> None:
         size = LAYERS * 3 * WIDTH
         super().__init__(
             nn.BatchNorm1d(size, affine=False),
             nn.Dropout(0.2),
-            nn.Linear(size, 128),
-            nn.BatchNorm1d(128),
+            nn.Linear(size, 256),
+            nn.BatchNorm1d(256),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Linear(128, 2),
+            nn.Linear(256, 2),
         )
 
 

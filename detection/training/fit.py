@@ -46,7 +46,9 @@ class WindowSampler:
         renderings: Sequence[Ragged | Joined],
         n_frames: int,
         settings: Settings,
+        taught: NDArray[np.float32] | None = None,
     ) -> None:
+        """Take the renderings of all `clips`, and a teacher's log-odds of each, NaN where it has no opinion."""
         chosen = [clips[index] for index in indices]
         self._pages = PageSampler(chosen, settings.temper, settings.anchors, settings.balanced)
         self.class_weights = torch.tensor(self._pages.class_weights, dtype=torch.float32)
@@ -55,14 +57,16 @@ class WindowSampler:
         self._is_fake = np.array([clip.is_fake for clip in chosen])
         names = {source: number for number, source in enumerate(sorted({clip.source for clip in chosen}))}
         self._sources = np.array([names[clip.source] for clip in chosen])
+        self._taught = np.full(len(clips), np.nan, np.float32) if taught is None else taught
         self._n_frames = n_frames
 
-    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return frames ``(size, n_frames, n_features)`` float32, labels (1 is synthetic) and sources ``(size,)``."""
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return frames ``(size, n_frames, n_features)`` float32, labels (1: synthetic), sources, what is taught."""
         drawn = self._pages.draw(size, rng)
-        windows = np.stack([self._window(self._indices[position], rng) for position in drawn])
+        clips = [self._indices[position] for position in drawn]
+        windows = torch.from_numpy(np.stack([self._window(clip, rng) for clip in clips]))
         labels = torch.from_numpy(self._is_fake[drawn].astype(np.int64))
-        return torch.from_numpy(windows), labels, torch.from_numpy(self._sources[drawn])
+        return windows, labels, torch.from_numpy(self._sources[drawn]), torch.from_numpy(self._taught[clips])
 
     def _window(self, clip: int, rng: np.random.Generator) -> NDArray[np.float32]:
         frames = self._renderings[int(rng.integers(len(self._renderings)))][clip]
@@ -119,12 +123,12 @@ class Trainer:
         self.network.train()
         rng = np.random.default_rng((self.settings.seed, len(self.history)))
         for _ in range(self.steps_per_epoch):
-            frames, labels, sources = self._sampler.batch(self.settings.batch, rng)
+            frames, labels, sources, taught = self._sampler.batch(self.settings.batch, rng)
             if self.settings.masks:
                 frames = blank_stripes(frames, self.settings.masks, rng)
             with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU has it
                 logits = self.network(frames)
-            loss = training_loss(logits.float(), labels, sources, self._sampler.class_weights, self.settings)
+            loss = training_loss(logits.float(), labels, sources, taught, self._sampler.class_weights, self.settings)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)

@@ -18,13 +18,18 @@ MARGIN = Direction.SCALE * Direction.MARGIN
 """One-class softmax: how far, in log-odds, either class is pushed from the middle."""
 
 
-def training_loss(logits: Tensor, labels: Tensor, sources: Tensor, class_weights: Tensor, settings: Settings) -> Tensor:
-    """Return the loss that `settings` ask for: `class_loss` plus, `settings.ranking` strong, `page_ranking`.
+def training_loss(
+    logits: Tensor, labels: Tensor, sources: Tensor, taught: Tensor, class_weights: Tensor, settings: Settings
+) -> Tensor:
+    """Return the loss that `settings` ask for: `class_loss`, and so strong as they say `page_ranking` and `teaching`.
 
-    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers.
+    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers; `taught` is a
+    teacher's log-odds, ``(batch,)``, not a number where it has no opinion.
     """
     loss = class_loss(settings.loss, logits, labels, class_weights, settings.label_smoothing)
-    return loss + settings.ranking * page_ranking(logits, labels, sources) if settings.ranking else loss
+    if settings.ranking:
+        loss = loss + settings.ranking * page_ranking(logits, labels, sources)
+    return loss + settings.teaching * teaching(logits, taught) if settings.teaching else loss
 
 
 def class_loss(
@@ -62,3 +67,16 @@ def page_ranking(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
         return log_odds.new_zeros(())
     lead = log_odds[:, None] - log_odds[None, :]
     return functional.softplus(-lead[pairs]).mean()
+
+
+def teaching(logits: Tensor, taught: Tensor) -> Tensor:
+    """Return the cross entropy to a teacher's probabilities, over windows of which it has an opinion; 0 without any.
+
+    Distillation (Hinton, Vinyals, Dean, 2015) at temperature 1. The teacher must not have trained on the very clip, or
+    its opinion is the label again.
+    """
+    known = taught.isfinite()
+    if not bool(known.any()):
+        return logits.new_zeros(())
+    log_odds = logits[known, 1] - logits[known, 0]
+    return functional.binary_cross_entropy_with_logits(log_odds, taught[known].sigmoid())

@@ -37,4 +37,6 @@ class Settings:
     """Pages with both classes of which each batch holds two clips of either class; 0 draws all clips independently."""
     ranking: float = 1.0
     """Weight of the loss that ranks fakes above humans of the same page."""
+    teaching: float = 2.0
+    """Weight of the loss that draws the network to a teacher's opinion, where there is one."""
     seed: int = 1

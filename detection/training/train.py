@@ -22,6 +22,7 @@ from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Material, Source, gather
+from detection.training.opinions import read_opinions
 from detection.training.runlog import save_weights, write_config, write_curves, write_seeds
 from detection.training.sampling import FOLDS
 from detection.training.settings import LossName, Settings
@@ -67,6 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="further clips to train on, such as `render` writes; those of held-out sources are left out",
     )  # fmt: skip
     add(
+        "--teacher", type=Path, metavar="SCORES.csv",
+        help="learn from a teacher's opinion, too: what `transfer --opinions` writes",
+    )  # fmt: skip
+    add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
         help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, with nothing to stop "
         "early by, as the twin of a run that held out (0)",
@@ -107,7 +112,8 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     """Train one seed, or go on where it stopped; return its best epoch."""
     torch.manual_seed(settings.seed)
     contract = ARCHITECTURES[args.model].contract
-    sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings)
+    taught = read_opinions(args.teacher, material.clips) if args.teacher else None
+    sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings, taught)
     trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
     facts = {
         "model": args.model,
@@ -115,6 +121,7 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
         "data_hash": material.data_hash,
         "hold_out": args.hold_out,
         "more": [str(path) for path in args.more],
+        "teacher": args.teacher and str(args.teacher),
         "train_clips": len(material.train),
         "validation_clips": len(material.validation),
     }
@@ -169,8 +176,9 @@ def errors_of(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) 
 def _recipe(args: argparse.Namespace, settings: Settings) -> str:
     held_out = " ".join(map(str, args.hold_out))
     more = f" --more {' '.join(path.name for path in args.more)}" if args.more else ""
+    teacher = f" --teacher {args.teacher.name}" if args.teacher else ""
     return (
-        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --hold-out {held_out}"
+        f"python -m detection train --data MANIFEST.csv --out DIR --model {args.model} --hold-out {held_out}{teacher}"
         f" --seed {settings.seed} --epochs {settings.epochs} --windows {settings.windows_per_epoch}"
         f" --loss {settings.loss} --heard {' '.join(settings.heard)}{more}; {settings}"
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from detection.measure.metrics import equal_error_rate
 from detection.models import whisperstat
 from detection.models.whisperstat import CONTRACT, MAX_POSITIONS, SETTINGS, WhisperStat
 from detection.training.bank import ORIGINAL, Bank, Joined, Ragged
-from detection.training.data import read_manifest
+from detection.training.data import Clip, read_manifest
 from detection.training.facts import gather_facts
-from detection.training.fit import Trainer, WindowSampler, window_scores
+from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Source
+from detection.training.opinions import write_opinions
 from detection.training.runlog import save_weights, write_config, write_curves
-from detection.training.sampling import FOLDS
+from detection.training.sampling import FOLDS, split_by_source
+from detection.training.settings import Settings
 from detection.training.whisper import read_encoder
 
 MODEL = "whisperstat"
@@ -46,6 +49,7 @@ The encoder is Whisper base (MIT licence) as faster-whisper loads it, the file m
 examples:
   transfer --data clips/manifest.csv --encoder model.bin --out runs/twin --hold-out 0 2
   transfer --data clips/manifest.csv --encoder model.bin --out runs/whole --hold-out
+  transfer --data clips/manifest.csv --encoder model.bin --out runs/twin --opinions teacher.csv
   export runs/whole --weights final.pt --twin runs/twin --storage int8"""
 
 
@@ -62,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
         help=f"which of {FOLDS} groups of sources to validate on; none: train on everything (0)",
     )  # fmt: skip
+    add(
+        "--opinions", type=Path, metavar="SCORES.csv",
+        help="also write what heads that never heard a clip's source say of it: a teacher for `train --teacher`",
+    )  # fmt: skip
     add("--seed", type=int, default=SETTINGS.seed)
     add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
     add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
@@ -70,44 +78,88 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
     torch.set_num_threads(args.workers)
-    torch.manual_seed(args.seed)
     settings = replace(SETTINGS, seed=args.seed)
     network = WhisperStat()
     network.encoder.load_state_dict(read_encoder(args.encoder))
-    source = Source(args.data, args.surroundings or args.data.parent / "noise_rir.csv", args.cache, 2, args.hold_out)
+    source = Source(
+        args.data, args.surroundings or args.data.parent / "noise_rir.csv", args.cache, args.workers, args.hold_out
+    )
     clips, train, validation = source.clips()
-    bank = source.bank(clips)
-    own = [embedded(network, bank, version) for version in range(VERSIONS)]
-    heard: list[Ragged | Joined] = list(own)
-    held_out = {clips[index].source for index in validation} if args.hold_out else set()
-    for manifest in args.more:
-        more = read_manifest(manifest)
-        train += [len(clips) + index for index, clip in enumerate(more) if clip.source not in held_out]
-        clips += more
-        heard = [Joined(part, embedded(network, source.bank(more), version)) for version, part in enumerate(heard)]
-    head = nn.Sequential(nn.Flatten(), network.head)
-    trainer = Trainer(head, WindowSampler(clips, train, heard, 1, settings), settings)
+    heard = hear(network, source, clips, args.more)
     write_config(args.out, settings, {
-        "model": MODEL, "data": str(args.data), "data_hash": bank.hash, "hold_out": args.hold_out,
-        "more": [str(path) for path in args.more], "train_clips": len(train), "validation_clips": len(validation),
+        "model": MODEL, "data": str(args.data), "data_hash": heard.data_hash, "hold_out": args.hold_out,
+        "more": [str(path) for path in args.more], "validation_clips": len(validation),
     })  # fmt: skip
+    console = Console(stderr=True)
+    if args.opinions:
+        write_opinions(args.opinions, clips, opinions(heard, clips, settings))
+        console.print(f"wrote {args.opinions}", soft_wrap=True)
+    trainer = trainer_of(heard, train, [clips[index].source for index in validation] if args.hold_out else [], settings)
     is_fake = np.array([clips[index].is_fake for index in validation])
     while not trainer.done:
         loss = float(np.mean(list(trainer.epoch())))
-        scores = {name: window_scores(trainer.average, own[version], validation, 1, 1) for version, name in JUDGED}
-        errors = {
-            name: equal_error_rate(np.array([part.mean() for part in parts]), is_fake) for name, parts in scores.items()
-        }
+        scores = {name: scores_of(trainer, heard.own[version], validation) for version, name in JUDGED}
+        errors = {name: equal_error_rate(np.concatenate(parts), is_fake) for name, parts in scores.items()}
         trainer.validated(errors, loss)
         said = "  ".join(f"{name} {error:.1%}" for name, error in errors.items())
-        Console(stderr=True).print(f"epoch {len(trainer.history):3d}  loss {loss:.3f}  EER {said}")
+        console.print(f"epoch {len(trainer.history):3d}  loss {loss:.3f}  EER {said}")
     write_curves(trainer.history, args.out)
     network.head.load_state_dict(trainer.average.get_submodule("1").state_dict())
     save_weights(network, MODEL, args.out / "final.pt")
     if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
-        facts = gather_facts(scores, is_fake, bank.hash, _recipe(args))
+        facts = gather_facts(scores, is_fake, heard.data_hash, _recipe(args))
         (args.out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the head sees of all clips, by version; further clips follow the manifest's own."""
+
+    clips: Sequence[Clip]
+    own: Sequence[Ragged]
+    versions: Sequence[Ragged | Joined]
+    data_hash: str
+
+
+def hear(network: WhisperStat, source: Source, clips: Sequence[Clip], more: Iterable[Path]) -> Heard:
+    """Return what the head sees of `clips` and of the manifests `more`."""
+    bank = source.bank(clips)
+    own = [embedded(network, bank, version) for version in range(VERSIONS)]
+    everything, versions = list(clips), list[Ragged | Joined](own)
+    for manifest in more:
+        further = read_manifest(manifest)
+        everything += further
+        bank_of_further = source.bank(further)
+        versions = [Joined(part, embedded(network, bank_of_further, version)) for version, part in enumerate(versions)]
+    return Heard(everything, own, versions, bank.hash)
+
+
+def trainer_of(heard: Heard, train: Sequence[int], held_out: Collection[str], settings: Settings) -> Trainer:
+    """Return the trainer of a fresh head; it hears the clips `train`, and further ones unless from `held_out`."""
+    torch.manual_seed(settings.seed)
+    n_own = len(heard.own[0])
+    further = [index for index in range(n_own, len(heard.clips)) if heard.clips[index].source not in held_out]
+    sampler = WindowSampler(heard.clips, [*train, *further], heard.versions, 1, settings)
+    return Trainer(nn.Sequential(nn.Flatten(), whisperstat.Head()), sampler, settings)
+
+
+def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings) -> NDArray[np.float32]:
+    """Return of each clip, as recorded, what a head says that never heard its source: raw log-odds, ``(n,)``."""
+    said = np.full(len(clips), np.nan, np.float32)
+    for group in track(range(FOLDS), description="opinions", console=Console(stderr=True)):
+        train, asked = split_by_source(clips, [group])
+        trainer = trainer_of(heard, train, {clips[index].source for index in asked}, settings)
+        for _ in range(settings.epochs):
+            deque(trainer.epoch(), maxlen=0)
+            trainer.history.append(Epoch(len(trainer.history) + 1, 0.0, {}))
+        said[asked] = np.concatenate(scores_of(trainer, heard.own[0], asked))
+    return said
+
+
+def scores_of(trainer: Trainer, version: Ragged, clips: Sequence[int]) -> list[NDArray[np.float32]]:
+    """Return the raw log-odds of `clips`, one array of shape ``(1,)`` each."""
+    return window_scores(trainer.average, version, clips, 1, 1)
 
 
 JUDGED = ((0, ORIGINAL), (1, "drawn"))

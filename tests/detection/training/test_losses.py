@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, log, nan
 
 import pytest
 import torch
 from torch import Tensor
 
 from detection.models.layers import Direction
-from detection.training.losses import class_loss, page_ranking, training_loss
+from detection.training.losses import class_loss, page_ranking, teaching, training_loss
 from detection.training.settings import LossName, Settings
 
 LABELS = torch.tensor([0, 1, 0, 1])
 PAGES = torch.tensor([0, 0, 1, 1])
 ALIKE = torch.ones(2)
+UNTAUGHT = torch.full((4,), nan)
 
 
 def logits(*log_odds: float) -> Tensor:
@@ -71,8 +72,20 @@ def test_pages_of_one_class_have_nothing_to_rank() -> None:
 
 def test_settings_choose_loss_and_strength_of_ranking() -> None:
     scores = logits(1, -1, 0, 2)
-    ranked = training_loss(scores, LABELS, PAGES, ALIKE, Settings(loss="focal", ranking=0.5))
+    ranked = training_loss(scores, LABELS, PAGES, UNTAUGHT, ALIKE, Settings(loss="focal", ranking=0.5))
     expected = class_loss("focal", scores, LABELS, ALIKE) + 0.5 * page_ranking(scores, LABELS, PAGES)
     assert float(ranked) == pytest.approx(float(expected))
-    alone = training_loss(scores, LABELS, PAGES, ALIKE, Settings(loss="focal", ranking=0))
+    alone = training_loss(scores, LABELS, PAGES, UNTAUGHT, ALIKE, Settings(loss="focal", ranking=0))
     assert float(alone) == pytest.approx(float(class_loss("focal", scores, LABELS, ALIKE)))
+
+
+def test_a_teacher_draws_to_its_opinion_where_it_has_one() -> None:
+    scores = logits(0.0, 2.0, 5.0, 5.0)
+    taught = torch.tensor([0.0, log(3), nan, nan])  # 1/2 and 3/4
+    told = -(0.75 * log(1 / (1 + exp(-2))) + 0.25 * log(1 / (1 + exp(2))))
+    assert teaching(scores, taught).item() == pytest.approx((log(2) + told) / 2)
+    assert teaching(scores, UNTAUGHT).item() == 0
+    settings = Settings(ranking=0, teaching=0.5)
+    whole = training_loss(scores, LABELS, PAGES, taught, ALIKE, settings)
+    plain = training_loss(scores, LABELS, PAGES, UNTAUGHT, ALIKE, settings)
+    assert (whole - plain).item() == pytest.approx(0.5 * teaching(scores, taught).item())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import struct
 from pathlib import Path
@@ -17,7 +18,7 @@ from detection.errors import ModelError
 from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, WIDTH, WhisperStat, _statistics
 from detection.training.whisper import read_encoder
 from tests.detection.test_features import speechlike
-from tests.detection.training.test_training import corpus
+from tests.detection.training.test_training import corpus, train
 
 __all__ = ["corpus"]  # a fixture
 
@@ -112,8 +113,13 @@ def test_silence_around_speech_does_not_count() -> None:
 def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     given = ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--encoder", f"{encoder}", "--out", f"{run}"]
-    given += ["--cache", f"{corpus / 'cache'}", "--workers", "1"]
+    given += ["--cache", f"{corpus / 'cache'}", "--workers", "1", "--opinions", f"{tmp_path / 'teacher.csv'}"]
     assert main(given) == 0
+    with (tmp_path / "teacher.csv").open() as lines:
+        assert len(list(csv.DictReader(lines))) == 16  # every clip of train and val
+    taught = tmp_path / "taught"
+    assert train(corpus, taught, "--model", "tinystatnet", "--teacher", f"{tmp_path / 'teacher.csv'}", epochs=1) == 0
+    assert json.loads((taught / "config.json").read_text())["teacher"] == f"{tmp_path / 'teacher.csv'}"
     assert {file.name for file in run.iterdir()} == {
         "final.pt",
         "config.json",

@@ -1,0 +1,43 @@
+"""A teacher's opinion of clips that it never trained on: a CSV with the columns ``path`` and ``log_odds``."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.errors import DataError
+from detection.training.data import Clip
+
+
+def write_opinions(file: Path, clips: Sequence[Clip], log_odds: NDArray[np.float32]) -> None:
+    """Write one row a clip; those whose log-odds are NaN are left out."""
+    with file.open("w", newline="", encoding="utf-8") as out:
+        rows = csv.writer(out)
+        rows.writerow(["path", "log_odds"])
+        rows.writerows(
+            [clip.file, f"{value:.4f}"] for clip, value in zip(clips, log_odds, strict=True) if not math.isnan(value)
+        )
+
+
+def read_opinions(file: Path, clips: Sequence[Clip]) -> NDArray[np.float32]:
+    """Return the log-odds of each of `clips`, ``(n,)``; NaN where the file says nothing of it.
+
+    Raises:
+        DataError: no such file, a missing column, a value that is no number, or no opinion of any of the clips.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            opinions = {row["path"]: float(row["log_odds"]) for row in csv.DictReader(lines)}
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: expected columns path and log_odds, a number: {error}") from error
+    log_odds = np.array([opinions.get(str(clip.file), math.nan) for clip in clips], np.float32)
+    if np.isnan(log_odds).all():
+        raise DataError(f"{file}: holds no opinion of these clips; paths must be as the manifest gives them")
+    return log_odds

@@ -1,0 +1,41 @@
+"""A teacher's opinions, written and read again."""
+
+from __future__ import annotations
+
+from math import nan
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.errors import DataError
+from detection.training.data import Clip
+from detection.training.opinions import read_opinions, write_opinions
+
+
+def clip(name: str) -> Clip:
+    return Clip(Path(name), "real", "human", "human", "p", "en", "train", "page")
+
+
+def test_what_is_written_is_read_by_path_and_no_opinion_stays_none(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.csv"
+    write_opinions(file, [clip("a.wav"), clip("b.wav"), clip("c.wav")], np.array([1.5, nan, -2], np.float32))
+    read = read_opinions(file, [clip("c.wav"), clip("b.wav"), clip("a.wav"), clip("d.wav")])
+    np.testing.assert_array_equal(read, np.array([-2, nan, 1.5, nan], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,score\na.wav,1\n", "log_odds"),
+        ("path,log_odds\na.wav,high\n", "a number"),
+        ("path,log_odds\nz.wav,1\n", "no opinion"),
+    ],
+)
+def test_says_what_is_wrong_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "teacher.csv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_opinions(file, [clip("a.wav")])
+    with pytest.raises(DataError, match="No such file"):
+        read_opinions(tmp_path / "none.csv", [clip("a.wav")])
