@@ -69,7 +69,7 @@ async def watching(url: str, *options: str, **environ: str) -> AsyncIterator[Pro
 
 async def lines(process: Process, count: int) -> list[str]:
     assert process.stdout is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [(await process.stdout.readline()).decode().rstrip() for _ in range(count)]
 
 
@@ -137,7 +137,7 @@ async def test_gateway_that_goes_away_is_reported_and_waited_for(journal: Journa
 async def test_error_is_one_line(journal: Journal, url: str, told: str) -> None:
     async with running(Bus(journal)) as bus, served(bus) as gateway:
         base = gateway.url.removesuffix("/v1/events")
-        async with watching(url.format(base=base)) as process, asyncio.timeout(10):
+        async with watching(url.format(base=base)) as process, asyncio.timeout(30):
             out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
     assert err.decode().startswith(told)

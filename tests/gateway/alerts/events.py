@@ -155,7 +155,7 @@ async def deaf_peer(served: Served, query: str = "") -> AsyncIterator[socket.soc
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait until `true()`."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110  what we look at has no event for it
             await asyncio.sleep(0.005)
 
