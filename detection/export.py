@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,7 @@ def to_onnx(network: nn.Module, contract: Contract) -> bytes:
     """
     served = LogOdds(network).eval()
     example = torch.zeros(2, *contract.input_shape)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells that torchvision is not there, four times
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         file = Path(folder) / "model.onnx"
