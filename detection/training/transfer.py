@@ -35,8 +35,8 @@ from detection.training.settings import Settings
 from detection.training.whisper import read_encoder
 
 MODEL = "whisperstat"
-VERSIONS = 3
-"""Times a clip is heard, unlike each time."""
+VERSIONS = (0, 0, 1, 2)
+"""Versions of a clip that the head hears: as recorded, which counts twice, and two others."""
 DRAWN = {"pstn": 0.4, "spoiled-1": 0.2, "spoiled-2": 0.2, "spoiled-3": 0.2}
 """Renderings of the versions that are not as recorded, and how often each is drawn."""
 
@@ -125,7 +125,7 @@ class Heard:
 def hear(network: WhisperStat, source: Source, clips: Sequence[Clip], more: Iterable[Path]) -> Heard:
     """Return what the head sees of `clips` and of the manifests `more`."""
     bank = source.bank(clips)
-    own = [embedded(network, bank, version) for version in range(VERSIONS)]
+    own = [embedded(network, bank, version) for version in VERSIONS]
     everything, versions = list(clips), list[Ragged | Joined](own)
     for manifest in more:
         further = read_manifest(manifest)
@@ -162,8 +162,8 @@ def scores_of(trainer: Trainer, version: Ragged, clips: Sequence[int]) -> list[N
     return window_scores(trainer.average, version, clips, 1, 1)
 
 
-JUDGED = ((0, ORIGINAL), (1, "drawn"))
-"""Versions that an epoch is judged on, and their names."""
+JUDGED = ((0, ORIGINAL), (2, "drawn"))
+"""What an epoch is judged on: places in `VERSIONS`, and their names."""
 
 
 def embedded(network: WhisperStat, bank: Bank, version: int) -> Ragged:
