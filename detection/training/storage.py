@@ -1,16 +1,13 @@
-"""Smaller model files: weights stored in half precision or in bytes, and what that costs, measured."""
+"""Smaller model files: weights stored in half precision or in bytes, and computed with as ever."""
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 StorageName = Literal["float32", "float16", "int8"]
 
@@ -19,11 +16,12 @@ _SMALLEST = 256
 
 
 def stored(model: bytes, storage: StorageName) -> bytes:
-    """Return the ONNX model with its weights stored so.
+    """Return the ONNX model with its weights stored so; ONNX Runtime turns them back and computes in float32.
 
-    - ``float16`` halves the file; ONNX Runtime turns the weights back once, when it loads, and computes as before.
-    - ``int8`` quarters what fully connected and attention layers hold, and computes them on bytes, their inputs scaled
-      window by window (dynamic quantisation); convolutions stay, which ONNX Runtime is slower at on bytes.
+    - ``float16`` halves the file.
+    - ``int8`` quarters what convolutions, fully connected and attention layers hold: bytes, and a scale for each
+      output. Their inputs stay as they are. (Dynamic quantisation, which turns those into bytes, too, is twice as fast,
+      and moved whisperstat's log-odds by 0.33 on average instead of 0.08.)
     """
     if storage == "float16":
         return _halved(model)
@@ -47,18 +45,30 @@ def _halved(model: bytes) -> bytes:
 
 
 def _in_bytes(model: bytes) -> bytes:
-    with TemporaryDirectory() as folder:
-        file, smaller = Path(folder) / "model.onnx", Path(folder) / "smaller.onnx"
-        file.write_bytes(model)
-        logging.getLogger().addFilter(_is_no_advice)
-        try:
-            quantize_dynamic(
-                file, smaller, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
-            )
-        finally:
-            logging.getLogger().removeFilter(_is_no_advice)
-        return smaller.read_bytes()
+    graph = onnx.load_model_from_string(model)
+    outputs_axis = dict(_layers(graph.graph.node))
+    restored = []
+    for weights in list(graph.graph.initializer):
+        if weights.name not in outputs_axis or np.prod(weights.dims) < _SMALLEST:
+            continue
+        name, axis = weights.name, outputs_axis[weights.name]
+        values = numpy_helper.to_array(weights)
+        inputs = tuple(dimension for dimension in range(values.ndim) if dimension != axis)
+        scales = np.maximum(np.abs(values).max(inputs, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        weights.CopyFrom(numpy_helper.from_array(np.rint(values / scales).astype(np.int8), f"{name}.bytes"))
+        graph.graph.initializer.append(numpy_helper.from_array(scales.ravel().astype(np.float32), f"{name}.scales"))
+        restored.append(helper.make_node("DequantizeLinear", [f"{name}.bytes", f"{name}.scales"], [name], axis=axis))
+    nodes = [*restored, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    return bytes(graph.SerializeToString())
 
 
-def _is_no_advice(record: logging.LogRecord) -> bool:
-    return "pre-processing before quantization" not in record.getMessage()  # which changes nothing here
+def _layers(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, int]]:
+    """Yield the name of the weights of each layer, and along which axis they list its outputs."""
+    for node in nodes:
+        is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        if node.op_type == "Conv" or (node.op_type == "Gemm" and is_transposed):
+            yield node.input[1], 0
+        elif node.op_type in ("Gemm", "MatMul"):
+            yield node.input[1], 1
