@@ -20,6 +20,9 @@ from detection.training.losses import training_loss
 from detection.training.sampling import PageSampler
 from detection.training.settings import Settings
 
+VALIDATION_HOP = 0.75
+"""Step between the windows that clips are validated on, in windows: serving's would cost more than the training."""
+
 
 @dataclass(frozen=True)
 class Epoch:

@@ -20,7 +20,7 @@ from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
 from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import gather_facts
-from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
+from detection.training.fit import VALIDATION_HOP, Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Material, Source, gather
 from detection.training.opinions import read_opinions
 from detection.training.runlog import save_weights, write_config, write_curves, write_seeds
@@ -162,7 +162,7 @@ def scores_of(
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Return the raw log-odds of the windows of each clip `chosen`, by rendering."""
     n_frames = contract.input_shape[0]
-    hop_frames = n_frames * 3 // 4  # fewer windows than serving scores, which would cost more than the training
+    hop_frames = int(VALIDATION_HOP * n_frames)
     return {name: window_scores(network, rendering, chosen, n_frames, hop_frames) for name, rendering in judged.items()}
 
 
