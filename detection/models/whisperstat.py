@@ -30,6 +30,8 @@ LAYERS = 4
 """Of Whisper base's six; the upper two made it worse."""
 MAX_POSITIONS = 400
 """Of Whisper's 1,500: 8 s of audio in one piece."""
+LOUDEST = 1.1
+"""Base-10 logarithm of power that the loudest band of a window is brought to, the median of the clips: no level."""
 SPEECH_RANGE_DB = 40.0
 """Frames further below the window's loudest are no speech, and are not counted."""
 
@@ -68,7 +70,8 @@ class Encoder(nn.Module):
 
     def forward(self, log_power: Tensor) -> Sequence[Tensor]:
         """Map ``(batch, n_frames, bands)``, base-10 logarithms, to `LAYERS` times ``(batch, n_frames / 2, WIDTH)``."""
-        scaled = (torch.maximum(log_power, log_power.amax((1, 2), keepdim=True) - 8) + 4) / 4  # as Whisper was trained
+        levelled = log_power - log_power.amax((1, 2), keepdim=True) + LOUDEST
+        scaled = (levelled.clamp(min=LOUDEST - 8) + 4) / 4  # as Whisper was trained, but for the level
         hidden = functional.gelu(self.conv1(scaled.transpose(1, 2)))
         hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)
         hidden = hidden + self.positions[: hidden.shape[1]]

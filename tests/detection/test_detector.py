@@ -79,7 +79,10 @@ def test_a_copy_opens_by_path(tmp_path: Path) -> None:
         (lambda card: card.pop("calibration"), "calibration: Field required"),
         (lambda card: card["calibration"]["wide"].update(scale="NaN"), r"calibration\.wide\.scale: .*finite"),
         (lambda card: card["contract"].update(sample_rate_hz=8_000), r"contract\.sample_rate_hz: .*16000"),
-        (lambda card: card["contract"]["features"].update(bands=0), r"contract\.features\.frames\.bands: .*greater than 0"),
+        (
+            lambda card: card["contract"]["features"].update(bands=0),
+            r"contract\.features\.frames\.bands: .*greater than 0",
+        ),
         (lambda card: card["contract"].update(window_s=30.0), r"copy\.onnx: expected one input of shape \(batch, "),
         (lambda card: card.update(sha256="0" * 64), "not the file its card describes"),
     ],
