@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
-from detection.detector import DEFAULT_MODEL, Detector, open_detector
+from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, open_detector
 from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
 
 DESCRIPTION = """\
 Say of each recording whether its voice sounds synthetic. A recording holds one voice; each goes through the very path
-that live calls take. Any rate and format that libav reads."""
+that live calls take, but is judged by the heavy model throughout. Any rate and format that libav reads."""
 
 EPILOG = """\
 examples:
@@ -62,7 +62,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("paths", metavar="PATH", nargs="*", type=Path, help="a recording, or a folder of recordings")
     add("--manifest", metavar="CSV", type=Path, help="score the files in its column `path`, relative to its folder")
     add("--split", metavar="NAME", help="only the manifest's rows that have this in column `split`")
-    add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="shipped or own model (default: %(default)s)")
+    add(
+        "--model", metavar="NAME_OR_PATH", default=VERIFIER or DEFAULT_MODEL,
+        help=f"shipped or own model (default: %(default)s, for recordings can wait; live legs get {DEFAULT_MODEL})",
+    )  # fmt: skip
     channel_help = f"telephone channel to send the audio through first: {', '.join(CHANNELS)} (default: %(default)s)"
     add("--channel", metavar="NAME", choices=list(CHANNELS), default="clean", help=channel_help)
     add("--jsonl", action="store_true", help="one JSON object a file instead of a table")

@@ -146,7 +146,7 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
     scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
-    verifier = Verifier(second, settings.verifier_legs_per_minute) if second else None
+    verifier = Verifier(second, settings.verifier_legs_per_minute, settings.verifier_p) if second else None
     judging = Judging(detector, scorer, _policy(settings, detector), bus, settings.expected_machine, verifier)
     running = [judge for judge in (scorer, verifier) if judge]
     for judge in running:

@@ -104,9 +104,12 @@ class Settings(BaseSettings):
         (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
     )
     verifier: str = Field(
-        "auto", description="heavy model asked about legs in doubt: a name or path; auto: the shipped one, if any; off"
+        "auto", description="heavy model that legs are handed to: a name or path; auto: the shipped one, if any; off"
     )
-    verifier_legs_per_minute: Count = Field(240, description="legs handed to the verifier; more go on without it")
+    verifier_p: Fraction | None = Field(
+        None, ge=0.5, description="probability from which the verifier calls a voice synthetic; none: its model card's"
+    )
+    verifier_legs_per_minute: Count = Field(120, description="legs handed to the verifier; more go on without it")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 

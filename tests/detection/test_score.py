@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detection import open_detector
+from detection import DEFAULT_MODEL, VERIFIER, open_detector
 from detection.__main__ import main
 from detection.audio import read_audio
 from detection.channels import apply_channel
@@ -47,7 +47,7 @@ def test_one_json_object_a_file(clips: Path, capsys: pytest.CaptureFixture[str])
     first, second = lines(capsys)
     assert (first["path"], second["path"]) == (str(clips / "a.ogg"), str(clips / "deeper" / "b.OGG"))
     assert set(first) == KEYS
-    expected = score_samples(read_audio(SPEECH_FILE), open_detector())
+    expected = score_samples(read_audio(SPEECH_FILE), open_detector(VERIFIER or DEFAULT_MODEL))
     assert first["p_synthetic"] == pytest.approx(expected.p_synthetic, abs=1e-6)
     assert first["speech_s"] == pytest.approx(expected.speech_s, abs=0.01)
     assert (first["windows"], first["state"], first["reason"]) == (expected.windows, expected.state, expected.reason)
@@ -77,7 +77,7 @@ def test_manifest_is_relative_to_its_folder_and_split_filters(clips: Path, capsy
 def test_channel_is_applied_first(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", str(clips / "a.ogg"), "--channel", "pstn", "--jsonl"]) == 0
     (line,) = lines(capsys)
-    expected = score_samples(apply_channel(read_audio(SPEECH_FILE), "pstn"), open_detector())
+    expected = score_samples(apply_channel(read_audio(SPEECH_FILE), "pstn"), open_detector(VERIFIER or DEFAULT_MODEL))
     assert line["p_synthetic"] == pytest.approx(expected.p_synthetic, abs=1e-6)
 
 
