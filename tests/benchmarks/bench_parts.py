@@ -17,7 +17,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from detection import Activity, Decider, Detector, Policy, Samples, Score, Window, Windower, open_detector
-from detection.detector import DEFAULT_MODEL
+from detection.detector import DEFAULT_MODEL, VERIFIER
 from detection.features import FeatureSpec
 from detection.models import ARCHITECTURES, LogOdds
 from gateway.call.leg import Leg
@@ -66,6 +66,8 @@ def _table() -> Table:
 
     decider = Decider(Policy())
     score = Score(0, detector.window_s, 2.5, 1.0, 0.5)
+    verifier = open_detector(VERIFIER or DEFAULT_MODEL)
+    verifier_batch = np.zeros((1, *verifier.card.contract.input_shape), np.float32)
     table = Table(
         "part", "µs a leg-second", title=f"{detector.name}, window {detector.window_s:g} s, hop {detector.hop_s:g} s"
     )
@@ -77,6 +79,7 @@ def _table() -> Table:
         ("model, batch 1", _best(lambda: detector.score(batch[:1]), 200) * hops_a_second),
         ("model, batch 32", _best(lambda: detector.score(batch), 20) / 32 * hops_a_second),
         ("decision", _best(lambda: decider.update(score), 1000) * hops_a_second),
+        ("verifier, one window", _best(lambda: verifier.score(verifier_batch), 5)),
         ("floor: librosa MFCC of each window", _best(with_librosa, 20) * hops_a_second),
         ("floor: torch eager, batch 1", _best(eager, 50) * hops_a_second),
     ):
