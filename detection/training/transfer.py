@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -168,8 +169,9 @@ JUDGED = ((0, ORIGINAL), (2, "drawn"))
 
 def embedded(network: WhisperStat, bank: Bank, version: int) -> Ragged:
     """Return what the head sees of one version of every clip, one row a clip, float16; kept beside the bank's audio."""
-    encoder = hashlib.sha256(network.encoder.state_dict()["layers.0.attend.weight"].numpy().tobytes()).hexdigest()[:8]
-    file = bank.folder / f"embedded-{encoder}-{version}.npy"
+    made_by = hashlib.sha256(network.encoder.state_dict()["layers.0.attend.weight"].numpy().tobytes())
+    made_by.update(inspect.getsource(whisperstat).encode())  # another front end hears otherwise
+    file = bank.folder / f"embedded-{made_by.hexdigest()[:8]}-{version}.npy"
     if not file.exists():
         renderings = _drawn(len(bank.clips), version)
         audio = {name: bank.audio(name) for name in sorted(set(renderings))}

@@ -12,18 +12,11 @@ from hypothesis import strategies as st
 
 from detection import AlertState, Change, Decider, Hybrid, Outcome, Policy, Ruling, Score, Verification, Window
 from detection.hybrid import FIRST_INTERVAL_S, LAST_INTERVAL_S, RECENT_WINDOWS, RecentSpeech
+from tests.detection.test_decision import CLEARED, CONFIRMED, LEGAL, PROVISIONAL, UNDECIDED
 
 POLICY = Policy()
-UNDECIDED, PROVISIONAL, CONFIRMED, CLEARED = AlertState
 WINDOW_S = 3.0
 VERIFIER_WINDOW_S = 4.0
-LEGAL = {
-    (UNDECIDED, PROVISIONAL),
-    (PROVISIONAL, CONFIRMED),
-    (PROVISIONAL, CLEARED),
-    (CONFIRMED, CLEARED),
-    (CLEARED, PROVISIONAL),
-}
 UNSURE, SYNTHETIC, HUMAN = 0.5, 4.0, -4.0
 """Log-odds of a window."""
 
