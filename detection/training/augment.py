@@ -8,6 +8,7 @@ here: to hear the change, train on further ones, `spoiled-4` and so on.
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,24 +73,26 @@ def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator
     """Return one random spoiled version of `samples`, at about the same length; one in eight stays clean."""
     if rng.random() < 0.125:
         return level(samples, rng)
-    if rng.random() < 0.4:
-        samples = change_speed(samples, rng.uniform(0.92, 1.08))
-    if rng.random() < 0.15:
-        samples = shift_pitch(samples, rng.uniform(-2, 2))
-    if rng.random() < 0.35:
-        samples = in_room(samples, surroundings, rng)
-    if rng.random() < 0.4:
-        samples = equalise(samples, rng)
-    if rng.random() < 0.25:
-        samples = distort(samples, rng)
-    if rng.random() < 0.45:
-        samples = add_noise(samples, surroundings, rng)
-    if rng.random() < 0.1:
-        samples = clip_peaks(samples, rng)
+    for chance, step in STEPS.values():
+        if rng.random() < chance:
+            samples = step(samples, surroundings, rng)
     samples = level(samples, rng)
     for _ in range(rng.choice([0, 1, 2], p=[0.2, 0.6, 0.2])):
         samples = through_codec(samples, rng)
     return samples
+
+
+def spoil_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Return a version spoiled by the one step of `STEPS` alone, or by a codec: what is that step worth?
+
+    Raises:
+        DataError: no such step.
+    """
+    if name == "codec":
+        return through_codec(level(samples, rng), rng)
+    if name not in STEPS:
+        raise DataError(f"{name!r}: expected a way of spoiling, one of {', '.join(STEPS)}, codec")
+    return level(STEPS[name][1](samples, surroundings, rng), rng)
 
 
 def change_speed(samples: Samples, factor: float) -> Samples:
@@ -197,3 +200,17 @@ def _coloured_noise(n_samples: int, rng: np.random.Generator) -> Samples:
     spectrum *= np.maximum(np.arange(len(spectrum)), 8.0) ** -rng.uniform(0, 1.3)
     noise = np.fft.irfft(spectrum, n_samples).astype(np.float32)
     return noise / rms(noise)
+
+
+Step = Callable[[Samples, Surroundings, np.random.Generator], Samples]
+
+STEPS: Mapping[str, tuple[float, Step]] = {
+    "speed": (0.4, lambda samples, _, rng: change_speed(samples, rng.uniform(0.92, 1.08))),
+    "pitch": (0.15, lambda samples, _, rng: shift_pitch(samples, rng.uniform(-2, 2))),
+    "room": (0.35, in_room),
+    "equaliser": (0.4, lambda samples, _, rng: equalise(samples, rng)),
+    "distortion": (0.25, lambda samples, _, rng: distort(samples, rng)),
+    "noise": (0.45, add_noise),
+    "clipping": (0.1, lambda samples, _, rng: clip_peaks(samples, rng)),
+}
+"""What happens to a voice before the line, in this order: how often, and what."""

@@ -1,7 +1,8 @@
 """The decoded, spoiled and analysed corpus on disk, so that an epoch reads memory-mapped features and nothing else.
 
-A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), and spoiled versions
-(``spoiled-1`` ...). Audio and features are made once, in parallel, and found again by the hash of the data.
+A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), spoiled versions
+(``spoiled-1`` ...), and versions spoiled by one step alone (``only-noise`` ...). Audio and features are made once, in
+parallel, and found again by the hash of the data.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from detection.audio import read_audio
 from detection.channels import apply_channel
 from detection.errors import DataError
 from detection.features import FeatureSpec, FeatureStream, Waveform
-from detection.training.augment import Surroundings, load_surroundings, spoil
+from detection.training.augment import Surroundings, load_surroundings, spoil, spoil_by
 from detection.training.data import Clip, data_hash
 from detection.types import Samples
 
 ORIGINAL = "original"
 SPOILED = "spoiled-"
+ONLY = "only-"
 FULL_SCALE = 32_767
 
 
@@ -74,13 +76,16 @@ class Bank:
         self._workers = workers
 
     def audio(self, rendering: str) -> Ragged:
-        """Return the clips' audio as int16, rendered as `original`, `spoiled-N` or a channel's name."""
+        """Return the clips' audio as int16, rendered as `original`, `spoiled-N`, `only-STEP` or a channel's name."""
         if rendering == ORIGINAL:
             jobs: Iterable[object] = [clip.file for clip in self.clips]
             return self._made(f"audio-{rendering}", _decode, jobs)
         original = self.audio(ORIGINAL)
         if rendering.startswith(SPOILED):
             render: Callable[..., NDArray[np.int16]] = partial(_spoiled, load_surroundings(self._surroundings))
+        elif rendering.startswith(ONLY):
+            step = rendering.removeprefix(ONLY)
+            render = partial(_spoiled_by, step, load_surroundings(self._surroundings))
         else:
             render = partial(_in_channel, rendering)
         seeds = (int.from_bytes(hashlib.sha256(f"{rendering} {i}".encode()).digest()[:8]) for i in itertools.count())
@@ -154,6 +159,11 @@ def _in_channel(name: str, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int
 def _spoiled(surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
     seed, samples = job
     return _to_int16(spoil(_to_float(samples), surroundings, np.random.default_rng(seed)))
+
+
+def _spoiled_by(step: str, surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+    seed, samples = job
+    return _to_int16(spoil_by(step, _to_float(samples), surroundings, np.random.default_rng(seed)))
 
 
 def _features(spec: FeatureSpec, samples: NDArray[np.int16]) -> NDArray[np.float16]:

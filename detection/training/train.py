@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -32,12 +32,17 @@ VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
 
 TRAINED_WHOLE = [name for name, architecture in ARCHITECTURES.items() if not architecture.pretrained]
 
+OF_THEIR_OWN = ("epochs", "windows_per_epoch", "heard", "loss", "seed")
+"""Settings that have an option."""
+FURTHER = [field.name for field in fields(Settings) if field.name not in OF_THEIR_OWN]
+
 EPILOG = """\
 examples:
   train --data clips/manifest.csv --out runs/first                          the reference network by its own recipe
   train --data clips/manifest.csv --out runs/ecapa --model ecapa_tdnn       another one, by its own
   train --data clips/manifest.csv --out runs/three --seed 1 2 3             three starts, and their spread (seeds.csv)
   train --data clips/manifest.csv --out runs/focal --model tinystatnet --loss focal
+  train --data clips/manifest.csv --out runs/noise --heard original only-noise --set masks=0 ranking=0.5
 
 What is not given is as the architecture was trained best (`SETTINGS` in detection/models). The same command on the same
 data gives the same weights."""
@@ -53,11 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, help="most epochs to train")
     add("--windows", type=int, help=f"windows heard in an epoch ({Settings.windows_per_epoch})")
     add("--loss", choices=get_args(LossName), help="what tells the classes apart")
+    add(
+        "--set", type=setting, nargs="+", default=[], metavar="NAME=VALUE",
+        help=f"any other setting: {', '.join(FURTHER)}",
+    )  # fmt: skip
     add("--seed", type=int, nargs="+", default=[Settings.seed], help="several: one run each, and their spread")
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add(
         "--heard", nargs="+", metavar="RENDERING",
-        help=f"versions of each clip: {ORIGINAL}, a telephone channel, spoiled-N ({' '.join(Settings.heard)})",
+        help=f"versions of each clip: {ORIGINAL}, a telephone channel, spoiled-N, or by one step alone, such as "
+        f"only-noise ({' '.join(Settings.heard)})",
     )  # fmt: skip
     add(
         "--judged", nargs="+", metavar="RENDERING", default=VALIDATION_CHANNELS,
@@ -105,7 +115,20 @@ def settings_of(args: argparse.Namespace) -> Settings:
         "loss": args.loss,
         "heard": args.heard and tuple(args.heard),
     }
-    return replace(ARCHITECTURES[args.model].settings, **{key: value for key, value in given.items() if value})
+    said = {key: value for key, value in given.items() if value} | dict(args.set)
+    return replace(ARCHITECTURES[args.model].settings, **said)
+
+
+def setting(text: str) -> tuple[str, float | bool]:
+    """Return a setting and its value from ``name=value``; raises `ArgumentTypeError` naming what was expected."""
+    name, _, value = text.partition("=")
+    if name not in FURTHER:
+        raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(FURTHER)}")
+    kind = type(getattr(Settings, name))
+    try:
+        return name, {"False": False, "True": True}[value] if kind is bool else kind(value)
+    except (KeyError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{name}={value}: expected a value of type {kind.__name__}") from error
 
 
 def _run_once(args: argparse.Namespace, material: Material, settings: Settings, out: Path) -> Epoch:

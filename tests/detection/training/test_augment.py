@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detection.errors import DataError
 from detection.training.augment import (
+    STEPS,
     Surroundings,
     add_noise,
     change_speed,
@@ -17,6 +19,7 @@ from detection.training.augment import (
     rms,
     shift_pitch,
     spoil,
+    spoil_by,
     stretch,
     through_codec,
 )
@@ -37,6 +40,20 @@ def test_every_spoiled_version_is_audio_and_repeatable() -> None:
         assert 0.9 < len(spoiled) / len(AUDIO) < 1.1
         assert rms(spoiled) > 1e-3
     assert np.array_equal(spoiled, spoil(AUDIO, AROUND, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", [*STEPS, "codec"])
+def test_a_single_step_spoils_repeatably_and_otherwise_than_the_level_alone(name: str) -> None:
+    spoiled = spoil_by(name, AUDIO, AROUND, np.random.default_rng(3))
+    assert np.isfinite(spoiled).all()
+    assert 0.9 < len(spoiled) / len(AUDIO) < 1.1
+    assert np.array_equal(spoiled, spoil_by(name, AUDIO, AROUND, np.random.default_rng(3)))
+    assert not np.array_equal(spoiled, level(AUDIO, np.random.default_rng(3)))
+
+
+def test_an_unknown_step_is_refused_by_name() -> None:
+    with pytest.raises(DataError, match="'rain': expected a way of spoiling, one of speed, pitch, room"):
+        spoil_by("rain", AUDIO, AROUND, np.random.default_rng(3))
 
 
 def test_level_is_random_and_silence_gets_a_floor() -> None:

@@ -14,6 +14,7 @@ import torch
 from detection.__main__ import main
 from detection.detector import open_detector
 from detection.training.fit import Trainer
+from detection.training.train import setting
 from tests.detection.test_features import speechlike
 
 # Ten pages of two clips each: "people" waver in pitch, "machines" do not.
@@ -80,7 +81,7 @@ def test_train_and_export(corpus: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_several_their_spread(corpus: Path, tmp_path: Path) -> None:
-    more = ["--model", "tinystatnet", "--judged", "original", "--seed"]
+    more = ["--model", "tinystatnet", "--judged", "original", "--set", "masks=2", "--seed"]
     assert train(corpus, tmp_path / "again", *more, "5", epochs=1) == 0
     assert train(corpus, tmp_path / "both", *more, "5", "6", epochs=1) == 0
     runs = [tmp_path / "again", tmp_path / "both" / "seed-5", tmp_path / "both" / "seed-6"]
@@ -89,6 +90,21 @@ def test_the_same_seed_gives_the_same_weights_and_several_their_spread(corpus: P
     assert not torch.equal(weights[0]["decide.weight"], weights[2]["decide.weight"])
     with (tmp_path / "both" / "seeds.csv").open() as lines:
         assert [(row["seed"], row["epoch"]) for row in csv.DictReader(lines)] == [("5", "1"), ("6", "1")]
+
+
+def test_any_setting_can_be_set_and_a_wrong_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert setting("ranking=0.25") == ("ranking", 0.25)
+    assert setting("masks=2") == ("masks", 2)
+    assert setting("balanced=False") == ("balanced", False)
+    for wrong, said in {
+        "colour=1": "'colour': expected one of batch, learning_rate",
+        "epochs=1": "'epochs': expected one of",
+        "masks=many": "masks=many: expected a value of type int",
+        "balanced=no": "balanced=no: expected a value of type bool",
+    }.items():
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "--data", "x.csv", "--out", "y", "--set", wrong])
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
