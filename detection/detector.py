@@ -36,7 +36,10 @@ class Frontend(Protocol):
     """Turns the successive windows of one leg into model inputs. One per leg; never shared between threads."""
 
     def inputs(self, window: Window) -> NDArray[np.float32]:
-        """Return the model input of `window`, without the batch axis (for MFCC: ``(n_mfcc, n_frames)``)."""
+        """Return the model input of `window`, without the batch axis: ``(n_frames, n_features)``.
+
+        For a network that hears raw waveforms, ``(n_samples, 1)``.
+        """
         ...
 
 
@@ -137,14 +140,14 @@ def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["on
 
     Raises:
         ModelError: no such model, a card with missing or unknown fields, a file that is not the one its card
-            describes, or a network that takes another input than the card says.
+            describes, a network that takes another input than the card says, or weights of another architecture.
     """
     file = find_model(name_or_path)
     card = read_card(file.with_suffix(".json"))
     if backend == "torch":
         from detection.backends.torch import TorchBackend, load_network  # optional, and slow to import
 
-        _, network = load_network(file.with_suffix(".pt"), card.contract)
+        _, network = load_network(file.with_suffix(".pt"), card)
         return CardDetector(card, TorchBackend(network))
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     if sha256 != card.sha256:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="MANIFEST.csv",
-        help="measure what the storage costs on clips of the sources that RUN held out",
+        help="measure what the storage costs on clips of the sources that RUN, or its twin, held out",
     )  # fmt: skip
     parser.add_argument(
         "--cache", type=Path, default=DEFAULT_CACHE, help="where `train` keeps renderings (%(default)s)"
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     contract = ARCHITECTURES[architecture].contract
     whole = to_onnx(network, contract)
     onnx = stored(whole, args.storage)
-    cost = storage_cost(whole, onnx, contract, _held_out(args, contract) if args.data else None)
+    cost = _cost_on_held_out(args, contract) if args.data else storage_cost(whole, onnx, contract, None)
     said = ", ".join(f"{name} {value:.4f}" for name, value in cost.items())
     Console().print(f"{args.storage}: {len(onnx) / 1e6:.2f} MB of {len(whole) / 1e6:.2f}; {said}", soft_wrap=True)
     provenance = facts.provenance
@@ -143,9 +143,16 @@ def storage_cost(
     return {"log_odds_change": float(changes.max()), "eer_before": errors[0], "eer_after": errors[1]}
 
 
-def _held_out(args: argparse.Namespace, contract: Contract) -> tuple[Ragged, Sequence[int], Labels]:
-    """Return up to `MEASURED_CLIPS` clips, as recorded, of the sources that the run held out."""
-    config = args.run / "config.json"
+def _cost_on_held_out(args: argparse.Namespace, contract: Contract) -> dict[str, float]:
+    """Return `storage_cost` of the run that held sources out: the twin where there is one."""
+    run = args.twin or args.run
+    whole = to_onnx(load_network(run / args.weights)[1], contract)
+    return storage_cost(whole, stored(whole, args.storage), contract, _held_out(args, run, contract))
+
+
+def _held_out(args: argparse.Namespace, run: Path, contract: Contract) -> tuple[Ragged, Sequence[int], Labels]:
+    """Return up to `MEASURED_CLIPS` clips, as recorded, of the sources that `run` held out."""
+    config = run / "config.json"
     try:
         groups = json.loads(config.read_text(encoding="utf-8"))["hold_out"]
     except (OSError, ValueError, KeyError) as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from detection.card import Contract
+from detection.card import Card
 from detection.errors import ModelError
 from detection.models import ARCHITECTURES, LogOdds
 
@@ -26,24 +28,43 @@ class TorchBackend:
             return np.asarray(self._network(torch.from_numpy(frames)).numpy(), np.float32)
 
 
-def load_network(file: Path, contract: Contract | None = None) -> tuple[str, nn.Module]:
-    """Read weights that training wrote; return the architecture's name and the network.
+def load_network(file: Path, card: Card | None = None) -> tuple[str, nn.Module]:
+    """Read weights that training wrote; return the architecture's name and the network, built as `card` says.
 
     Raises:
-        ModelError: no such file, not such a file, or weights of another architecture.
+        ModelError: no such file, not such a file, or weights of another architecture than they or `card` say.
+    """
+    state = read_saved(file, "weights", ("architecture", "weights"))
+    name = state["architecture"]
+    if name not in ARCHITECTURES:
+        raise ModelError(f"{file}: architecture: expected one of {', '.join(ARCHITECTURES)}; got {name!r}")
+    if card and card.architecture != name:
+        raise ModelError(f"{file}: weights of {name}, card of {card.architecture}")
+    network = ARCHITECTURES[name].build(card.contract if card else ARCHITECTURES[name].contract)
+    load_weights(network, state["weights"], file)
+    return name, network.eval()
+
+
+def read_saved(file: Path, what: str, fields: Collection[str]) -> dict[str, Any]:
+    """Read a dictionary that training saved, with at least these `fields`; `what` it is goes into the error.
+
+    Raises:
+        ModelError: no such file, or not such a file: another program's, or one cut short.
     """
     try:
         state = torch.load(file, weights_only=True)
-        name, weights = state["architecture"], state["weights"]
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from error
     except Exception as error:  # whatever unpickling a stray file raises
-        raise ModelError(f"{file}: not weights written by `detection train`") from error
-    if name not in ARCHITECTURES:
-        raise ModelError(f"{file}: architecture: expected one of {', '.join(ARCHITECTURES)}; got {name!r}")
-    network = ARCHITECTURES[name].build(contract or ARCHITECTURES[name].contract)
+        raise ModelError(f"{file}: not {what} written by `detection train`") from error
+    if not isinstance(state, dict) or not set(fields) <= state.keys():
+        raise ModelError(f"{file}: not {what} written by `detection train`")
+    return state
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Load `weights` strictly; raise `ModelError` when they are another architecture's."""
     try:
         network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"{file}: weights of another architecture than {name}") from error
-    return name, network.eval()
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(f"{file}: weights of another architecture than {type(network).__name__}") from error

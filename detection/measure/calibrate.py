@@ -171,6 +171,8 @@ def count_alarms(
     rates, hours = [], 0.0
     for raise_p in THRESHOLDS:
         row = of_alarms(clips, legs, channels, Policy(raise_p=raise_p))
+        if not row["legs"]:
+            raise DataError("no human clip holds enough speech to count false alarms on")
         low, high = row["raised_per_hour_95"]
         hours = row["hours"]
         rates.append(

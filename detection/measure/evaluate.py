@@ -17,7 +17,7 @@ from detection.detector import DEFAULT_MODEL, open_detector
 from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
 from detection.measure.conditions import Condition, channel_class, conditions
-from detection.measure.figures import Figures, by_group, of_alarms, of_clips, of_legs, ranking
+from detection.measure.figures import Figures, by_group, of_alarms, of_clips, of_legs, of_scores, worst_codec
 from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
 from detection.measure.scoring import Listener, clips_alone, legs_of
@@ -29,11 +29,13 @@ from detection.types import Score
 DESCRIPTION = """\
 Measure a model on a split of a manifest: error rates, areas, costs and calibration of clips in every condition; of
 legs, joined from the clips of a speaker, errors by seconds of speech and false alarms per hour; tables by system,
-family, language and source; the baselines and other models beside it. Intervals by bootstrap over sources. Writes
-report.md, metrics.json, scores.csv, groups.csv and pictures."""
+family, language, source and by what training heard; the baselines and other models beside it. Intervals by bootstrap
+over sources. Writes report.md, metrics.json, scores.csv, groups.csv and pictures."""
 
-HEARD = ("train", "val")
-"""Splits that the baseline is trained on."""
+TRAINING = ("train", "val")
+"""Splits that training hears: the baseline is trained on them, where they aren't what is measured."""
+REFERENCE = "tinyaudionet"
+"""The model that stands beside the one measured unless others are named."""
 BESIDE_CHANNELS = 2
 """Other models are measured in the first conditions only: a heavy one would take hours over all."""
 
@@ -46,13 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="test", help="(%(default)s)")
     add("--out", type=Path, required=True, help="folder for the report")
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
-    add("--beside", metavar="NAME_OR_PATH", nargs="+", default=[], help="further models, in the first two channels")
+    add(
+        "--beside", metavar="NAME_OR_PATH", nargs="*", default=[REFERENCE],
+        help=f"further models, in the first two channels; none: no model ({REFERENCE})",
+    )  # fmt: skip
     add(
         "--baseline", action=argparse.BooleanOptionalAction, default=True,
         help="MFCC statistics and logistic regression, trained on the manifest's other splits",
     )  # fmt: skip
-    channels = ["clean", "pstn", "amrnb", "opus12"]
+    channels, further = ["clean", "pstn", "amrnb", "opus12"], ["g722", "gsm", "opus6", "lossy"]
     add("--channel", choices=["all", *CHANNELS], nargs="+", default=channels, help=f"({' '.join(channels)})")
+    add(
+        "--clip-channel", choices=["all", *CHANNELS], nargs="*", default=further,
+        help=f"further channels, for clips alone: no legs, no groups; none: no channel ({' '.join(further)})",
+    )  # fmt: skip
     add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added, none: no noise (20 10 5)")
     add("--surroundings", type=Path, metavar="CSV", help="noises (noise_rir.csv beside the manifest)")
     add("--trim", action=argparse.BooleanOptionalAction, default=True, help="also with silence cut at both ends")
@@ -62,27 +71,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every clip in every condition and write the report."""
-    channels = list(CHANNELS) if "all" in args.channel else list(dict.fromkeys(args.channel))
+    channels = _channels(args.channel)
+    further = [name for name in _channels(args.clip_channel) if name not in channels]
     clips = read_manifest(args.data, (args.split,))
+    training = [clip for clip in read_manifest(args.data) if clip.split in _training_splits(args.split)]
     detector = open_detector(args.model)
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.jobs)
-    heard_in = conditions(bank, channels, args.snr, surroundings, trimmed=args.trim)
+    heard_in = conditions(bank, [*channels, *further], args.snr, surroundings, trimmed=args.trim)
     policy = Policy(raise_p=detector.raise_p)
-    windows, legs = _listen(args.model, clips, heard_in, channels, args.jobs)
+    windows, legs = _listen(args.model, clips, heard_in, len(channels), args.jobs)
     scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
     joined = legs_of(clips)
     log_odds = {name: np.array([one.log_odds for one in scores]) for name, scores in scored.items()}
-    beside = _beside(args, clips, heard_in[: min(BESIDE_CHANNELS, len(channels))])
+    of_conditions = {name: of_clips(clips, scores) for name, scores in scored.items()}
     metrics: Figures = {
         "model": detector.name,
         "split": args.split,
         "clips": len(clips),
-        "conditions": {name: of_clips(clips, scores) for name, scores in scored.items()},
+        "conditions": of_conditions,
+        "worst_codec": worst_codec(of_conditions),
         "legs": {name: of_legs(clips, joined, heard, policy) for name, heard in legs.items()},
         "alarms": {name: of_alarms(clips, joined, [heard], policy) for name, heard in legs.items()},
-        "beside": beside,
-        "groups": by_group(clips, log_odds[heard_in[0].name]),
+        "beside": _beside(args, clips, heard_in[: min(BESIDE_CHANNELS, len(channels))]),
+        "groups": {name: by_group(clips, log_odds[name], training) for name in legs},
     }
     args.out.mkdir(parents=True, exist_ok=True)
     _write(metrics, clips, scored, args.out)
@@ -91,39 +103,44 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _channels(names: Sequence[str]) -> list[str]:
+    return list(CHANNELS) if "all" in names else list(dict.fromkeys(names))
+
+
+def _training_splits(measured: str) -> tuple[str, ...]:
+    return tuple(split for split in TRAINING if split != measured)
+
+
 def _listen(
-    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], channels: Sequence[str], jobs: int
+    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], n_channels: int, jobs: int
 ) -> tuple[dict[str, list[list[Score]]], dict[str, list[list[Score]]]]:
-    """Return the windows' scores of every clip in every condition, and of every leg in the channels."""
+    """Return the windows' scores of every clip in every condition, and of every leg in the first `n_channels`."""
     alone, joined = clips_alone(clips), legs_of(clips)
     with _progress() as progress:
-        task = progress.add_task("scoring", total=len(alone) * len(heard_in) + len(joined) * len(channels))
+        task = progress.add_task("scoring", total=len(alone) * len(heard_in) + len(joined) * n_channels)
         with Listener(open_detector(model), model, jobs, lambda: progress.advance(task)) as listener:
             windows = {condition.name: listener.listen(condition, alone) for condition in heard_in}
-            legs = {condition.name: listener.listen(condition, joined) for condition in heard_in[: len(channels)]}
+            legs = {condition.name: listener.listen(condition, joined) for condition in heard_in[:n_channels]}
     return windows, legs
 
 
 def _beside(args: argparse.Namespace, clips: Sequence[Clip], heard_in: Sequence[Condition]) -> dict[str, Figures]:
     """Return what other models and the baselines make of the same clips, by their names."""
-    is_fake = np.array([clip.is_fake for clip in clips])
-    scores = dict(_scores_of(model, clips, heard_in, args.jobs) for model in args.beside)
+    models = [model for model in args.beside if model != args.model]
+    beside = dict(_figures_of(model, clips, heard_in, args.jobs) for model in models)
     if args.baseline:
         baseline = _baseline(args, [condition.name for condition in heard_in])
-        scores["MFCC mean and deviation, logistic regression"] = {
-            condition.name: baseline.score(condition, len(clips)) for condition in heard_in
+        beside["MFCC mean and deviation, logistic regression"] = {
+            condition.name: of_scores(clips, baseline.score(condition, len(clips))) for condition in heard_in
         }
-        scores["majority"] = {condition.name: np.zeros(len(clips)) for condition in heard_in}
-    return {
-        model: {condition: ranking(values, is_fake) for condition, values in by_condition.items()}
-        for model, by_condition in scores.items()
-    }
+        beside["majority"] = {condition.name: of_scores(clips, np.zeros(len(clips))) for condition in heard_in}
+    return beside
 
 
-def _scores_of(
+def _figures_of(
     model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], jobs: int
-) -> tuple[str, dict[str, Scores]]:
-    """Return a model's name, and the log-odds it gives every clip, by condition."""
+) -> tuple[str, dict[str, Figures]]:
+    """Return a model's name, and what it makes of all clips, by condition."""
     detector = open_detector(model)
     policy = Policy(raise_p=detector.raise_p)
     with _progress() as progress:
@@ -131,13 +148,13 @@ def _scores_of(
         with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
             heard = {condition.name: listener.listen(condition, clips_alone(clips)) for condition in heard_in}
     return detector.name, {
-        name: np.array([summarise(scores, policy).log_odds for scores in legs]) for name, legs in heard.items()
+        name: of_clips(clips, [summarise(scores, policy) for scores in legs]) for name, legs in heard.items()
     }
 
 
 def _baseline(args: argparse.Namespace, channels: Sequence[str]) -> MfccStatistics:
     """Train on all that `train` hears. Raises `DataError` where the manifest has no such splits."""
-    clips = read_manifest(args.data, HEARD)
+    clips = read_manifest(args.data, _training_splits(args.split))
     bank = Bank(clips, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
     heard = conditions(bank, channels, (), Path(), trimmed=False)
     return MfccStatistics(heard, np.array([clip.is_fake for clip in clips]))
@@ -162,7 +179,7 @@ def _draw(
     pictures.draw_det(log_odds, is_fake, out / "det.png")
     pictures.draw_histograms(log_odds, is_fake, raise_log_odds, out / "histogram.png")
     pictures.draw_over_speech(metrics["legs"], out / "seconds.png")
-    pictures.draw_systems(metrics["groups"]["system"], out / "systems.png")
+    pictures.draw_systems(next(iter(metrics["groups"].values()))["system"], out / "systems.png")
     classes: dict[str, list[tuple[Scores, Labels]]] = {}
     for name in metrics["legs"]:
         classes.setdefault(channel_class(name), []).append(windows_of(windows[name], is_fake))

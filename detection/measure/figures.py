@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detection.alarms import RULE_OF_THREE
+from detection.channels import CHANNELS
 from detection.decision import AlertState, Decider, Outcome, Policy, Verdict
 from detection.measure.metrics import (
     NAN,
@@ -18,7 +20,6 @@ from detection.measure.metrics import (
     Scores,
     Weights,
     detection_cost,
-    equal_error_rate,
     intervals,
     least_log_likelihood_cost,
     log_likelihood_cost,
@@ -33,8 +34,14 @@ EVEN_ODDS = 0.0
 SPEECH_S = (2, 4, 8, 16)
 """How much speech of a leg has been heard when it's judged."""
 GROUPS = ("system", "family", "language", "source")
+HEARD = "heard in training"
+"""A further group: whether the system of a synthetic clip, the person of a human one, is in the training data too."""
 MIN_IN_GROUP = 5
 """Clips of either class from which a group has an error rate of its own."""
+RANKED = ("eer", "auc", "miss_at_1pct_false_alarms")
+"""What `ranking` finds that the tables by group hold."""
+GROUP_REPEATS = 200
+"""Bootstrap rounds of a group: there are about a hundred groups a channel."""
 
 Figures = dict[str, Any]
 
@@ -56,15 +63,29 @@ def of_clips(clips: Sequence[Clip], scored: Sequence[ClipScore]) -> Figures:
     alarmed = np.array([one.state is Outcome.SYNTHETIC for one in scored])
 
     def bootstrapped(weights: Weights) -> dict[str, float]:
-        return ranking(scores, is_fake, weights) | {
+        return {
+            **ranking(scores, is_fake, weights),
             "act_dcf": _actual_cost(alarmed, is_fake, weights),
             "cllr": log_likelihood_cost(scores, is_fake, weights),
             "min_cllr": least_log_likelihood_cost(scores, is_fake, weights),
+            **_at_even_odds(scores, is_fake, weights),
+            **_endings(scored, is_fake, weights),
         }
 
-    bounds = intervals(bootstrapped, [clip.source for clip in clips])
-    figures = bootstrapped(np.ones(len(clips)))
-    return with_intervals(figures, bounds) | _at_even_odds(scores, is_fake) | _endings(scored, is_fake)
+    figures = _bootstrapped(bootstrapped, clips)
+    return figures | _confusion(scores, is_fake) | _doubts(scored, is_fake)
+
+
+def of_scores(clips: Sequence[Clip], scores: Scores) -> Figures:
+    """Return what log-odds alone are worth, for a baseline that decides nothing."""
+    is_fake = np.array([clip.is_fake for clip in clips])
+    return _bootstrapped(
+        lambda weights: {**ranking(scores, is_fake, weights), **_at_even_odds(scores, is_fake, weights)}, clips
+    )
+
+
+def _bootstrapped(figures: Callable[[Weights], dict[str, float]], clips: Sequence[Clip]) -> Figures:
+    return with_intervals(figures(np.ones(len(clips))), intervals(figures, [clip.source for clip in clips]))
 
 
 def ranking(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> dict[str, float]:
@@ -81,39 +102,63 @@ def ranking(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> 
     }
 
 
+def worst_codec(conditions: Mapping[str, Figures]) -> str | None:
+    """Return the codec's channel with the highest equal error rate; None where there aren't several channels."""
+    channels = [name for name in conditions if name in CHANNELS]
+    through = [name for name in channels if CHANNELS[name].codec]
+    return max(through, key=lambda name: conditions[name]["eer"]) if through and len(channels) > 1 else None
+
+
 def _actual_cost(alarmed: Labels, is_fake: Labels, weights: Weights) -> float:
-    human, fake = weights * ~is_fake, weights * is_fake
-    if not human.sum() or not fake.sum():
-        return NAN
-    false_alarms, misses = (human * alarmed).sum() / human.sum(), (fake * ~alarmed).sum() / fake.sum()
-    return float(detection_cost(false_alarms, misses))
+    false_alarms, misses = _share(alarmed, weights * ~is_fake), _share(~alarmed, weights * is_fake)
+    return float(detection_cost(np.array(false_alarms), np.array(misses)))
 
 
-def _at_even_odds(scores: Scores, is_fake: Labels) -> Figures:
+def _share(which: Labels, weights: Weights) -> float:
+    """Return how much of the weight lies on `which`; NaN where there is none to share."""
+    total = weights.sum()
+    return float(weights @ which / total) if total else NAN
+
+
+def _at_even_odds(scores: Scores, is_fake: Labels, weights: Weights) -> dict[str, float]:
     said_fake = scores > EVEN_ODDS
-    true_fakes, false_fakes = int(np.sum(said_fake & is_fake)), int(np.sum(said_fake & ~is_fake))
-    missed, true_humans = int(np.sum(~said_fake & is_fake)), int(np.sum(~said_fake & ~is_fake))
+    wrong = float(weights @ (said_fake != is_fake))
+    right = {"synthetic": float(weights @ (said_fake & is_fake)), "human": float(weights @ ~(said_fake | is_fake))}
+    f1 = {f"f1_{name}": 2 * count / max(1, 2 * count + wrong) for name, count in right.items()}
+    return {"accuracy": _share(said_fake == is_fake, weights), **f1}
+
+
+def _confusion(scores: Scores, is_fake: Labels) -> dict[str, int]:
+    said_fake = scores > EVEN_ODDS
     return {
-        "accuracy": float(np.mean(said_fake == is_fake)),
-        "f1_synthetic": 2 * true_fakes / max(1, 2 * true_fakes + false_fakes + missed),
-        "f1_human": 2 * true_humans / max(1, 2 * true_humans + false_fakes + missed),
-        "human_as_human": true_humans,
-        "human_as_synthetic": false_fakes,
-        "synthetic_as_human": missed,
-        "synthetic_as_synthetic": true_fakes,
+        "human_as_human": int(np.sum(~said_fake & ~is_fake)),
+        "human_as_synthetic": int(np.sum(said_fake & ~is_fake)),
+        "synthetic_as_human": int(np.sum(~said_fake & is_fake)),
+        "synthetic_as_synthetic": int(np.sum(said_fake & is_fake)),
     }
 
 
-def _endings(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
-    """Return how clips of each class ended, as shares: what the decision says, abstention and its reasons included."""
-    shares: Figures = {}
-    for fake, name in ((False, "human"), (True, "synthetic")):
-        ended = [one for one, is_so in zip(scored, is_fake, strict=True) if is_so == fake]
-        for state in Outcome:
-            shares[f"{name}_ended_{state}"] = sum(one.state is state for one in ended) / max(1, len(ended))
+_CLASSES = (("human", False), ("synthetic", True))
+
+
+def _endings(scored: Sequence[ClipScore], is_fake: Labels, weights: Weights) -> dict[str, float]:
+    """Return how clips of each class ended, as shares: what the decision says, abstention included."""
+    ended = np.array([one.state for one in scored])
+    return {
+        f"{name}_ended_{state}": _share(ended == state, weights * (is_fake == fake))
+        for name, fake in _CLASSES
+        for state in Outcome
+    }
+
+
+def _doubts(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
+    """Return, for each class, how many clips were left undecided for which reason."""
+    counts: Figures = {}
+    for name, fake in _CLASSES:
+        ended = (one for one, is_so in zip(scored, is_fake, strict=True) if is_so == fake)
         unsure = [one.reason for one in ended if one.state is Outcome.INDETERMINATE]
-        shares[f"{name}_unsure_because"] = {reason: unsure.count(reason) for reason in sorted(set(unsure))}
-    return shares
+        counts[f"{name}_unsure_because"] = {reason: unsure.count(reason) for reason in sorted(set(unsure))}
+    return counts
 
 
 @dataclass(frozen=True)
@@ -146,15 +191,15 @@ def _of_stage(is_fake: Labels, p: Scores, alerted: Labels, sources: list[str]) -
     if not figures["human"] or not figures["synthetic"]:
         return figures
 
-    def error(weights: Weights) -> dict[str, float]:
+    def errors(weights: Weights) -> dict[str, float]:
         curve = Curve.of(p, is_fake, weights)
-        return {"eer": curve.equal_error_rate if curve else NAN}
+        return {
+            "eer": curve.equal_error_rate if curve else NAN,
+            "false_alarms": _share(alerted, weights * ~is_fake),
+            "misses": _share(~alerted, weights * is_fake),
+        }
 
-    figures |= with_intervals({"eer": equal_error_rate(p, is_fake)}, intervals(error, sources))
-    return figures | {
-        "false_alarms": float(alerted[~is_fake].mean()),
-        "misses": float(1 - alerted[is_fake].mean()),
-    }
+    return figures | with_intervals(errors(np.ones(len(p))), intervals(errors, sources))
 
 
 def _stage(scores: Sequence[Score], policy: Policy, speech_s: float) -> _Stage | None:
@@ -175,12 +220,14 @@ def of_alarms(
 ) -> Figures:
     """Return alerts on human legs per hour of their speech, the mean over channels through which all were heard.
 
-    An interval's upper end is at least what the rule of three leaves possible.
+    An interval's upper end is at least what the rule of three leaves possible. No legs and no rates where no human leg
+    holds speech.
     """
     human = [number for number, leg in enumerate(legs) if not clips[leg[0]].is_fake]
-    if not human:
-        return {"legs": 0, "hours": 0.0}
     counts = np.mean([[_alarms(heard[number], policy) for number in human] for heard in channels], axis=0)
+    hours = float(counts[..., :1].sum())
+    if not hours:
+        return {"legs": 0, "hours": 0.0}
 
     def rates(weights: Weights) -> dict[str, float]:
         hours, raised, confirmed = weights @ counts
@@ -190,7 +237,6 @@ def of_alarms(
             "confirmed_per_hour": confirmed / hours if known else NAN,
         }
 
-    hours = float(counts[:, 0].sum())
     bounds = intervals(rates, [clips[legs[number][0]].source for number in human])
     widened = {name: (low, max(high, RULE_OF_THREE / hours)) for name, (low, high) in bounds.items()}
     return {"legs": len(human), "hours": hours} | with_intervals(rates(np.ones(len(human))), widened)
@@ -203,27 +249,54 @@ def _alarms(scores: Sequence[Score], policy: Policy) -> tuple[float, int, int]:
     return decider.speech_s / 3_600, states.count(AlertState.PROVISIONAL), states.count(AlertState.CONFIRMED)
 
 
-def by_group(clips: Sequence[Clip], scores: Scores) -> dict[str, dict[str, Figures]]:
+def by_group(clips: Sequence[Clip], scores: Scores, training: Sequence[Clip] = ()) -> dict[str, dict[str, Figures]]:
     """Return a table for each of `GROUPS`: misses and false alarms at even odds, and error rates.
 
-    A group of one class alone is set against all clips of the other: a system against all humans, say.
+    With the clips of `training`, also the table `HEARD`. A group of one class alone is set against all clips of the
+    other: a system against all humans, say.
     """
-    is_fake = np.array([clip.is_fake for clip in clips])
-    return {group: _by(np.array([getattr(clip, group) for clip in clips]), scores, is_fake) for group in GROUPS}
+    is_fake, sources = np.array([clip.is_fake for clip in clips]), np.array([clip.source for clip in clips])
+    names = {group: np.array([getattr(clip, group) for clip in clips]) for group in GROUPS}
+    if training:
+        names[HEARD] = np.where(heard_before(clips, training), "yes", "no")
+    return {
+        group: {str(name): _of_group(of == name, scores, is_fake, sources) for name in sorted(set(of))}
+        for group, of in names.items()
+    }
 
 
-def _by(names: Any, scores: Scores, is_fake: Labels) -> dict[str, Figures]:
-    table = {}
-    for name in sorted(set(names)):
-        human, fake = (names == name) & ~is_fake, (names == name) & is_fake
-        row: Figures = {"human": int(human.sum()), "synthetic": int(fake.sum())}
+def heard_before(clips: Sequence[Clip], training: Sequence[Clip]) -> list[bool]:
+    """Tell of each clip whether the system of a synthetic one, the person of a human one, is in `training` too.
+
+    By the names in the manifest, whose corpora write them in different cases; a person counts also where a machine
+    speaks with that person's voice, and a pool of unknown people counts as one person.
+    """
+    systems = {clip.system.casefold() for clip in training if clip.is_fake}
+    persons = {clip.speaker.casefold() for clip in training if clip.speaker}
+    return [clip.system.casefold() in systems if clip.is_fake else clip.speaker.casefold() in persons for clip in clips]
+
+
+def _of_group(inside: Labels, scores: Scores, is_fake: Labels, sources: NDArray[np.str_]) -> Figures:
+    """Return the row of the clips `inside`; all arrays ``(n_clips,)``."""
+    human, fake = inside & ~is_fake, inside & is_fake
+    against = (human if human.any() else ~is_fake) | (fake if fake.any() else is_fake)
+    values, truth = scores[against], is_fake[against]
+    ranked = min(truth.sum(), (~truth).sum()) >= MIN_IN_GROUP
+
+    def rates(weights: Weights) -> dict[str, float]:
+        row = {}
         if human.any():
-            row["false_alarms"] = float(np.mean(scores[human] > EVEN_ODDS))
+            row["false_alarms"] = _share(values > EVEN_ODDS, weights * ~truth)
         if fake.any():
-            row["misses"] = float(np.mean(scores[fake] <= EVEN_ODDS))
-        human, fake = human if human.any() else ~is_fake, fake if fake.any() else is_fake
-        if min(human.sum(), fake.sum()) >= MIN_IN_GROUP:
-            both = human | fake
-            row |= {key: value for key, value in ranking(scores[both], is_fake[both]).items() if key in ("eer", "auc")}
-        table[str(name)] = row
-    return table
+            row["misses"] = _share(values <= EVEN_ODDS, weights * truth)
+        if ranked:
+            row |= {name: value for name, value in ranking(values, truth, weights).items() if name in RANKED}
+        return row
+
+    # One source drawn again and again is always the same: a group that lies within it is drawn clip by clip.
+    within_one = len(set(sources[inside])) == 1
+    units = [
+        int(number) if within_one and inside[number] else str(sources[number]) for number in np.flatnonzero(against)
+    ]
+    row = with_intervals(rates(np.ones(len(values))), intervals(rates, units, GROUP_REPEATS))
+    return {"human": int(human.sum()), "synthetic": int(fake.sum()), **row}

@@ -24,13 +24,14 @@ def draw_det(scores: Mapping[str, Scores], is_fake: Labels, file: Path) -> None:
     """Draw misses against false alarms on normal deviates, one curve a condition."""
     figure, (axes,) = _figure(1, (6.4, 6.0))
     deviate: Callable[[Scores], Scores] = norm.ppf
-    for name, values in scores.items():
+    for number, (name, values) in enumerate(scores.items()):
         curve = Curve.of(values, is_fake)
         if curve is None:
             continue
         inside = (curve.false_alarms > 0) & (curve.false_alarms < 1) & (curve.misses > 0) & (curve.misses < 1)
         label = f"{name} ({curve.equal_error_rate:.1%})"
-        axes.plot(deviate(curve.false_alarms[inside]), deviate(curve.misses[inside]), label=label, linewidth=1.4)
+        style = "-" if number < 10 else "--"  # there are ten colours
+        axes.plot(deviate(curve.false_alarms[inside]), deviate(curve.misses[inside]), style, label=label, linewidth=1.4)
     axes.axline((0, 0), slope=1, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set_xticks(deviate(_RATES), [f"{rate:.3g} %" for rate in 100 * _RATES])
     axes.set_yticks(deviate(_RATES), [f"{rate:.3g} %" for rate in 100 * _RATES])

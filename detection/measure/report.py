@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detection.measure.figures import GROUPS, Figures
+from detection.measure.figures import GROUP_REPEATS, GROUPS, HEARD, Figures
 from detection.offline import ClipScore
 from detection.training.data import Clip
 
@@ -23,11 +23,21 @@ PICTURES = {
 
 NOTES = """\
 Clips and legs scored along the path that calls take. In brackets: 95 % bootstrap intervals over whole sources, drawn
-with replacement. *DCF*: detection cost of ASVspoof 5 (cost 1 for a human called synthetic, 10 for a machine let
-through, 5 % of voices synthetic), normalised so that 1 is deciding without listening; *min* at the best threshold,
-*actual* where the verdict `synthetic` decides. *Cllr*: cost of the log-odds in bits, 0 perfect, 1 worth nothing; behind
-it what no calibration could mend. There is no t-DCF: nobody's identity is verified here, and for a verification that
-every clone passes it equals the DCF. Accuracy, F1, confusion and the tables by group are at even odds."""
+with replacement; one of no width is of something that never or always happened, of which n cases leave 3 / n possible.
+*DCF*: detection cost of ASVspoof 5 (cost 1 for a human called synthetic, 10 for a machine let through, 5 % of voices
+synthetic), normalised so that 1 is deciding without listening; *min* at the best threshold, *actual* where the verdict
+`synthetic` decides. *Cllr*: cost of the log-odds in bits, 0 perfect, 1 worth nothing; *min* what no calibration could
+mend. There is no t-DCF: nobody's identity is verified here, and for a verification that every clone passes it equals
+the DCF. Accuracy, F1, confusion and the tables by group are at even odds. The recordings of the conditions *noise* are
+those that training adds noise from, too: they show what a level of noise costs, not what an unheard noise does."""
+
+GROUP_NOTES = f"""\
+Intervals from {GROUP_REPEATS} draws of sources; of clips, where a group lies within one source. A group of one class is
+set against all clips of the other. groups.csv has all figures of all channels."""
+
+HEARD_NOTES = """\
+Sources are never shared between the splits; systems and people are. *yes*: the system of a synthetic clip, the person
+of a human one, stands in the other splits of the manifest, too."""
 
 
 def write_json(metrics: Figures, file: Path) -> None:
@@ -53,44 +63,70 @@ def write_scores(clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]
             rows.writerow([clip.file.name, clip.label, clip.system, clip.source, *numbers])
 
 
-def write_groups(groups: Mapping[str, Mapping[str, Figures]], file: Path) -> None:
-    """Write one row a system, family, language or source."""
-    columns = ["human", "synthetic", "false_alarms", "misses", "eer", "auc"]
+_GROUP_RATES = ("false_alarms", "misses", "eer", "auc", "miss_at_1pct_false_alarms")
+
+
+def write_groups(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]], file: Path) -> None:
+    """Write one row a channel and system, family, language or source, each rate with the ends of its interval."""
+    columns = [f"{rate}{end}" for rate in _GROUP_RATES for end in ("", "_low", "_high")]
     with file.open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out)
-        rows.writerow(["group", "name", *columns])
-        for group, table in groups.items():
-            rows.writerows([group, name, *(row.get(column, "") for column in columns)] for name, row in table.items())
+        rows.writerow(["channel", "group", "name", "human", "synthetic", *columns])
+        for channel, tables in groups.items():
+            for group, table in tables.items():
+                for name, row in table.items():
+                    rates = [value for rate in _GROUP_RATES for value in (row.get(rate, ""), *_ends(row, rate))]
+                    rows.writerow([channel, group, name, row["human"], row["synthetic"], *rates])
+
+
+def _ends(row: Figures, name: str) -> tuple[Any, Any]:
+    low, high = row.get(f"{name}_95", ("", ""))
+    return low, high
 
 
 def write_markdown(metrics: Figures, file: Path) -> None:
     """Write the tables, with the pictures below."""
-    first = next(iter(metrics["conditions"]))
     lines = [f"# {metrics['model']} on split `{metrics['split']}` ({metrics['clips']} clips)", "", NOTES, ""]
-    lines += [*_clips_table(metrics["conditions"]), ""]
+    lines += [*_clips_table(metrics["conditions"]), "", *_worst(metrics)]
     lines += ["How the decision left the clips, as far as their few seconds go:", "", *_endings(metrics["conditions"])]
-    lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics["legs"])]
-    lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics["alarms"])]
     if metrics["beside"]:
         lines += ["", "## Beside it", "", *_beside_table(metrics)]
-    lines += ["", *(f"![{caption}]({name})\n" for name, caption in PICTURES.items())]
+    lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics["legs"])]
+    lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics["alarms"])]
+    groups = metrics["groups"]
+    first = next(iter(groups))
+    if HEARD in groups[first]:
+        lines += ["", "## By what training heard", "", HEARD_NOTES, "", *_heard_table(groups)]
+    lines += ["", *(f"![{caption}]({name})\n" for name, caption in PICTURES.items()), GROUP_NOTES]
     for group in GROUPS:
-        lines += ["", f"## By {group} (condition {first})", "", *_group_table(group, metrics["groups"][group])]
+        tables = {channel: of[group] for channel, of in groups.items()}
+        lines += ["", f"## By {group} (misses and false alarms: {first})", "", *_group_table(group, tables)]
     file.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def _clips_table(conditions: Mapping[str, Figures]) -> list[str]:
     heading = (
-        "condition | EER | AUC | miss at 1 % FA | miss at 0.1 % FA | min DCF | actual DCF | Cllr (min) | accuracy"
+        "condition | EER | AUC | miss at 1 % FA | miss at 0.1 % FA | min DCF | actual DCF | Cllr | min Cllr | accuracy"
         " | F1 synthetic | F1 human"
     )
-    return _heading(heading) + [
-        f"| {name} | {_percent(row, 'eer')} | {_number(row, 'auc')} | {_percent(row, 'miss_at_1pct_false_alarms')} "
-        f"| {row['miss_at_0.1pct_false_alarms']:.1%} | {_number(row, 'min_dcf')} | {row['act_dcf']:.3f} "
-        f"| {row['cllr']:.3f} ({row['min_cllr']:.3f}) | {row['accuracy']:.1%} "
-        f"| {row['f1_synthetic']:.3f} | {row['f1_human']:.3f} |"
-        for name, row in conditions.items()
-    ]
+    shares = ("miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms")
+    numbers = ("min_dcf", "act_dcf", "cllr", "min_cllr")
+    lines = _heading(heading)
+    for name, row in conditions.items():
+        cells = [_percent(row, "eer"), _number(row, "auc"), *(_percent(row, share) for share in shares)]
+        cells += [*(_number(row, number) for number in numbers), _percent(row, "accuracy")]
+        lines.append(f"| {name} | {' | '.join([*cells, _number(row, 'f1_synthetic'), _number(row, 'f1_human')])} |")
+    return lines
+
+
+def _worst(metrics: Figures) -> list[str]:
+    """Return a line on the worst codec, with a blank one, where several channels were measured."""
+    name = metrics["worst_codec"]
+    if name is None:
+        return []
+    row = metrics["conditions"][name]
+    figures = f"EER {_percent(row, 'eer')}, AUC {_number(row, 'auc')}"
+    return [f"Worst codec: **{name}**, {figures}, {_percent(row, 'miss_at_1pct_false_alarms')} missed at 1 % FA.", ""]
 
 
 def _endings(conditions: Mapping[str, Figures]) -> list[str]:
@@ -102,12 +138,20 @@ def _endings(conditions: Mapping[str, Figures]) -> list[str]:
     for name, row in conditions.items():
         cells = []
         for truth in ("human", "synthetic"):
-            states = (row[f"{truth}_ended_{state}"] for state in ("human", "indeterminate", "synthetic"))
             reasons = (f"{reason} {count}" for reason, count in row[f"{truth}_unsure_because"].items())
-            cells += [" / ".join(f"{share:.0%}" for share in states), ", ".join(reasons)]
+            cells += [_ended(row, truth), ", ".join(reasons)]
         counts = (f"{row[f'{truth}_as_{said}']}" for truth in ("human", "synthetic") for said in ("human", "synthetic"))
         lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(counts)} |")
     return lines
+
+
+def _ended(row: Figures, truth: str) -> str:
+    """Return how clips of one class ended, with the interval of those that ended as synthetic."""
+    states = ("human", "indeterminate", "synthetic")
+    if any(math.isnan(row[f"{truth}_ended_{state}"]) for state in states):
+        return ""  # a split without that class
+    human, unsure, _ = (f"{row[f'{truth}_ended_{state}']:.0%}" for state in states)
+    return f"{human} / {unsure} / {_percent(row, f'{truth}_ended_synthetic', 0)}"
 
 
 def _legs_table(legs: Mapping[str, Mapping[str, Figures]]) -> list[str]:
@@ -116,7 +160,7 @@ def _legs_table(legs: Mapping[str, Mapping[str, Figures]]) -> list[str]:
         for speech_s, row in table.items():
             counts = f"| {channel} | {speech_s} s | {row['human']}, {row['synthetic']} "
             rates = (
-                f"| {_percent(row, 'eer')} | {row['false_alarms']:.1%} | {row['misses']:.1%} |"
+                f"| {_percent(row, 'eer')} | {_percent(row, 'false_alarms')} | {_percent(row, 'misses')} |"
                 if "eer" in row
                 else "||||"
             )
@@ -134,20 +178,40 @@ def _alarms_table(alarms: Mapping[str, Figures]) -> list[str]:
 
 
 def _beside_table(metrics: Figures) -> list[str]:
-    shown = list(next(iter(metrics["beside"].values())))
-    lines = _heading(" | ".join(["", *(f"EER {name} | AUC {name}" for name in shown)]))
-    for model, rows in [(metrics["model"], metrics["conditions"]), *metrics["beside"].items()]:
-        cells = (f"{rows[name]['eer']:.1%} | {rows[name]['auc']:.3f}" for name in shown)
-        lines.append(f"| {model} | {' | '.join(cells)} |")
+    lines = _heading(
+        "model | channel | EER | AUC | miss at 1 % FA | F1 synthetic / human | humans: human / unsure / synthetic"
+        " | synthetic: human / unsure / synthetic"
+    )
+    own = {name: metrics["conditions"][name] for name in metrics["legs"]}
+    for model, rows in [(metrics["model"], own), *metrics["beside"].items()]:
+        for name, row in rows.items():
+            cells = [_percent(row, "eer"), _number(row, "auc"), _percent(row, "miss_at_1pct_false_alarms")]
+            cells += [f"{row['f1_synthetic']:.2f} / {row['f1_human']:.2f}"]
+            decides = "human_ended_human" in row
+            cells += [_ended(row, truth) if decides else "" for truth in ("human", "synthetic")]
+            lines.append(f"| {model} | {name} | {' | '.join(cells)} |")
     return lines
 
 
-def _group_table(group: str, table: Mapping[str, Figures]) -> list[str]:
-    lines = _heading(f"{group} | human | synthetic | false alarms | misses | EER | AUC")
-    for name, row in table.items():
-        rates = [f"{row[key]:.0%}" if key in row else "" for key in ("false_alarms", "misses", "eer")]
-        area = f"{row['auc']:.2f}" if "auc" in row else ""
-        lines.append(f"| {name or '?'} | {row['human']} | {row['synthetic']} | {' | '.join([*rates, area])} |")
+def _heard_table(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> list[str]:
+    lines = _heading(f"channel | {HEARD} | human | synthetic | false alarms | misses | EER | AUC | miss at 1 % FA")
+    for channel, tables in groups.items():
+        for name, row in tables[HEARD].items():
+            cells = [_percent_if(row, rate) for rate in ("false_alarms", "misses", "eer")]
+            cells += [_number(row, "auc") if "auc" in row else "", _percent_if(row, "miss_at_1pct_false_alarms")]
+            lines.append(f"| {channel} | {name} | {row['human']} | {row['synthetic']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _group_table(group: str, tables: Mapping[str, Mapping[str, Figures]]) -> list[str]:
+    """Return a row a name: rates in the first channel, then the error rate in each."""
+    lines = _heading(
+        " | ".join([group, "human", "synthetic", "false alarms", "misses", *(f"EER {channel}" for channel in tables)])
+    )
+    for name, row in next(iter(tables.values())).items():
+        cells = [_percent_if(row, rate, 0) for rate in ("false_alarms", "misses")]
+        cells += [_percent_if(table[name], "eer", 0) for table in tables.values()]
+        lines.append(f"| {name or '?'} | {row['human']} | {row['synthetic']} | {' | '.join(cells)} |")
     return lines
 
 
@@ -155,9 +219,13 @@ def _heading(heading: str) -> list[str]:
     return [f"| {heading} |", "|" + "---|" * (heading.count("|") + 1)]
 
 
-def _percent(row: Figures, name: str) -> str:
+def _percent(row: Figures, name: str, digits: int = 1) -> str:
     low, high = row[f"{name}_95"]
-    return f"{row[name]:.1%} ({low:.1%}–{high:.1%})"
+    return f"{row[name]:.{digits}%} ({low:.{digits}%}–{high:.{digits}%})"
+
+
+def _percent_if(row: Figures, name: str, digits: int = 1) -> str:
+    return _percent(row, name, digits) if name in row else ""
 
 
 def _number(row: Figures, name: str) -> str:

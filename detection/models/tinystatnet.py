@@ -27,8 +27,8 @@ class TinyStatNet(nn.Module):
         bands = contract.features.n_features
         self.blocks = nn.Sequential(
             _block(1, 16, size=5, stride=(2, 2)),  # (batch, 16, frames / 2, bands / 2)
-            _block(16, 24, size=3, stride=(2, 2)),  # (batch, 24, frames / 4, bands / 4)
-            _block(24, 32, size=3, stride=(1, 2)),  # (batch, 32, frames / 4, bands / 8)
+            _block(16, 16, size=3, stride=(2, 2)),  # (batch, 16, frames / 4, bands / 4)
+            _block(16, 32, size=3, stride=(1, 2)),  # (batch, 32, frames / 4, bands / 8)
             _block(32, 48, size=3, stride=(2, 2)),  # (batch, 48, frames / 8, bands / 16)
         )
         self.mix = nn.Sequential(

@@ -1,26 +1,25 @@
 """Spoiling clean speech as the world does: rooms, noise, equipment, codecs, lost packets. Alike for both classes.
 
 Every step draws its strength at random, and none looks at the label: whatever the network can learn from a step, it
-learns of humans and machines alike. Renderings that are kept already (`bank.Bank`) stay as they are when a step changes
-here: to hear the change, train on further ones, `spoiled-4` and so on.
+learns of humans and machines alike. When a step changes here, `bank.Bank` renders anew.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from scipy.signal import fftconvolve
 
+from detection.audio import read_audio
 from detection.channels import ALAW, G722, GSM, MULAW, Codec, limit_band, lose_packets, opus, transcode
-from detection.errors import DataError
+from detection.errors import AudioError, DataError
 from detection.features import hann
 from detection.training import rawboost
+from detection.training.data import read_rows
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 _OPUS_BIT_RATES = (6_000, 8_000, 10_000, 12_000, 16_000, 20_000, 24_000, 32_000)
@@ -43,19 +42,25 @@ def load_surroundings(listing: Path) -> Surroundings:
     """Read the noises and room responses that a CSV with columns ``path`` and ``kind`` lists (``noise`` or ``rir``).
 
     Raises:
-        DataError: no such listing, or it holds no noise or no room.
+        DataError: what `read_rows` refuses, another kind, audio that can't be read, or no noise or no room at all.
     """
     if not listing.is_file():
         raise DataError(f"{listing}: no such file (noise and room responses for augmentation)")
     noises, rooms = [], []
-    with listing.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            samples, _ = soundfile.read(listing.parent / row["path"], dtype="float32")
-            if row["kind"] == "noise":
-                noises.append(samples)
-            else:
-                peak = int(np.argmax(np.abs(samples)))
-                rooms.append(samples[max(0, peak - 16) :] / np.abs(samples[peak]))
+    for line, row in read_rows(listing, ("path", "kind")):
+        if row["kind"] not in ("noise", "rir"):
+            raise DataError(f"{listing}:{line}: kind: expected noise or rir; got {row['kind']!r}")
+        try:
+            samples = read_audio(listing.parent / row["path"])
+        except AudioError as error:
+            raise DataError(f"{listing}:{line}: path: {error}") from error
+        peak = int(np.argmax(np.abs(samples)))
+        if not samples[peak]:
+            raise DataError(f"{listing}:{line}: path: {row['path']} holds nothing but silence")
+        if row["kind"] == "noise":
+            noises.append(samples)
+        else:
+            rooms.append(samples[max(0, peak - 16) :] / np.abs(samples[peak]))
     if not noises or not rooms:
         raise DataError(f"{listing}: expected rows of kind noise and of kind rir")
     return Surroundings(noises, rooms)

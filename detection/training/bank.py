@@ -2,12 +2,14 @@
 
 A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), spoiled versions
 (``spoiled-1`` ...), and versions spoiled by one step alone (``only-noise`` ...). Audio and features are made once, in
-parallel, and found again by the hash of the data.
+parallel, and found again by the hash of the data; what is spoiled, also by the hash of the code and recordings it is
+spoiled with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from detection import channels
 from detection.audio import read_audio
 from detection.channels import apply_channel
-from detection.errors import DataError
 from detection.features import FeatureSpec, FeatureStream, Waveform
+from detection.training import augment, rawboost
 from detection.training.augment import Surroundings, load_surroundings, spoil, spoil_by
 from detection.training.data import Clip, data_hash
 from detection.types import Samples
@@ -79,7 +82,7 @@ class Bank:
         """Return the clips' audio as int16, rendered as `original`, `spoiled-N`, `only-STEP` or a channel's name."""
         if rendering == ORIGINAL:
             jobs: Iterable[object] = [clip.file for clip in self.clips]
-            return self._made(f"audio-{rendering}", _decode, jobs)
+            return self._made(f"audio-{self.known_as(rendering)}", _decode, jobs)
         original = self.audio(ORIGINAL)
         if rendering.startswith(SPOILED):
             render: Callable[..., NDArray[np.int16]] = partial(_spoiled, load_surroundings(self._surroundings))
@@ -90,7 +93,18 @@ class Bank:
             render = partial(_in_channel, rendering)
         seeds = (int.from_bytes(hashlib.sha256(f"{rendering} {i}".encode()).digest()[:8]) for i in itertools.count())
         jobs = zip(seeds, (original[i] for i in range(len(original))), strict=False)
-        return self._made(f"audio-{rendering}", render, jobs)
+        return self._made(f"audio-{self.known_as(rendering)}", render, jobs)
+
+    def known_as(self, rendering: str) -> str:
+        """Return the rendering's name with a hash of the code, and of the listing, that spoil it: its name on disk."""
+        if rendering == ORIGINAL:
+            return rendering
+        made_by = hashlib.sha256(inspect.getsource(channels).encode())
+        if rendering.startswith((SPOILED, ONLY)):
+            for module in (augment, rawboost):
+                made_by.update(inspect.getsource(module).encode())
+            made_by.update(self._surroundings.read_bytes() if self._surroundings.is_file() else b"")
+        return f"{rendering}-{made_by.hexdigest()[:8]}"
 
     def features(self, rendering: str, spec: FeatureSpec | Waveform) -> Ragged:
         """Return the clips' frames, ``(frames of all clips, n_features)``: float16, or the samples in [-1, 1]."""
@@ -99,7 +113,7 @@ class Bank:
             return Ragged(audio.values[:, None], audio.offsets, 1 / FULL_SCALE)
         spec_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
         jobs = (audio[i] for i in range(len(audio)))
-        return self._made(f"features-{spec_hash}-{rendering}", partial(_features, spec), jobs)
+        return self._made(f"features-{spec_hash}-{self.known_as(rendering)}", partial(_features, spec), jobs)
 
     def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
         values_file, offsets_file = self.folder / f"{name}.npy", self.folder / f"{name}-offsets.npy"
@@ -146,10 +160,7 @@ def _to_float(samples: NDArray[np.int16]) -> Samples:
 
 
 def _decode(file: Path) -> NDArray[np.int16]:
-    samples = read_audio(file)
-    if not np.isfinite(samples).all():
-        raise DataError(f"{file}: holds samples that are not finite")
-    return _to_int16(samples)
+    return _to_int16(read_audio(file))
 
 
 def _in_channel(name: str, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:

@@ -40,47 +40,71 @@ def read_manifest(manifest: Path, splits: Iterable[str] = ()) -> list[Clip]:
     """Read the clips of `splits` (all of them if none is named); paths are relative to the manifest's folder.
 
     Raises:
-        DataError: no such manifest, a missing column, an unknown label, a missing file, or an empty split.
+        DataError: what `read_rows` refuses, an unknown label, a missing file, no clip at all, or an empty split.
     """
-    try:
-        with manifest.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{manifest}: no column {', '.join(missing)}")
-            rows = list(reader)
-    except OSError as error:
-        raise DataError(f"{manifest}: {error.strerror}") from error
     wanted = tuple(splits)
-    clips = [_clip(manifest, line, row) for line, row in enumerate(rows, 2) if not wanted or row["split"] in wanted]
+    rows = read_rows(manifest, COLUMNS)
+    if not rows:
+        raise DataError(f"{manifest}: holds no clip")
+    clips = [_clip(manifest, line, row) for line, row in rows if not wanted or row["split"] in wanted]
     for split in wanted:
         if not any(clip.split == split for clip in clips):
             raise DataError(f"{manifest}: split {split!r} holds no clip")
     return clips
 
 
+def read_rows(listing: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a CSV that has at least `columns`, each with the number of its line.
+
+    UTF-8, with or without the byte order mark that spreadsheets write.
+
+    Raises:
+        DataError: no such file, not such text, a missing column, or a row that ends before the last of `columns`.
+    """
+    try:
+        with listing.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{listing}: no column {', '.join(missing)}")
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise DataError(f"{listing}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{listing}: expected CSV in UTF-8: {error}") from error
+    for line, row in rows:
+        missing = [column for column in columns if row[column] is None]
+        if missing:
+            raise DataError(f"{listing}:{line}: row ends before {', '.join(missing)}")
+    return rows
+
+
 def _clip(manifest: Path, line: int, row: dict[str, str]) -> Clip:
     if row["label"] not in LABELS:
         raise DataError(f"{manifest}:{line}: label: expected real or fake; got {row['label']!r}")
+    if not row["path"]:
+        raise DataError(f"{manifest}:{line}: path: expected the name of a file; got none")
     file = manifest.parent / row["path"]
     if not file.is_file():
         raise DataError(f"{manifest}:{line}: path: no file {file}")
     return Clip(file=file, **{column: row[column] for column in COLUMNS if column != "path"})
 
 
-def refuse_shared_speakers(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
+def refuse_shared_speakers(train: Iterable[Clip], validation: Iterable[Clip], manifest: Path | None = None) -> None:
     """Raise `DataError` when a person is heard as human on both sides: the figure would then measure memory.
 
-    Ids that hold ``?`` or ``_unk`` are pools of unknown people and prove nothing, so they are excepted.
+    Ids that hold ``?`` or ``_unk`` are pools of unknown people and prove nothing, so they are excepted. The error names
+    `manifest`, the list to blame, where there is one.
     """
     shared = people(train) & people(validation)
     if shared:
-        raise DataError(f"human speaker in both train and validation: {', '.join(sorted(shared)[:5])}")
+        where = f"{manifest}: " if manifest else ""
+        raise DataError(f"{where}human speaker in both train and validation: {', '.join(sorted(shared)[:5])}")
 
 
 def people(clips: Iterable[Clip]) -> set[str]:
-    """Return the ids of the people who are heard as humans; pools of unknown people left out."""
-    return {clip.speaker for clip in clips if not clip.is_fake and is_known(clip.speaker)}
+    """Return the ids, lower-case, of the people who are heard as humans; pools of unknown people left out."""
+    return {clip.speaker.casefold() for clip in clips if not clip.is_fake and is_known(clip.speaker)}
 
 
 def is_known(speaker: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detection.backends.torch import load_weights, read_saved
 from detection.errors import ModelError
 from detection.models import LogOdds
 from detection.training.bank import Joined, Ragged
@@ -22,6 +23,8 @@ from detection.training.settings import Settings
 
 VALIDATION_HOP = 0.75
 """Step between the windows that clips are validated on, in windows: serving's would cost more than the training."""
+CHECKPOINT = ("run", "settings", "network", "average", "optimiser", "schedule", "followed", "history", "random")
+"""What a checkpoint holds."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,15 @@ class Trainer:
         errors = [past.mean_error for past in self.history]
         return len(errors) - 1 - int(np.argmin(errors)) >= self.settings.patience if errors else False
 
-    def save(self, file: Path) -> None:
-        """Write everything that `load` needs to go on as if the run had never stopped."""
+    def save(self, file: Path, run: Mapping[str, object]) -> None:
+        """Write everything that `load` needs to go on as if the run had never stopped.
+
+        `run` is what makes a run besides its settings (model, data, ...): plain values, which `load` compares.
+        """
+        written = file.with_name(f"{file.name}.part")
         torch.save(
             {
+                "run": dict(run),
                 "settings": asdict(self.settings),
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
@@ -181,18 +189,19 @@ class Trainer:
                 "history": [asdict(epoch) for epoch in self.history],
                 "random": torch.get_rng_state(),  # of dropout
             },
-            file,
+            written,
         )
+        written.replace(file)  # a run that is stopped here can still go on from its last whole epoch
 
-    def load(self, file: Path) -> None:
-        """Go on from a checkpoint of the same architecture and settings.
+    def load(self, file: Path, run: Mapping[str, object]) -> None:
+        """Go on from a checkpoint of the same run.
 
         Raises:
-            ModelError: the checkpoint is of another architecture or another run's settings.
+            ModelError: not a checkpoint, one of another `run` or other settings, or another architecture's.
         """
-        state = torch.load(file, weights_only=True)
-        if state["settings"] != asdict(self.settings):
-            raise ModelError(f"{file}: checkpoint of a run with other settings; use another --out")
+        state = read_saved(file, "a checkpoint", CHECKPOINT)
+        refuse_other(state["run"], run, file)
+        refuse_other(state["settings"], asdict(self.settings), file)
         load_weights(self.network, state["network"], file)
         load_weights(self.average, state["average"], file)
         self._optimiser.load_state_dict(state["optimiser"])
@@ -202,12 +211,14 @@ class Trainer:
         torch.set_rng_state(state["random"])
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Load `weights` strictly; raise `ModelError` when they are another architecture's."""
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"{file}: weights of another architecture than {type(network).__name__}") from error
+def refuse_other(found: Mapping[str, object], asked: Mapping[str, object], file: Path) -> None:
+    """Raise `ModelError` naming the first value by which the run that wrote `file` differs from the one asked for."""
+    for name in (*asked, *found):
+        if found.get(name) != asked.get(name):
+            raise ModelError(
+                f"{file}: checkpoint of another run: {name} {found.get(name)!r}, asked for {asked.get(name)!r}; "
+                "use another --out"
+            )
 
 
 def blank_stripes(frames: Tensor, masks: int, rng: np.random.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.card import Contract
+from detection.errors import DataError
 from detection.measure.metrics import Labels
 from detection.training.bank import Bank, Joined, Ragged
 from detection.training.data import Clip, read_manifest, refuse_shared_speakers
@@ -54,34 +55,68 @@ class Source:
         """Return all clips of `train` and `val`, and the indices to train and to validate on.
 
         Raises:
-            DataError: a bad manifest, or a person who would be heard on both sides.
+            DataError: a bad manifest, a person who would be heard on both sides, or a side without clips of each label.
         """
         clips = read_manifest(self.manifest, ("train", "val"))
-        refuse_shared_speakers(*([clip for clip in clips if clip.split == split] for split in ("train", "val")))
-        if not self.held_out:
-            return clips, list(range(len(clips))), [i for i, clip in enumerate(clips) if clip.split == "val"]
-        train, validation = split_by_source(clips, self.held_out)
-        refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
+        train_split, val_split = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
+        refuse_shared_speakers(train_split, val_split, self.manifest)
+        self._refuse_one_label(clips, "to train on and to validate on")
+        if self.held_out:
+            train, validation = split_by_source(clips, self.held_out)
+            heard, judged = ([clips[index] for index in part] for part in (train, validation))
+            refuse_shared_speakers(heard, judged, self.manifest)
+            where = f"in the groups held out {' '.join(map(str, self.held_out))}"
+        else:
+            train = list(range(len(clips)))
+            validation = [index for index, clip in enumerate(clips) if clip.split == "val"]
+            where = "in split val"
+        self._refuse_one_label((clips[index] for index in validation), where)
+        self._refuse_one_label((clips[index] for index in train), "to train on")
         return clips, train, validation
+
+    def _refuse_one_label(self, clips: Iterable[Clip], where: str) -> None:
+        """Raise `DataError` unless there are clips of both labels: neither error rate nor loss is known of one."""
+        if len({clip.is_fake for clip in clips}) < 2:
+            raise DataError(f"{self.manifest}: expected clips of both labels {where}")
 
 
 def gather(
     source: Source, contract: Contract, heard: Iterable[str], judged: Iterable[str], more: Iterable[Path]
 ) -> Material:
-    """Return what to train and validate on; clips of the manifests `more` are heard unless their source is held out."""
+    """Return what to train and validate on; clips of the manifests `more` are heard unless their source is held out.
+
+    Raises:
+        DataError: what `Source.clips` refuses, a bad manifest among `more`, or a person in one who is validated on.
+    """
     clips, train, validation = source.clips()
+    held_out = [clips[index] for index in validation] if source.held_out else []
+    sources = {clip.source for clip in held_out}
+    further = read_further(more, held_out)  # before anything is rendered, which takes long
     bank = source.bank(clips)
     heard_names = list(heard)
     frames: list[Ragged | Joined] = [bank.features(name, contract.features) for name in heard_names]
     judged_frames = {name: bank.features(name, contract.features) for name in judged}
-    held_out = {clips[index].source for index in validation} if source.held_out else set()
-    for manifest in more:
-        further = read_manifest(manifest)
-        train += [len(clips) + index for index, clip in enumerate(further) if clip.source not in held_out]
-        clips += further
-        further_bank = source.bank(further)
+    for listed in further:
+        train += [len(clips) + index for index, clip in enumerate(listed) if clip.source not in sources]
+        clips += listed
+        further_bank = source.bank(listed)
         frames = [
             Joined(part, further_bank.features(name, contract.features))
             for part, name in zip(frames, heard_names, strict=True)
         ]
     return Material(clips, train, validation, frames, judged_frames, bank.hash)
+
+
+def read_further(manifests: Iterable[Path], held_out: Sequence[Clip]) -> list[list[Clip]]:
+    """Return the clips that each of `manifests` lists; those from sources of `held_out` are not to be trained on.
+
+    Raises:
+        DataError: a bad manifest, or a person in the rest of one who speaks in `held_out`.
+    """
+    sources = {clip.source for clip in held_out}
+    further = []
+    for manifest in manifests:
+        listed = read_manifest(manifest)
+        refuse_shared_speakers((clip for clip in listed if clip.source not in sources), held_out, manifest)
+        further.append(listed)
+    return further

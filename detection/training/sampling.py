@@ -45,7 +45,7 @@ def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[l
     train = [
         index
         for index, clip in enumerate(clips)
-        if folds[clip.source] not in held_out and (clip.is_fake or clip.speaker not in heard)
+        if folds[clip.source] not in held_out and (clip.is_fake or clip.speaker.casefold() not in heard)
     ]
     return train, validation
 

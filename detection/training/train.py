@@ -138,19 +138,19 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     taught = read_opinions(args.teacher, material.clips) if args.teacher else None
     sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings, taught)
     trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
-    facts = {
+    made_of = {
         "model": args.model,
-        "data": str(args.data),
         "data_hash": material.data_hash,
-        "hold_out": args.hold_out,
+        "hold_out": sorted(set(args.hold_out)),
+        "judged": list(material.judged),
         "more": [str(path) for path in args.more],
         "teacher": args.teacher and str(args.teacher),
         "train_clips": len(material.train),
         "validation_clips": len(material.validation),
     }
-    write_config(out, settings, facts)
     if (out / "last.pt").exists():
-        trainer.load(out / "last.pt")
+        trainer.load(out / "last.pt", made_of)
+    write_config(out, settings, {**made_of, "data": str(args.data)})  # once it's sure not to be another run's
     for mean_loss in _epochs(trainer, args.model):
         scores = scores_of(trainer.average, material.judged, material.validation, contract)
         if trainer.validated(errors_of(scores, material.is_fake), mean_loss):
@@ -158,7 +158,7 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
             if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
                 best = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
                 (out / "facts.json").write_text(best.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        trainer.save(out / "last.pt")
+        trainer.save(out / "last.pt", made_of)
         write_curves(trainer.history, out)
     save_weights(trainer.average, args.model, out / "final.pt")
     return min(trainer.history, key=lambda epoch: epoch.mean_error)

@@ -25,10 +25,10 @@ from detection.measure.metrics import equal_error_rate
 from detection.models import whisperstat
 from detection.models.whisperstat import CONTRACT, MAX_POSITIONS, SETTINGS, WhisperStat
 from detection.training.bank import ORIGINAL, Bank, Joined, Ragged
-from detection.training.data import Clip, read_manifest
+from detection.training.data import Clip
 from detection.training.facts import gather_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
-from detection.training.material import DEFAULT_CACHE, Source
+from detection.training.material import DEFAULT_CACHE, Source, read_further
 from detection.training.opinions import write_opinions
 from detection.training.runlog import save_weights, write_config, write_curves
 from detection.training.sampling import FOLDS, split_by_source
@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--opinions", type=Path, metavar="SCORES.csv",
-        help="also write what heads that never heard a clip's source say of it: a teacher for `train --teacher`",
+        help="also write what heads that never heard a clip's source say of it, of groups held out nothing: a teacher "
+        "for `train --teacher` with the same --hold-out",
     )  # fmt: skip
     add("--seed", type=int, default=SETTINGS.seed)
     add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
@@ -86,16 +87,17 @@ def run(args: argparse.Namespace) -> int:
         args.data, args.surroundings or args.data.parent / "noise_rir.csv", args.cache, args.workers, args.hold_out
     )
     clips, train, validation = source.clips()
-    heard = hear(network, source, clips, args.more)
+    held_out = [clips[index] for index in validation] if args.hold_out else []
+    heard = hear(network, source, clips, read_further(args.more, held_out))
     write_config(args.out, settings, {
         "model": MODEL, "data": str(args.data), "data_hash": heard.data_hash, "hold_out": args.hold_out,
         "more": [str(path) for path in args.more], "validation_clips": len(validation),
     })  # fmt: skip
     console = Console(stderr=True)
     if args.opinions:
-        write_opinions(args.opinions, clips, opinions(heard, clips, settings))
+        write_opinions(args.opinions, clips, opinions(heard, clips, settings, args.hold_out))
         console.print(f"wrote {args.opinions}", soft_wrap=True)
-    trainer = trainer_of(heard, train, [clips[index].source for index in validation] if args.hold_out else [], settings)
+    trainer = trainer_of(heard, train, {clip.source for clip in held_out}, settings)
     is_fake = np.array([clips[index].is_fake for index in validation])
     while not trainer.done:
         loss = float(np.mean(list(trainer.epoch())))
@@ -123,13 +125,12 @@ class Heard:
     data_hash: str
 
 
-def hear(network: WhisperStat, source: Source, clips: Sequence[Clip], more: Iterable[Path]) -> Heard:
-    """Return what the head sees of `clips` and of the manifests `more`."""
+def hear(network: WhisperStat, source: Source, clips: Sequence[Clip], more: Iterable[Sequence[Clip]]) -> Heard:
+    """Return what the head sees of `clips` and of the lists of further ones, `more`."""
     bank = source.bank(clips)
     own = [embedded(network, bank, version) for version in VERSIONS]
     everything, versions = list(clips), list[Ragged | Joined](own)
-    for manifest in more:
-        further = read_manifest(manifest)
+    for further in more:
         everything += further
         bank_of_further = source.bank(further)
         versions = [Joined(part, embedded(network, bank_of_further, version)) for version, part in enumerate(versions)]
@@ -145,12 +146,18 @@ def trainer_of(heard: Heard, train: Sequence[int], held_out: Collection[str], se
     return Trainer(nn.Sequential(nn.Flatten(), whisperstat.Head()), sampler, settings)
 
 
-def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings) -> NDArray[np.float32]:
-    """Return of each clip, as recorded, what a head says that never heard its source: raw log-odds, ``(n,)``."""
+def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings, held_out: Collection[int]) -> NDArray[np.float32]:
+    """Return of each clip, as recorded, what a head says that never heard its source: raw log-odds, ``(n,)``.
+
+    No head hears the groups of sources `held_out` either, and of their clips there is no opinion (NaN): a network that
+    is taught by these may be judged on them.
+    """
     said = np.full(len(clips), np.nan, np.float32)
-    for group in track(range(FOLDS), description="opinions", console=Console(stderr=True)):
-        train, asked = split_by_source(clips, [group])
-        trainer = trainer_of(heard, train, {clips[index].source for index in asked}, settings)
+    groups = [group for group in range(FOLDS) if group not in held_out]
+    for group in track(groups, description="opinions", console=Console(stderr=True)):
+        _, asked = split_by_source(clips, [group])
+        train, unheard = split_by_source(clips, [group, *held_out])
+        trainer = trainer_of(heard, train, {clips[index].source for index in unheard}, settings)
         for _ in range(settings.epochs):
             deque(trainer.epoch(), maxlen=0)
             trainer.history.append(Epoch(len(trainer.history) + 1, 0.0, {}))
@@ -171,9 +178,11 @@ def embedded(network: WhisperStat, bank: Bank, version: int) -> Ragged:
     """Return what the head sees of one version of every clip, one row a clip, float16; kept beside the bank's audio."""
     made_by = hashlib.sha256(network.encoder.state_dict()["layers.0.attend.weight"].numpy().tobytes())
     made_by.update(inspect.getsource(whisperstat).encode())  # another front end hears otherwise
+    renderings = _drawn(len(bank.clips), version)
+    for rendering in sorted(set(renderings)):
+        made_by.update(bank.known_as(rendering).encode())
     file = bank.folder / f"embedded-{made_by.hexdigest()[:8]}-{version}.npy"
     if not file.exists():
-        renderings = _drawn(len(bank.clips), version)
         audio = {name: bank.audio(name) for name in sorted(set(renderings))}
         rows = [
             _embed(network, audio[name][clip])

@@ -12,17 +12,18 @@ half, cross entropy over the whole batch, isn't closed to them, which is why val
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pyworld
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -35,6 +36,7 @@ from detection.offline import score_samples
 from detection.training.augment import load_surroundings, spoil
 from detection.training.data import Clip, read_manifest
 from detection.training.sampling import MIN_OF_EACH, split_by_source
+from detection.types import SAMPLE_RATE_HZ
 
 HELD_OUT = (0, 2)
 WINDOW = 48_000
@@ -44,6 +46,11 @@ FOUND = 0.6
 """Area under the curve from which a cue, as recorded, gives labels away."""
 NEAR_CHANCE = 0.6
 """The most that a closed cue may reach on sources held out; its 95 % interval must go down to 0.55."""
+
+FORMS = ("recorded", "spoiled")
+"""Of a window: as it stands in the recording, and as a network hears it."""
+SPOILT = ("silence", "level", "bandwidth", "codec history and page")
+"""The cues that spoiling is for."""
 
 Cue = Callable[[Samples], Sequence[float]]
 _LOG_MEL = FeatureSpec(bands=64)
@@ -72,11 +79,6 @@ def bandwidth(samples: Samples) -> Sequence[float]:
     return [max(float(10 * np.log10(share + 1e-12)), -DYNAMIC_RANGE_DB) for share in shares]
 
 
-def duration(samples: Samples) -> Sequence[float]:
-    """Return the length."""
-    return [float(len(samples))]
-
-
 def background(samples: Samples) -> Sequence[float]:
     """Return the colour of the quietest tenth: a page's microphone and room, and what codecs leave of them."""
     frames = FeatureStream(_LOG_MEL).push(np.resize(samples, max(len(samples), WINDOW)))
@@ -84,6 +86,29 @@ def background(samples: Samples) -> Sequence[float]:
     loudness = frames.mean(axis=1)
     colour = frames[loudness <= np.quantile(loudness, 0.1)].mean(axis=0)
     return [float(band) for band in (colour - colour.mean()).reshape(16, 4).mean(axis=1)]
+
+
+def repetition(samples: Samples) -> Sequence[float]:
+    """Return the best likeness of the frames to those 0.5 to 2.75 s later, 1 where a short clip is looped, and when."""
+    frames = FeatureStream(_LOG_MEL).push(samples)
+    frames = np.maximum(frames, frames.max() - DYNAMIC_RANGE_DB)
+    frames -= frames.mean(axis=0)
+    n = len(frames)
+    lags = np.arange(50, 275)
+    products = np.fft.irfft(np.abs(np.fft.rfft(frames, 2 * n, axis=0)) ** 2, axis=0).sum(axis=1)[lags]
+    energy = np.concatenate(([0.0], np.cumsum(np.square(frames, dtype=np.float64).sum(axis=1))))
+    likeness = products / np.sqrt(energy[n - lags] * (energy[n] - energy[lags]) + 1e-9)
+    best = int(np.argmax(likeness))
+    return [float(likeness[best]), lags[best] * _LOG_MEL.hop_samples / SAMPLE_RATE_HZ]
+
+
+def voice(samples: Samples) -> Sequence[float]:
+    """Return the median and the spread of the pitch, in octaves."""
+    hz, _ = pyworld.dio(samples.astype(np.float64), SAMPLE_RATE_HZ)
+    if not (hz > 0).any():
+        return [7.0, 0.0]
+    low, median, high = np.quantile(np.log2(hz[hz > 0]), [0.25, 0.5, 0.75])
+    return [float(median), float(high - low)]
 
 
 def _frame_levels_db(samples: Samples) -> NDArray[np.float32]:
@@ -96,50 +121,94 @@ CUES: dict[str, Cue] = {
     "silence": silence,
     "level": level,
     "bandwidth": bandwidth,
-    "duration": duration,
     "codec history and page": background,
+    "repetition": repetition,
+    "voice": voice,
 }
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Some clips: as recorded, and as a network sees them."""
+    """Some clips, and what each cue says of them."""
 
     recorded: list[Samples]
-    seen: list[Samples]
+    told: dict[tuple[str, str], NDArray[np.float64]]
+    """By cue and form, ``(n_clips, n_numbers)``."""
     is_fake: Labels
     sources: list[str]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """How much one cue tells in one form on one part: the answers of the better of two classifiers."""
+
+    answer: Scores
+    judged: Clips
+
+    def area(self, weights: Weights | None = None) -> float:
+        """Return the area under the curve, each clip counted `weights` times (once)."""
+        curve = Curve.of(self.answer, self.judged.is_fake, weights)
+        return curve.area if curve else float("nan")
+
+    def interval(self) -> tuple[float, float]:
+        """Return the area's 95 % interval, over sources."""
+        return intervals(lambda weights: {"area": self.area(weights)}, self.judged.sources)["area"]
+
+    def __str__(self) -> str:
+        return "{:.2f} ({:.2f}-{:.2f})".format(self.area(), *self.interval())
+
+
+Cells = dict[tuple[str, str, str], Cell]
+"""By cue, form and part."""
+
+
 @pytest.fixture(scope="module")
-def clips() -> list[Clip]:
-    manifest = (
-        Path(os.environ.get("DETECTION_CORPUS", Path(__file__).parents[3] / "shared" / "corpus")) / "manifest.csv"
-    )
-    if not manifest.exists():
-        pytest.skip("the development corpus is not here (set DETECTION_CORPUS to its folder)")
-    return read_manifest(manifest, ("train", "val"))
+def clips(corpus: Path) -> list[Clip]:
+    return read_manifest(corpus / "manifest.csv", ("train", "val"))
 
 
 @pytest.fixture(scope="module")
 def parts(clips: list[Clip], corpus: Path) -> dict[str, Clips]:
-    """Clips to train on, further ones of the same pages, and ones of sources held out."""
+    """Clips of the pages that are learned from, and ones of sources held out."""
     train, held_out = split_by_source(clips, HELD_OUT)
     rng = np.random.default_rng(0)
     surroundings = load_surroundings(corpus / "noise_rir.csv")
 
-    def take(chosen: Sequence[int], *, spoiled: bool = True) -> Clips:
+    def take(chosen: Sequence[int]) -> Clips:
         recorded = [read_audio(clips[index].file) for index in chosen]
-        seen = [spoil(_window(samples, rng), surroundings, rng) for samples in recorded if spoiled]
+        told: dict[tuple[str, str], list[Sequence[float]]] = {(cue, form): [] for cue in CUES for form in FORMS}
+        for index, samples in zip(chosen, recorded, strict=True):
+            spoiled = spoil(samples, surroundings, np.random.default_rng((1, index)))
+            for form, heard in zip(FORMS, (samples, spoiled), strict=True):
+                # One seed for both: the windows differ in nothing but the spoiling.
+                window = _window(heard, np.random.default_rng((2, index)))
+                for name, cue in CUES.items():
+                    told[name, form].append(cue(window))
+        told["duration", "recorded"] = [[float(len(samples))] for samples in recorded]
         is_fake = np.array([clips[index].is_fake for index in chosen])
-        return Clips(recorded, seen, is_fake, [clips[index].source for index in chosen])
+        sources = [clips[index].source for index in chosen]
+        return Clips(recorded, {key: np.array(numbers) for key, numbers in told.items()}, is_fake, sources)
 
-    heard = _draw(clips, train, 800, rng)
     return {
-        "train": take(heard[:300]),
-        "same pages": take(heard[300:], spoiled=False),
-        "held out": take(_draw(clips, held_out, 260, rng)),
+        "same pages": take(_draw(clips, train, 500, rng)),
+        "held out": take(_draw(clips, held_out, 300, rng)),
     }
+
+
+@pytest.fixture(scope="module")
+def cells(parts: dict[str, Clips]) -> Cells:
+    """What classifiers trained on each cue alone answer: of every fifth of their own pages' clips, and held out."""
+    heard, held_out = parts["same pages"], parts["held out"]
+    filled: Cells = {}
+    for cue, form in heard.told:
+        known, asked = heard.told[cue, form], held_out.told[cue, form]
+        same, other = [], []
+        for one in _classifiers():
+            same.append(cross_val_predict(one, known, heard.is_fake, cv=5, method="predict_proba")[:, 1])
+            other.append(one.fit(known, heard.is_fake).predict_proba(asked)[:, 1])
+        for part, judged, answers in (("same pages", heard, same), ("held out", held_out, other)):
+            filled[cue, form, part] = max((Cell(answer, judged) for answer in answers), key=Cell.area)
+    return filled
 
 
 def _draw(clips: Sequence[Clip], among: Sequence[int], size: int, rng: np.random.Generator) -> list[int]:
@@ -154,8 +223,10 @@ def _draw(clips: Sequence[Clip], among: Sequence[int], size: int, rng: np.random
 
 
 def _window(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return three seconds at random; what is shorter is repeated, in whole frames, as training repeats frames."""
     start = int(rng.integers(max(1, len(samples) - WINDOW + 1)))
-    return np.resize(samples[start : start + WINDOW], WINDOW)
+    window = samples[start : start + WINDOW]
+    return np.resize(window[: len(window) // _LOG_MEL.hop_samples * _LOG_MEL.hop_samples], WINDOW)
 
 
 def _classifiers() -> list[ClassifierMixin]:
@@ -165,52 +236,79 @@ def _classifiers() -> list[ClassifierMixin]:
     ]
 
 
-def _answers(cue: Cue, heard: Sequence[Samples], is_fake: Labels, judged: Sequence[Samples]) -> list[Scores]:
-    """Return what both classifiers, trained on the cue in `heard`, say of `judged`."""
-    known, asked = (np.array([cue(samples) for samples in part]) for part in (heard, judged))
-    return [one.fit(known, is_fake).predict_proba(asked)[:, 1] for one in _classifiers()]
+def _table(cells: Cells) -> str:
+    """Return the areas under the curve and their intervals, a cue a line."""
+    columns = [(form, part) for part in ("same pages", "held out") for form in FORMS]
+    rows = [["cue", *(f"{form}, {part}" for form, part in columns)]]
+    rows += [[cue, *(str(cells.get((cue, *column), "-")) for column in columns)] for cue in (*CUES, "duration")]
+    return "".join("\n" + " | ".join(row) for row in rows)
+
+
+def _loss(cells: Cells, cue: str, part: str) -> tuple[float, tuple[float, float]]:
+    """Return how much area spoiling takes from a cue on one part, the windows else alike, and its 95 % interval."""
+    recorded, spoiled = (cells[cue, form, part] for form in FORMS)
+
+    def figures(weights: Weights | None) -> dict[str, float]:
+        return {"loss": recorded.area(weights) - spoiled.area(weights)}
+
+    return figures(None)["loss"], intervals(figures, recorded.judged.sources)["loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cue", [*SPOILT, "duration"])
+def test_cues_as_recorded_give_labels_away_on_their_own_pages(cells: Cells, cue: str) -> None:
+    assert cells[cue, "recorded", "same pages"].area() >= FOUND, _table(cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cue", SPOILT)
+def test_spoiling_alone_takes_cues_away_on_the_same_pages(cells: Cells, cue: str) -> None:
+    loss, (low, high) = _loss(cells, cue, "same pages")
+    assert loss >= 0.05, f"{loss:.3f} ({low:.3f} to {high:.3f}){_table(cells)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cue", SPOILT)
+def test_spoiling_takes_cues_away_on_sources_held_out(cells: Cells, cue: str) -> None:
+    loss, (low, high) = _loss(cells, cue, "held out")
+    assert loss >= 0.03, f"{loss:.3f} ({low:.3f} to {high:.3f}){_table(cells)}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cue", CUES)
-def test_cues_as_recorded_give_labels_away(parts: dict[str, Clips], cue: str) -> None:
-    train, same = parts["train"], parts["same pages"]
-    areas = [
-        area_under_curve(answer, same.is_fake)
-        for answer in _answers(CUES[cue], train.recorded, train.is_fake, same.recorded)
-    ]
-    assert max(areas) >= FOUND, areas
+def test_cues_as_a_network_hears_them_are_near_chance_on_sources_held_out(cells: Cells, cue: str) -> None:
+    cell = cells[cue, "spoiled", "held out"]
+    low, _ = cell.interval()
+    assert cell.area() <= NEAR_CHANCE, _table(cells)
+    assert low <= 0.55, _table(cells)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cue", CUES)
-def test_closed_cues_are_near_chance(parts: dict[str, Clips], cue: str) -> None:
-    train, held_out = parts["train"], parts["held out"]
-    for answer in _answers(CUES[cue], train.seen, train.is_fake, held_out.seen):
-        area, (low, high) = _area(answer, held_out)
-        assert area <= NEAR_CHANCE, f"{area:.3f} ({low:.3f} to {high:.3f})"
-        assert low <= 0.55, f"{area:.3f} ({low:.3f} to {high:.3f})"
+def test_short_clips_are_seen_to_be_looped_whatever_spoils_them(parts: dict[str, Clips]) -> None:
+    for part in parts.values():
+        short = np.array([len(samples) < 2.5 * SAMPLE_RATE_HZ for samples in part.recorded])
+        for form in FORMS:
+            likeness = part.told["repetition", form][:, 0]
+            assert np.mean(likeness[short] > 0.98) > 0.9
+            assert np.mean(likeness[~short] > 0.98) < 0.15
 
 
-def _area(answer: Scores, clips: Clips) -> tuple[float, tuple[float, float]]:
-    def figures(weights: Weights) -> dict[str, float]:
-        curve = Curve.of(answer, clips.is_fake, weights)
-        return {"area": curve.area if curve else float("nan")}
-
-    return area_under_curve(answer, clips.is_fake), intervals(figures, clips.sources)["area"]
-
-
-@pytest.mark.parametrize(("name", "most"), [("source", 0.5), ("speaker", 0.56)])
-def test_names_tell_little_where_fakes_are_ranked_among_humans_of_their_page(
-    clips: list[Clip], name: str, most: float
-) -> None:
+def test_names_tell_across_pages_and_the_speaker_less_within_them(clips: list[Clip]) -> None:
     train, held_out = ([clips[index] for index in part] for part in split_by_source(clips, HELD_OUT))
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(train))
+    order = np.random.default_rng(0).permutation(len(train))
     known, further = ([train[index] for index in part] for part in np.array_split(order, 2))
-    assert area_under_curve(*_by_name(known, further, name)) > 0.9
-    scores, is_fake = _by_name(train, held_out, name)
-    sources = np.array([clip.source for clip in held_out])
+    for name in ("source", "speaker"):
+        assert area_under_curve(*_by_name(known, further, name)) > 0.9
+    # Not closed: some people are heard as humans only, some as fakes only, on pages that hold both classes, too.
+    within = _within_pages(*_by_name(known, further, "speaker"), further)
+    assert 0.6 < within < 0.7, within
+    assert area_under_curve(*_by_name(train, held_out, "speaker")) < 0.75
+    assert _within_pages(*_by_name(train, held_out, "speaker"), held_out) <= 0.56
+
+
+def _within_pages(scores: Scores, is_fake: Labels, clips: Sequence[Clip]) -> float:
+    """Return the mean area within the pages that hold both classes, weighed by the root of their size."""
+    sources = np.array([clip.source for clip in clips])
     areas, weights = [], []
     for source in sorted(set(sources)):
         page = sources == source
@@ -219,7 +317,7 @@ def test_names_tell_little_where_fakes_are_ranked_among_humans_of_their_page(
             areas.append(area_under_curve(scores[page], is_fake[page]))
             weights.append(np.sqrt(of_each))
     assert len(areas) > 5
-    assert np.average(areas, weights=weights) <= most
+    return float(np.average(areas, weights=weights))
 
 
 def _by_name(known: Sequence[Clip], asked: Sequence[Clip], name: str) -> tuple[Scores, Labels]:

@@ -13,6 +13,7 @@ import soundfile
 from detection.__main__ import main
 from detection.alarms import RULE_OF_THREE
 from detection.audio import read_audio
+from detection.decision import Outcome
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.offline import score_samples
 from tests.detection.sounds import VOICES, noise
@@ -56,7 +57,7 @@ def command(name: str, manifest: Path, out: Path, *more: str) -> int:
 @pytest.fixture(scope="module")
 def report(corpus: Path) -> Path:
     out = corpus / "report"
-    more = ("--channel", "clean", "pstn", "--snr", "5", "--beside", "tinyaudionet")
+    more = ("--channel", "clean", "pstn", "--clip-channel", "lossy", "pstn", "--snr", "5")
     assert command("evaluate", corpus / "manifest.csv", out, *more) == 0
     return out
 
@@ -64,22 +65,44 @@ def report(corpus: Path) -> Path:
 def test_a_report_holds_everything(report: Path) -> None:
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["clips"] == 12
-    assert list(metrics["conditions"]) == ["clean", "pstn", "noise 5 dB", "silence cut"]
-    assert list(metrics["legs"]) == list(metrics["alarms"]) == ["clean", "pstn"]
-    assert set(metrics["groups"]) == {"system", "family", "language", "source"}
-    assert [metrics["groups"]["system"]["real"][label] for label in ("human", "synthetic")] == [6, 0]
-    beside = metrics["beside"]
-    assert [name.partition("@")[0] for name in beside][1:] == [
-        "MFCC mean and deviation, logistic regression",
-        "majority",
-    ]
-    assert beside["majority"]["pstn"]["eer"] == 0.5
+    assert list(metrics["conditions"]) == ["clean", "pstn", "lossy", "noise 5 dB", "silence cut"]
+    assert list(metrics["legs"]) == list(metrics["alarms"]) == list(metrics["groups"]) == ["clean", "pstn"]
+    assert metrics["worst_codec"] in ("pstn", "lossy")
     text = (report / "report.md").read_text()
     for name in ("det.png", "seconds.png", "reliability.png", "histogram.png", "systems.png"):
         assert (report / name).read_bytes().startswith(b"\x89PNG")
         assert f"({name})" in text
-    for heading in ("## Legs", "## False alarms per hour", "## Beside it", "## By source"):
+    for heading in ("## Legs", "## False alarms per hour", "## Beside it", "## By what training heard", "## By source"):
         assert heading in text
+    assert f"Worst codec: **{metrics['worst_codec']}**" in text
+
+
+def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report: Path) -> None:
+    beside = json.loads((report / "metrics.json").read_text())["beside"]
+    names = [name.partition("@")[0] for name in beside]
+    assert names == ["tinyaudionet", "MFCC mean and deviation, logistic regression", "majority"]
+    assert beside["majority"]["pstn"]["eer"] == 0.5
+    row = next(iter(beside.values()))["pstn"]
+    assert all(len(row[f"{rate}_95"]) == 2 for rate in ("eer", "auc", "miss_at_1pct_false_alarms"))
+    ended = [row[f"{truth}_ended_{state}"] for truth in ("human", "synthetic") for state in Outcome]
+    assert sum(ended) == pytest.approx(2)
+    lines = [line for line in (report / "report.md").read_text().splitlines() if line.startswith("| tinyaudionet@")]
+    assert [line.split(" | ")[1] for line in lines] == ["clean", "pstn"]
+    assert all("%" in cell for line in lines for cell in line.split(" | ")[-2:])
+
+
+def test_groups_are_written_for_every_channel_with_their_intervals(report: Path) -> None:
+    groups = json.loads((report / "metrics.json").read_text())["groups"]["pstn"]
+    assert set(groups) == {"system", "family", "language", "source", "heard in training"}
+    assert [groups["system"]["real"][label] for label in ("human", "synthetic")] == [6, 0]
+    heard = groups["heard in training"]
+    assert {name: (row["human"], row["synthetic"]) for name, row in heard.items()} == {"no": (6, 0), "yes": (0, 6)}
+    with (report / "groups.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["channel"] for row in rows} == {"clean", "pstn"}
+    (row,) = [row for row in rows if (row["channel"], row["group"], row["name"]) == ("pstn", "system", "fake")]
+    assert float(row["misses_low"]) <= float(row["misses"]) <= float(row["misses_high"])
+    assert row["false_alarms"] == row["false_alarms_low"] == ""
 
 
 def test_scores_are_those_of_score(report: Path, corpus: Path) -> None:
@@ -102,7 +125,8 @@ def test_legs_join_the_clips_of_a_speaker_and_alarms_are_counted_on_humans(repor
 
 @pytest.mark.slow
 def test_processes_share_the_work(corpus: Path, report: Path, tmp_path: Path) -> None:
-    more = ("--channel", "clean", "--snr", "--no-trim", "--no-baseline", "--jobs", "2")
+    bare = ("--beside", "--clip-channel", "--snr", "--no-trim", "--no-baseline")
+    more = ("--channel", "clean", *bare, "--jobs", "2")
     assert command("evaluate", corpus / "manifest.csv", tmp_path, *more) == 0
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (report, tmp_path))
     assert list(two["conditions"]) == ["clean"]

@@ -9,7 +9,7 @@ import pytest
 
 from detection import Outcome, Policy, Score
 from detection.measure.conditions import add_noise, channel_class, cut_silence
-from detection.measure.figures import by_group, of_alarms, of_clips, of_legs
+from detection.measure.figures import by_group, heard_before, of_alarms, of_clips, of_legs, worst_codec
 from detection.measure.pictures import reliability
 from detection.measure.scoring import legs_of
 from detection.offline import ClipScore
@@ -47,6 +47,7 @@ def test_legs_are_judged_when_so_much_speech_was_heard() -> None:
     assert table["8"]["eer"] == table["16"]["eer"] == 0
     assert [table[seconds]["misses"] for seconds in ("2", "4", "8", "16")] == [1, 0.5, 0, 0]
     assert table["8"]["false_alarms"] == 0
+    assert table["4"]["misses_95"] == [0, 1], "one of two sources, drawn with replacement"
 
 
 def test_alarms_are_counted_per_hour_of_human_speech_as_the_mean_of_channels() -> None:
@@ -59,6 +60,12 @@ def test_alarms_are_counted_per_hour_of_human_speech_as_the_mean_of_channels() -
     low, high = rates["raised_per_hour_95"]
     assert low == 0
     assert high == pytest.approx(6), "rule of three"
+
+
+def test_where_no_human_leg_holds_speech_there_are_no_rates() -> None:
+    quiet = [Score(0.0, 3.0, 0.0, 0.0, float("nan"))]
+    for clips in ([clip("real"), clip("fake")], [clip("fake"), clip("fake")]):
+        assert of_alarms(clips, [(0,), (1,)], [[quiet, leg(4.0)]], POLICY) == {"legs": 0, "hours": 0.0}
 
 
 def test_how_clips_ended_and_what_the_verdicts_cost() -> None:
@@ -82,6 +89,40 @@ def test_a_group_of_one_class_is_set_against_all_of_the_other() -> None:
     assert systems["vits"]["auc"] == 0.5
     assert systems["human"]["false_alarms"] == 0
     assert "eer" not in systems["gan"], "two clips have no error rate"
+    low, high = systems["vits"]["misses_95"]
+    assert 0 <= low < 0.5 < high <= 1, "of one source, so clips are drawn"
+
+
+def test_groups_of_several_sources_are_drawn_by_source() -> None:
+    clips = [clip("real", source="a")] * 6 + [clip("fake", source=source) for source in "bc" for _ in range(6)]
+    scores = np.array([-1.0] * 6 + [1.0] * 6 + [-1.0] * 6)
+    row = by_group(clips, scores)["system"]["vits"]
+    assert (row["misses"], row["misses_95"]) == (0.5, [0, 1]), "whole sources are missed, or none"
+    assert set(row) >= {"eer_95", "auc_95", "miss_at_1pct_false_alarms_95"}
+
+
+def test_what_training_heard_is_a_system_for_machines_and_a_person_for_humans() -> None:
+    training = [clip("real", speaker="VCTK_p1", system="human"), clip("fake", speaker="ann", system="vits")]
+    clips = [
+        clip("real", speaker="vctk_P1"),
+        clip("real", speaker="ann"),
+        clip("real", speaker="bob", system="vits"),
+        clip("real", speaker=""),
+        clip("fake", speaker="bob", system="VITS"),
+        clip("fake", speaker="ann", system="gan"),
+        clip("fake", system="human"),
+    ]
+    assert heard_before(clips, training) == [True, True, False, False, True, False, False]
+    assert "heard in training" not in by_group(clips, np.zeros(7))
+    table = by_group(clips, np.zeros(7), training)["heard in training"]
+    assert {name: (row["human"], row["synthetic"]) for name, row in table.items()} == {"no": (2, 2), "yes": (2, 1)}
+
+
+def test_the_worst_codec_is_a_codec_among_several_channels() -> None:
+    rates = {name: {"eer": eer} for name, eer in (("clean", 0.5), ("pstn", 0.2), ("gsm", 0.3), ("noise 5 dB", 0.4))}
+    assert worst_codec(rates) == "gsm"
+    assert worst_codec({"clean": rates["clean"]}) is None
+    assert worst_codec({"pstn": rates["pstn"], "noise 5 dB": rates["noise 5 dB"]}) is None
 
 
 def test_reliability_weighs_both_classes_alike() -> None:

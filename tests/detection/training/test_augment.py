@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from detection.errors import DataError
 from detection.training.augment import (
@@ -16,6 +19,7 @@ from detection.training.augment import (
     equalise,
     in_room,
     level,
+    load_surroundings,
     rms,
     shift_pitch,
     spoil,
@@ -142,3 +146,43 @@ def test_noise_of_equipment_stays_below_the_speech() -> None:
         assert 9.9 < 20 * np.log10(rms(AUDIO) / rms(added)) < 40.1
         hit = np.mean(impulsive(AUDIO, np.random.default_rng(seed)) != AUDIO)
         assert hit < 0.11
+
+
+def surroundings(folder: Path, *rows: str, header: str = "path,kind") -> Path:
+    soundfile.write(folder / "noise.wav", NOISE, 16_000)
+    soundfile.write(folder / "room.wav", 0.5 * np.concatenate([np.zeros(800), ROOM]), 16_000)
+    soundfile.write(folder / "fast.wav", np.zeros(96_000) + np.sin(np.arange(96_000) / 10), 48_000)
+    soundfile.write(folder / "silent.wav", np.zeros(800), 16_000)
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    (folder / "noise_rir.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8-sig")
+    return folder / "noise_rir.csv"
+
+
+def test_surroundings_are_read_at_one_rate_and_rooms_begin_with_the_direct_sound(tmp_path: Path) -> None:
+    read = load_surroundings(surroundings(tmp_path, "noise.wav,noise", "room.wav,rir", "fast.wav,noise"))
+    assert read.noises[0] == pytest.approx(NOISE, abs=1e-4)
+    assert len(read.noises[1]) == pytest.approx(32_000, abs=100), "two seconds at 48 kHz"
+    assert np.argmax(np.abs(read.rooms[0])) == 16
+    assert np.max(np.abs(read.rooms[0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "said"),
+    [
+        (["noise.wav"], "path", "noise_rir.csv: no column kind"),
+        (["noise.wav"], "path,kind", "noise_rir.csv:2: row ends before kind"),
+        (["noise.wav,music"], "path,kind", "noise_rir.csv:2: kind: expected noise or rir; got 'music'"),
+        (
+            ["noise.wav,noise", "gone.wav,rir"],
+            "path,kind",
+            "noise_rir.csv:3: path: .*gone.wav: cannot be read: No such",
+        ),
+        (["broken.wav,rir"], "path,kind", "noise_rir.csv:2: path: .*broken.wav: cannot be read"),
+        (["silent.wav,rir"], "path,kind", "noise_rir.csv:2: path: silent.wav holds nothing but silence"),
+        (["noise.wav,noise"], "path,kind", "noise_rir.csv: expected rows of kind noise and of kind rir"),
+    ],
+    ids=["column", "short", "kind", "missing", "unreadable", "silent", "no room"],
+)
+def test_bad_surroundings_are_refused_by_line(tmp_path: Path, rows: list[str], header: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load_surroundings(surroundings(tmp_path, *rows, header=header))

@@ -41,6 +41,21 @@ def test_what_is_there_is_not_made_again(clips: list[Clip], tmp_path: Path) -> N
     assert np.array_equal(first[2], again[2])
 
 
+def test_what_is_spoiled_with_other_recordings_is_another_rendering(clips: list[Clip], tmp_path: Path) -> None:
+    listing = tmp_path / "noise_rir.csv"
+    for name in ("noise.wav", "room.wav"):
+        soundfile.write(tmp_path / name, speechlike(2_000, 7), 16_000)
+    kept = []
+    for rows in ("noise.wav,noise\nroom.wav,rir\n", "room.wav,noise\nroom.wav,rir\n"):
+        listing.write_text(f"path,kind\n{rows}")
+        bank = Bank(clips, listing, tmp_path / "cache", workers=1)
+        bank.audio("only-noise")
+        kept.append(bank.known_as("only-noise"))
+        assert (bank.folder / f"audio-{kept[-1]}.npy").exists()
+    assert kept[0] != kept[1]
+    assert bank.known_as(ORIGINAL) == ORIGINAL
+
+
 def test_joined_clips_go_on_counting() -> None:
     one = Ragged(np.arange(6, dtype=np.int16)[:, None], np.array([0, 2, 6]))
     two = Ragged(np.arange(3, dtype=np.int16)[:, None], np.array([0, 3]), scale=0.5)

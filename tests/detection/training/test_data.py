@@ -39,11 +39,29 @@ def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
         ([HUMAN_ROW.replace("real", "maybe")], HEADER, "manifest.csv:2: label: expected real or fake; got 'maybe'"),
         ([FAKE_ROW.replace("b.wav", "c.wav")], HEADER, "manifest.csv:2: path: no file"),
         ([HUMAN_ROW], HEADER, "split 'val' holds no clip"),
+        ([FAKE_ROW.replace("b.wav", "")], HEADER, "manifest.csv:2: path: expected the name of a file; got none"),
+        ([HUMAN_ROW, "", "b.wav,fake"], HEADER, "manifest.csv:4: row ends before system, family, .*source"),
+        ([HUMAN_ROW, "x" * 140_000], HEADER, "manifest.csv: expected CSV in UTF-8: field larger than"),
+        ([], HEADER, "manifest.csv: holds no clip"),
     ],
+    ids=["column", "label", "file", "split", "no path", "short", "no CSV", "empty"],
 )
 def test_a_bad_manifest_is_refused(tmp_path: Path, rows: list[str], header: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_manifest(write(tmp_path, *rows, header=header), ["val"] if "label" not in said else ["train"])
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    manifest = write(tmp_path, HUMAN_ROW)
+    manifest.write_text(manifest.read_text(), encoding="utf-8-sig")
+    assert [clip.speaker for clip in read_manifest(manifest)] == ["ann"]
+
+
+def test_another_encoding_is_refused(tmp_path: Path) -> None:
+    manifest = write(tmp_path, HUMAN_ROW)
+    manifest.write_text(manifest.read_text().replace("ann", "Jörg"), encoding="latin-1")
+    with pytest.raises(DataError, match=r"manifest\.csv: expected CSV in UTF-8: 'utf-8' codec can't decode"):
+        read_manifest(manifest)
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
@@ -57,13 +75,13 @@ def clip(speaker: str, label: str = "real") -> Clip:
 
 @pytest.mark.parametrize("pool", ["", "vctk?", "ljs_unk"])
 def test_pools_of_unknown_people_may_be_on_both_sides(pool: str) -> None:
-    refuse_shared_speakers([clip(pool)], [clip(pool)])
+    refuse_shared_speakers([clip(pool)], [clip(pool)], Path("m.csv"))
 
 
 def test_a_person_on_both_sides_is_refused_but_their_clone_is_not() -> None:
-    refuse_shared_speakers([clip("ann")], [clip("ann", "fake"), clip("bob")])
-    with pytest.raises(DataError, match="human speaker in both train and validation: ann"):
-        refuse_shared_speakers([clip("ann")], [clip("ann")])
+    refuse_shared_speakers([clip("ann")], [clip("ann", "fake"), clip("bob")], Path("m.csv"))
+    with pytest.raises(DataError, match=r"m\.csv: human speaker in both train and validation: ann"):
+        refuse_shared_speakers([clip("ann")], [clip("ann")], Path("m.csv"))
 
 
 def test_the_hash_follows_names_labels_and_sizes(tmp_path: Path) -> None:

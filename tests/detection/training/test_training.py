@@ -139,8 +139,31 @@ def test_a_stopped_run_goes_on_and_another_one_is_refused(
     before = (tmp_path / "curves.csv").read_text()
     assert train(corpus, tmp_path, epochs=2) == 0
     assert (tmp_path / "curves.csv").read_text() == before
-    assert train(corpus, tmp_path, "--seed", "7", epochs=2) == 2
-    assert "checkpoint of a run with other settings" in capsys.readouterr().err
+    config = (tmp_path / "config.json").read_text()
+    capsys.readouterr()
+    for other, said in {
+        ("--seed", "7"): "last.pt: checkpoint of another run: seed 1, asked for 7; use another --out",
+        ("--hold-out", "1"): "hold_out [0], asked for [1]",
+        ("--judged", "original"): "judged ['original', 'pstn', 'amrnb', 'opus12'], asked for ['original']",
+        ("--model", "tinystatnet"): "model 'tinyaudionet', asked for 'tinystatnet'",
+    }.items():
+        assert train(corpus, tmp_path, *other, epochs=2) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "config.json").read_text() == config
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", "weights"], ids=["empty", "damaged", "another file"])
+def test_a_run_does_not_go_on_from_a_file_that_is_no_checkpoint(
+    content: bytes | str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "last.pt").write_bytes(content)
+    else:
+        torch.save({content: {}}, tmp_path / "last.pt")
+    more = ["--model", "tinystatnet", "--heard", "original", "--judged", "original"]
+    assert train(corpus, tmp_path, *more) == 2
+    assert "last.pt: not a checkpoint written by `detection train`" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,14 +181,22 @@ def test_a_corpus_without_surroundings_is_refused(
     assert "none.csv: no such file (noise and room responses" in capsys.readouterr().err
 
 
-def test_an_unreadable_clip_is_named(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("content", ["cut short", "not finite"])
+def test_an_unreadable_clip_is_named(
+    content: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = tmp_path / "manifest.csv"
     lines = (corpus / "manifest.csv").read_text().splitlines()
     manifest.write_text("\n".join(line if n == 0 else f"{corpus}/{line}" for n, line in enumerate(lines)) + "\n")
     broken = tmp_path / "broken.wav"
-    broken.write_bytes(b"RIFF")
+    if content == "cut short":
+        broken.write_bytes(b"RIFF")
+    else:
+        soundfile.write(broken, np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
     with manifest.open("a") as out:
         out.write(f"{broken},real,human,human,x,en,train,page0\n")
     arguments = ["--data", f"{manifest}", "--surroundings", f"{corpus / 'noise_rir.csv'}"]
     assert train(corpus, tmp_path / "run", *arguments, "--cache", f"{tmp_path / 'cache'}") == 2
-    assert "broken.wav" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "broken.wav: cannot be read" in said if content == "cut short" else "samples that are not finite" in said
+    assert "Traceback" not in said

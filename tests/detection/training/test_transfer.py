@@ -16,6 +16,8 @@ from detection.__main__ import main
 from detection.detector import open_detector
 from detection.errors import ModelError
 from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, WIDTH, WhisperStat, _statistics
+from detection.training.data import read_manifest
+from detection.training.sampling import source_folds
 from detection.training.whisper import read_encoder
 from tests.detection.test_features import speechlike
 from tests.detection.training.test_training import corpus, train
@@ -115,8 +117,11 @@ def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -
     given = ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--encoder", f"{encoder}", "--out", f"{run}"]
     given += ["--cache", f"{corpus / 'cache'}", "--workers", "1", "--opinions", f"{tmp_path / 'teacher.csv'}"]
     assert main(given) == 0
+    clips = read_manifest(corpus / "manifest.csv", ("train", "val"))
+    groups = source_folds(clips)
     with (tmp_path / "teacher.csv").open() as lines:
-        assert len(list(csv.DictReader(lines))) == 16  # every clip of train and val
+        asked = {row["path"] for row in csv.DictReader(lines)}
+    assert asked == {f"{clip.file}" for clip in clips if groups[clip.source] != 0}  # of group 0, held out, nothing
     taught = tmp_path / "taught"
     assert train(corpus, taught, "--model", "tinystatnet", "--teacher", f"{tmp_path / 'teacher.csv'}", epochs=1) == 0
     assert json.loads((taught / "config.json").read_text())["teacher"] == f"{tmp_path / 'teacher.csv'}"
