@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from detection.errors import DataError
 from detection.training.data import Clip
 
+CERTAIN = 6.0
+"""Log-odds that stand for a label where the teacher says nothing, so that such clips weigh like the others."""
+
 
 def write_opinions(file: Path, clips: Sequence[Clip], log_odds: NDArray[np.float32]) -> None:
     """Write one row a clip; those whose log-odds are NaN are left out."""
@@ -41,3 +44,9 @@ def read_opinions(file: Path, clips: Sequence[Clip]) -> NDArray[np.float32]:
     if np.isnan(log_odds).all():
         raise DataError(f"{file}: holds no opinion of these clips; paths must be as the manifest gives them")
     return log_odds
+
+
+def or_labels(log_odds: NDArray[np.float32], clips: Sequence[Clip]) -> NDArray[np.float32]:
+    """Return `log_odds`, ``(n,)``, with each clip's label, as `CERTAIN`, where they are NaN."""
+    labels = np.array([CERTAIN if clip.is_fake else -CERTAIN for clip in clips], np.float32)
+    return np.where(np.isnan(log_odds), labels, log_odds)

@@ -22,7 +22,7 @@ from detection.training.bank import ORIGINAL, Ragged
 from detection.training.facts import gather_facts
 from detection.training.fit import VALIDATION_HOP, Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Material, Source, gather
-from detection.training.opinions import read_opinions
+from detection.training.opinions import or_labels, read_opinions
 from detection.training.runlog import save_weights, write_config, write_curves, write_seeds
 from detection.training.sampling import FOLDS
 from detection.training.settings import LossName, Settings
@@ -135,7 +135,7 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     """Train one seed, or go on where it stopped; return its best epoch."""
     torch.manual_seed(settings.seed)
     contract = ARCHITECTURES[args.model].contract
-    taught = read_opinions(args.teacher, material.clips) if args.teacher else None
+    taught = or_labels(read_opinions(args.teacher, material.clips), material.clips) if args.teacher else None
     sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings, taught)
     trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
     made_of = {

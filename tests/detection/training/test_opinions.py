@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from detection.errors import DataError
 from detection.training.data import Clip
-from detection.training.opinions import read_opinions, write_opinions
+from detection.training.opinions import CERTAIN, or_labels, read_opinions, write_opinions
 
 
 def clip(name: str) -> Clip:
@@ -39,3 +40,9 @@ def test_says_what_is_wrong_with_the_file(tmp_path: Path, text: str, said: str) 
         read_opinions(file, [clip("a.wav")])
     with pytest.raises(DataError, match="No such file"):
         read_opinions(tmp_path / "none.csv", [clip("a.wav")])
+
+
+def test_where_the_teacher_says_nothing_the_label_stands() -> None:
+    clips = [replace(clip("a.wav"), label=label) for label in ("real", "fake", "fake")]
+    taught = or_labels(np.array([np.nan, np.nan, -2.5], np.float32), clips)
+    assert taught.tolist() == [-CERTAIN, CERTAIN, -2.5]
