@@ -112,7 +112,9 @@ class _Stream:
     async def read(self) -> str:
         """Read until the peer says stop; returns the reason. Raises what `serve_media` sorts out."""
         try:
-            async with asyncio.timeout(self._start_deadline_s) as deadline:
+            # Where the address alone opens the stream, what is awaited is media already.
+            awaited_s = self._start_deadline_s if self._open is None else self._idle_deadline_s
+            async with asyncio.timeout(awaited_s) as deadline:
                 self._end_with_the_gateway(deadline)
                 while True:
                     reason = self._take(self._dialect.receive(self._body(await self._websocket.receive())), deadline)

@@ -97,6 +97,15 @@ async def test_a_stream_that_stalls_is_closed_and_gets_its_verdict(serve: Serve)
         assert (ended["data"]["reason"], ended["data"]["ended_by"]) == ("too_little_speech", "timeout")
 
 
+async def test_a_stream_that_its_address_opens_may_be_silent_for_as_long_as_any(serve: Serve) -> None:
+    """Its start is not awaited any more: the deadline for one must not end it."""
+    house = await serve(start_deadline_s=0.1, idle_deadline_s=0.6)
+    async with connect(ws_url(house, PLAIN)) as socket:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(closed(socket), 0.3)
+        assert await closed(socket) == (4408, "no media for 0.6 s")
+
+
 async def test_media_keeps_a_stream_alive(serve: Serve) -> None:
     house = await serve(idle_deadline_s=0.3)
     async with subscribed(house) as events, connect(ws_url(house, PLAIN)) as socket:
