@@ -105,13 +105,15 @@ def _aims(detector: CardDetector, windows: list[Window]) -> Table:
     table.add_row("floor: both", f"{(librosa_us + eager_us) / 1000:.2f} ms")
     if VERIFIER:
         table.add_row(f"verifier {VERIFIER}, one window: features + model", f"{_verified() / 1000:.2f} ms")
-    for models in ([DEFAULT_MODEL], [DEFAULT_MODEL, VERIFIER] if VERIFIER else []):
-        if models:
-            start_s, peak_mb = _process(*models)
-            aims = ("1 s", "150 MB") if models == [DEFAULT_MODEL] else ("", "")
-            table.add_row(f"{' and '.join(models)}: start-up to first score", f"{start_s:.2f} s", aims[0])
-            table.add_row(f"{' and '.join(models)}: peak resident memory", f"{peak_mb:.0f} MB", aims[1])
+        _add_process(table, (DEFAULT_MODEL, VERIFIER))
+    _add_process(table, (DEFAULT_MODEL,), "1 s", "150 MB")
     return table
+
+
+def _add_process(table: Table, models: tuple[str, ...], start_aim: str = "", peak_aim: str = "") -> None:
+    start_s, peak_mb = _process(*models)
+    table.add_row(f"{' and '.join(models)}: start-up to first score", f"{start_s:.2f} s", start_aim)
+    table.add_row(f"{' and '.join(models)}: peak resident memory", f"{peak_mb:.0f} MB", peak_aim)
 
 
 def _window(detector: CardDetector, windows: list[Window]) -> float:
