@@ -107,9 +107,9 @@ def people(clips: Iterable[Clip]) -> set[str]:
     return {clip.speaker.casefold() for clip in clips if not clip.is_fake and is_known(clip.speaker)}
 
 
-def is_known(speaker: str) -> bool:
-    """Tell an id that stands for one person from none, and from a pool of unknown people."""
-    return bool(speaker) and "?" not in speaker and "_unk" not in speaker
+def is_known(name: str) -> bool:
+    """Tell an id that stands for one person, or one system, from none, and from a pool of unknown ones."""
+    return bool(name) and "?" not in name and "_unk" not in name
 
 
 def data_hash(clips: Sequence[Clip]) -> str:

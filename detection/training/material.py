@@ -13,7 +13,7 @@ from detection.errors import DataError
 from detection.measure.metrics import Labels
 from detection.training.bank import Bank, Joined, Ragged
 from detection.training.data import Clip, read_manifest, refuse_shared_speakers
-from detection.training.sampling import split_by_source
+from detection.training.sampling import split_by_source, unlike
 
 DEFAULT_CACHE = Path.home() / ".cache" / "callscreen"
 """Where renderings are kept unless told otherwise."""
@@ -71,7 +71,8 @@ class Source:
             validation = [index for index, clip in enumerate(clips) if clip.split == "val"]
             where = "in split val"
         self._refuse_one_label((clips[index] for index in validation), where)
-        self._refuse_one_label((clips[index] for index in train), "to train on")
+        but = " that share no source, system or person with those held out" if self.held_out else ""
+        self._refuse_one_label((clips[index] for index in train), f"to train on{but}")
         return clips, train, validation
 
     def _refuse_one_label(self, clips: Iterable[Clip], where: str) -> None:
@@ -83,21 +84,20 @@ class Source:
 def gather(
     source: Source, contract: Contract, heard: Iterable[str], judged: Iterable[str], more: Iterable[Path]
 ) -> Material:
-    """Return what to train and validate on; clips of the manifests `more` are heard unless their source is held out.
+    """Return what to train and validate on; of the manifests `more`, clips `unlike` those held out are heard, too.
 
     Raises:
         DataError: what `Source.clips` refuses, a bad manifest among `more`, or a person in one who is validated on.
     """
     clips, train, validation = source.clips()
     held_out = [clips[index] for index in validation] if source.held_out else []
-    sources = {clip.source for clip in held_out}
     further = read_further(more, held_out)  # before anything is rendered, which takes long
     bank = source.bank(clips)
     heard_names = list(heard)
     frames: list[Ragged | Joined] = [bank.features(name, contract.features) for name in heard_names]
     judged_frames = {name: bank.features(name, contract.features) for name in judged}
     for listed in further:
-        train += [len(clips) + index for index, clip in enumerate(listed) if clip.source not in sources]
+        train += [len(clips) + index for index in unlike(listed, held_out)]
         clips += listed
         further_bank = source.bank(listed)
         frames = [
@@ -108,7 +108,7 @@ def gather(
 
 
 def read_further(manifests: Iterable[Path], held_out: Sequence[Clip]) -> list[list[Clip]]:
-    """Return the clips that each of `manifests` lists; those from sources of `held_out` are not to be trained on.
+    """Return the clips that each of `manifests` lists; those not `unlike` the ones `held_out` are not to be trained on.
 
     Raises:
         DataError: a bad manifest, or a person in the rest of one who speaks in `held_out`.

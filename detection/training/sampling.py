@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.training.data import Clip, people
+from detection.training.data import Clip, is_known, people
 
 FOLDS = 5
 
@@ -37,17 +37,27 @@ def source_folds(clips: Sequence[Clip]) -> dict[str, int]:
 def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[list[int], list[int]]:
     """Return the indices of training and validation clips; validation is all clips of the sources in these folds.
 
-    Human clips of a person who speaks in validation are left out of training, whatever their source.
+    `unlike` says what is trained on: whole systems and people are held out with them.
     """
     folds = source_folds(clips)
     validation = [index for index, clip in enumerate(clips) if folds[clip.source] in held_out]
-    heard = people(clips[index] for index in validation)
-    train = [
+    return unlike(clips, [clips[index] for index in validation]), validation
+
+
+def unlike(clips: Sequence[Clip], held_out: Collection[Clip]) -> list[int]:
+    """Return the indices of the clips that share neither source, nor system, nor person with any that is held out.
+
+    A system or a person without a name is known to be no other's, and is not told apart by it.
+    """
+    sources = {clip.source for clip in held_out}
+    systems = {clip.system for clip in held_out if clip.is_fake and is_known(clip.system)}
+    heard = people(held_out)
+    return [
         index
         for index, clip in enumerate(clips)
-        if folds[clip.source] not in held_out and (clip.is_fake or clip.speaker.casefold() not in heard)
+        if clip.source not in sources
+        and (clip.system not in systems if clip.is_fake else clip.speaker.casefold() not in heard)
     ]
-    return train, validation
 
 
 class PageSampler:

@@ -31,7 +31,7 @@ from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Source, read_further
 from detection.training.opinions import write_opinions
 from detection.training.runlog import save_weights, write_config, write_curves
-from detection.training.sampling import FOLDS, split_by_source
+from detection.training.sampling import FOLDS, split_by_source, unlike
 from detection.training.settings import Settings
 from detection.training.whisper import read_encoder
 
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.opinions:
         write_opinions(args.opinions, clips, opinions(heard, clips, settings, args.hold_out))
         console.print(f"wrote {args.opinions}", soft_wrap=True)
-    trainer = trainer_of(heard, train, {clip.source for clip in held_out}, settings)
+    trainer = trainer_of(heard, train, held_out, settings)
     is_fake = np.array([clips[index].is_fake for index in validation])
     while not trainer.done:
         loss = float(np.mean(list(trainer.epoch())))
@@ -137,17 +137,17 @@ def hear(network: WhisperStat, source: Source, clips: Sequence[Clip], more: Iter
     return Heard(everything, own, versions, bank.hash)
 
 
-def trainer_of(heard: Heard, train: Sequence[int], held_out: Collection[str], settings: Settings) -> Trainer:
-    """Return the trainer of a fresh head; it hears the clips `train`, and further ones unless from `held_out`."""
+def trainer_of(heard: Heard, train: Sequence[int], held_out: Collection[Clip], settings: Settings) -> Trainer:
+    """Return the trainer of a fresh head; it hears the clips `train`, and those further ones `unlike` any held out."""
     torch.manual_seed(settings.seed)
     n_own = len(heard.own[0])
-    further = [index for index in range(n_own, len(heard.clips)) if heard.clips[index].source not in held_out]
+    further = [n_own + index for index in unlike(heard.clips[n_own:], held_out)]
     sampler = WindowSampler(heard.clips, [*train, *further], heard.versions, 1, settings)
     return Trainer(nn.Sequential(nn.Flatten(), whisperstat.Head()), sampler, settings)
 
 
 def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings, held_out: Collection[int]) -> NDArray[np.float32]:
-    """Return of each clip, as recorded, what a head says that never heard its source: raw log-odds, ``(n,)``.
+    """Return of each clip, as recorded, what a head says that heard neither source nor system: raw log-odds, ``(n,)``.
 
     No head hears the groups of sources `held_out` either, and of their clips there is no opinion (NaN): a network that
     is taught by these may be judged on them.
@@ -157,7 +157,7 @@ def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings, held_out: 
     for group in track(groups, description="opinions", console=Console(stderr=True)):
         _, asked = split_by_source(clips, [group])
         train, unheard = split_by_source(clips, [group, *held_out])
-        trainer = trainer_of(heard, train, {clips[index].source for index in unheard}, settings)
+        trainer = trainer_of(heard, train, [clips[index] for index in unheard], settings)
         for _ in range(settings.epochs):
             deque(trainer.epoch(), maxlen=0)
             trainer.history.append(Epoch(len(trainer.history) + 1, 0.0, {}))

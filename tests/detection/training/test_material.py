@@ -16,7 +16,7 @@ from detection.training.material import Source, gather
 
 
 def row(source: int, label: str, split: str, speaker: str = "") -> str:
-    return f"{label}-{source}.wav,{label},s,f,{speaker or f'p{source}'},en,{split},page{source}"
+    return f"{label}-{source}.wav,{label},s{source},f,{speaker or f'p{source}'},en,{split},page{source}"
 
 
 PAGES = [row(source, label, "val" if source == 4 else "train") for source in range(5) for label in ("real", "fake")]
@@ -71,6 +71,9 @@ def test_a_person_who_is_validated_on_is_not_trained_on_from_further_clips(tmp_p
     more = listed(tmp_path, [row(9, "real", "train", held_out.speaker)], "more.csv")
     with pytest.raises(DataError, match=rf"more\.csv: human speaker in both train and validation: p{page}"):
         gather(of, CONTRACT, ["original"], ["original"], [more])
-    more = listed(tmp_path, [row(9, "fake", "train", held_out.speaker), row(page, "real", "train")], "more.csv")
+    of_its_system = row(8, "fake", "train").replace("s8", held_out.system)
+    more = listed(
+        tmp_path, [row(9, "fake", "train", held_out.speaker), row(page, "real", "train"), of_its_system], "more.csv"
+    )
     material = gather(of, CONTRACT, ["original"], ["original"], [more])
     assert [material.clips[index].source for index in material.train if index >= 10] == ["page9"], "a machine may"

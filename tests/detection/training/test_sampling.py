@@ -1,4 +1,4 @@
-"""Whole sources are held out, and no source or class is heard too much."""
+"""Whole sources and systems are held out, and no source or class is heard too much."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from detection.training.data import Clip, refuse_shared_speakers
-from detection.training.sampling import FOLDS, PageSampler, balanced_weights, source_folds, split_by_source
+from detection.training.sampling import FOLDS, PageSampler, balanced_weights, source_folds, split_by_source, unlike
 
 
 def clip(source: str, label: str, system: str = "s", speaker: str = "") -> Clip:
     return Clip(Path("x"), label, system, "f", speaker, "en", "train", source)
 
 
-CLIPS = [clip(f"page{n}", label) for n in range(20) for label in ("real", "fake") for _ in range(n + 1)]
+CLIPS = [clip(f"page{n}", label, f"s{n}") for n in range(20) for label in ("real", "fake") for _ in range(n + 1)]
 
 
 def test_every_source_is_in_one_fold_and_folds_are_alike() -> None:
@@ -37,6 +37,20 @@ def test_a_person_of_a_held_out_source_is_not_trained_on_elsewhere() -> None:
     for fold in range(FOLDS):
         train, validation = split_by_source(clips, [fold])
         refuse_shared_speakers([clips[index] for index in train], [clips[index] for index in validation])
+
+
+def test_a_system_of_a_held_out_source_is_not_trained_on_elsewhere() -> None:
+    clips = [*CLIPS, clip("page0", "fake", "tts"), clip("page19", "fake", "tts"), clip("page19", "real", "tts")]
+    fold = source_folds(clips)["page0"]
+    assert fold != source_folds(clips)["page19"]
+    train, _ = split_by_source(clips, [fold])
+    assert len(clips) - 2 not in train
+    assert len(clips) - 1 in train, "a human is of no system"
+
+
+@pytest.mark.parametrize("name", ["", "?", "tts_unk"])
+def test_systems_without_a_name_are_not_taken_for_one(name: str) -> None:
+    assert unlike([clip("b", "fake", name)], [clip("a", "fake", name)]) == [0]
 
 
 def test_classes_get_half_each_and_big_sources_are_tamed() -> None:
