@@ -17,7 +17,7 @@ class AlarmRate(BaseModel):
 
     raise_p: PositiveFloat
     per_hour: NonNegativeFloat
-    """Alerts on people per hour of their speech, the mean over the channels measured."""
+    """Alerts on people per hour of their speech, through that of the channels measured where there are most."""
     low: NonNegativeFloat
     high: NonNegativeFloat
     """95 % interval, over sources drawn with replacement; not below what `RULE_OF_THREE` says."""
@@ -29,7 +29,7 @@ class AlarmRates(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hours: PositiveFloat
-    """Genuine speech that was listened to; heard through several channels, it counts once."""
+    """Genuine speech that was listened to; heard through several channels, it counts once, by the one with least."""
     channels: tuple[str, ...]
     data_hash: str
     """`detection.training.data.data_hash` of the clips."""

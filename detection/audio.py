@@ -11,15 +11,23 @@ import numpy as np
 from detection.errors import AudioError
 from detection.types import SAMPLE_RATE_HZ, Samples
 
+LOUDEST = 1e3
+"""The largest sample that can still be sound, 60 dB over full scale.
+
+Files of floats may exceed full scale, by a few dB where a mix was not limited. What lies far beyond is written on
+another scale, such as that of 16 bits, up to 32,768, or is no audio; features overflow on the largest of such numbers.
+"""
+
 
 def read_audio(path: Path | str) -> Samples:
     """Return the first audio track of a file, mixed down to mono and resampled to `SAMPLE_RATE_HZ`.
 
     Raises `AudioError`, naming the file and why, when it can't be read to its end, has no audio track, holds no
-    samples or holds samples that aren't finite.
+    samples or holds samples that aren't finite, or are beyond `LOUDEST`.
     """
     try:
-        pieces = list(_decode(str(path)))
+        with np.errstate(over="ignore", invalid="ignore"):  # of the mix; what comes of it is refused below
+            pieces = list(_decode(str(path)))
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{path}: cannot be read: {reason}") from error
@@ -28,6 +36,9 @@ def read_audio(path: Path | str) -> Samples:
         raise AudioError(f"{path}: holds no audio")
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
+    loudest = max(samples.max(), -samples.min())
+    if loudest > LOUDEST:
+        raise AudioError(f"{path}: expected samples of about -1 to 1; one is as large as {loudest:.3g}")
     return samples
 
 

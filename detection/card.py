@@ -54,7 +54,10 @@ class Provenance(_Strict):
     limits: str
     """What the model cannot hear, and what it is not for."""
     metrics: dict[str, float]
-    """Figures on data that neither trained nor chose the model; the key says figure, split and channel."""
+    """Figures, by name and channel, of these weights or of their twin's, on sources, systems and people not trained on.
+
+    No test: training stops, and picks its best epoch, by the error rate of these very clips, so they are somewhat kind.
+    """
 
 
 class Card(_Strict):

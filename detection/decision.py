@@ -93,6 +93,9 @@ class Policy:
     """A leg with less scored speech ends `indeterminate`."""
     noisy_snr_db: float = 12.0
     """A leg whose speech stands out less from its background is never `human`: noise hides what gives machines away."""
+    out_of_domain_share: float = 0.5
+    """A leg of whose scored speech more than this share is unlike what models know is never `human`, either. Alerts
+    still hold: such speech raises no more of them on people, and some machines are caught in it."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -109,6 +112,7 @@ class Policy:
             ("clear_speech_s", 0.0, math.inf),
             ("min_verdict_speech_s", 0.0, math.inf),
             ("noisy_snr_db", 0.0, math.inf),
+            ("out_of_domain_share", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -145,6 +149,9 @@ class Verdict:
     `synthetic`      `p_above_raise`         whole-leg p >= `raise_p`
     `indeterminate`  `alert_provisional`     an alert stands that there was no time to confirm
     `indeterminate`  `alert_cleared`         an alert was cleared: a part of the leg sounded synthetic
+    `indeterminate`  `out_of_domain`         more than `out_of_domain_share` of the scored speech is unlike any
+                                             that models were trained on (`detection.domain`); before `noisy`,
+                                             for clipped speech has no background to be measured against
     `indeterminate`  `noisy`                 the scored windows' mean SNR < `noisy_snr_db`, by speech
     `human`          `p_below_human`         whole-leg p <= `human_p`
     `indeterminate`  `uncertain`             all else
@@ -179,6 +186,7 @@ class Decider:
         self._windows = 0
         self._peak_p = 0.0
         self._snr_db = math.inf
+        self._out_of_domain_s = 0.0
         self._withheld: AlertState | None = None
         self._withheld_until_s = 0.0
 
@@ -211,6 +219,7 @@ class Decider:
         limit = self.policy.max_window_log_odds
         log_odds = min(max(score.log_odds, -limit), limit)
         self._follow_snr(fresh_s, score.snr_db)
+        self._out_of_domain_s += fresh_s * score.out_of_domain
         self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
         self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
         p = self.recent_p_synthetic
@@ -296,6 +305,8 @@ class Decider:
             return Outcome.SYNTHETIC, "p_above_raise"
         if self.state is not AlertState.UNDECIDED:
             return Outcome.INDETERMINATE, f"alert_{self.state}"
+        if self._out_of_domain_s > self.policy.out_of_domain_share * self._whole.speech_s:
+            return Outcome.INDETERMINATE, "out_of_domain"
         if self._snr_db < self.policy.noisy_snr_db:
             return Outcome.INDETERMINATE, "noisy"
         if p <= self.policy.human_p:

@@ -38,10 +38,11 @@ MEASURED_CLIPS = 400
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that `train` wrote")
-    parser.add_argument("--weights", default="best.pt", help="file in RUN (%(default)s)")
+    parser.add_argument("--weights", default="best.pt", help="file in RUN, its facts beside it as .json (%(default)s)")
     parser.add_argument(
         "--twin", type=Path, metavar="RUN",
-        help="take calibration and figures from this run, which held sources out that RUN has heard (RUN itself)",
+        help="take calibration and figures from this run's weights of the same name; it held sources out that RUN has "
+        "heard (RUN itself)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(), help="folder for NAME.onnx and NAME.json (%(default)s)")
     parser.add_argument("--name", help="name of the model (that of its architecture)")
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export one run's weights; raises `ModelError` when ONNX Runtime does not reproduce the network."""
     architecture, network = load_network(args.run / args.weights)
-    facts = read_facts((args.twin or args.run) / "facts.json")
+    facts = read_facts((args.twin or args.run) / args.weights)
     contract = ARCHITECTURES[architecture].contract
     whole = to_onnx(network, contract)
     onnx = stored(whole, args.storage)

@@ -2,8 +2,8 @@
 
 **What is judged.** The leg's recent speech (`RecentSpeech`): as much as `RECENT_WINDOWS` windows of the verifier hold.
 They are judged by the same rules as a leg (`detection.decision`): clipped log-odds, windows that say the same
-discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`, and not drowned
-in noise), or none.
+discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`, and neither
+drowned in noise nor out of domain), or none.
 
 **When.** Every leg, as soon as there is enough speech for an alert. After that a leg in doubt: an alert stands that the
 verifier did not confirm, or that it did but the filter would clear; or no alert stands, and the filter's rolling p lies
@@ -217,6 +217,7 @@ class _Piece:
     samples: NDArray[np.int16]
     speech_s: float
     snr_db: float
+    out_of_domain: bool
 
     @property
     def length_s(self) -> float:
@@ -252,7 +253,7 @@ class RecentSpeech:
         speech_s = window.fresh_speech_s if new == window.fresh_samples else min(window.speech_s, new / SAMPLE_RATE_HZ)
         start_s = window.end_s - new / SAMPLE_RATE_HZ
         samples = np.rint(np.clip(window.samples[-new:], -1, 1) * _FULL_SCALE).astype(np.int16)
-        self._pieces.append(_Piece(start_s, samples, speech_s, window.snr_db))
+        self._pieces.append(_Piece(start_s, samples, speech_s, window.snr_db, window.out_of_domain))
         self.end_s = window.end_s
         held = sum(len(piece.samples) for piece in self._pieces)
         while held - len(self._pieces[0].samples) >= RECENT_WINDOWS * self._window:
@@ -279,7 +280,7 @@ class RecentSpeech:
         return stretches
 
     def _cut(self, stretch: list[_Piece]) -> list[Window]:
-        """Cut one stretch; its speech is taken to be spread evenly over it, its noise to be that of its worst piece."""
+        """Cut one stretch; its speech is taken to be spread evenly over it, its sound to be that of its worst piece."""
         audio = np.concatenate([piece.samples for piece in stretch]).astype(np.float32) / _FULL_SCALE
         length = len(audio)
         speech_s = sum(piece.speech_s for piece in stretch)
@@ -296,6 +297,7 @@ class RecentSpeech:
                 speech_s=in_window_s,
                 fresh_speech_s=speech_s / count,
                 snr_db=min(piece.snr_db for piece in stretch),
+                out_of_domain=any(piece.out_of_domain for piece in stretch),
             )
             for index, start in enumerate(starts)
             if in_window_s >= self._min_speech_s

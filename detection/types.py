@@ -34,6 +34,8 @@ class Window:
     """Seconds of speech among the fresh samples; over the windows of a leg they sum to the speech it held."""
     snr_db: float = math.inf
     """How far the speech stands out from what is heard between words, as far as a window tells."""
+    out_of_domain: bool = False
+    """Whether the speech is muffled or clipped beyond all that models are trained and measured on."""
 
     @property
     def end_s(self) -> float:
@@ -55,8 +57,18 @@ class Score:
     """Calibrated natural log-odds that the voice is synthetic; 0 is even odds, positive is synthetic."""
     snr_db: float = math.inf
     """As in `Window`."""
+    out_of_domain: bool = False
+    """As in `Window`."""
 
     @classmethod
     def of(cls, window: Window, log_odds: float) -> Score:
         """Return the score of `window`."""
-        return cls(window.start_s, window.end_s, window.speech_s, window.fresh_speech_s, log_odds, window.snr_db)
+        return cls(
+            window.start_s,
+            window.end_s,
+            window.speech_s,
+            window.fresh_speech_s,
+            log_odds,
+            window.snr_db,
+            window.out_of_domain,
+        )

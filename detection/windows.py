@@ -8,7 +8,8 @@
                            [--------------------~~~~~~~~]                     tail, repeated to fill the window
                                                                 [--------...  starts over on a multiple of hop_s
 
-A window that is music holds no speech, whatever its frames look like.
+A window that is music holds no speech, whatever its frames look like. One with speech unlike any that the models know
+says so (`detection.domain`).
 
 Audio lost for up to `MAX_FILL_S` is replaced by silence that never counts as speech; after a longer loss the tail of
 what came before is flushed and windows start over, so that no window ever joins two distant moments.
@@ -19,9 +20,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
+from detection.domain import is_out_of_domain
 from detection.music import is_music
+from detection.spectra import power_spectra
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
@@ -132,8 +136,13 @@ class Windower:
     def _emit(self, samples: Samples) -> Window:
         self._judge()
         self._any_window = True
-        if self._speech.any() and is_music(samples):
-            self._speech[:] = False
+        out_of_domain = False
+        if self._speech.any():
+            spectra = power_spectra(samples)
+            if is_music(spectra):
+                self._speech[:] = False
+            else:
+                out_of_domain = is_out_of_domain(spectra, self._frames()[self._speech[: self._filled // FRAME_SAMPLES]])
         return Window(
             start_s=self._start / SAMPLE_RATE_HZ,
             samples=samples,
@@ -141,6 +150,7 @@ class Windower:
             speech_s=self._speech_s(0),
             fresh_speech_s=self._speech_s(self._held),
             snr_db=self._snr_db(),
+            out_of_domain=out_of_domain,
         )
 
     def _judge(self) -> None:
@@ -154,8 +164,8 @@ class Windower:
 
     def _snr_db(self) -> float:
         """Return how far speech lies above the quietest tenth of the window, which is background between words."""
-        count = self._filled // FRAME_SAMPLES
-        frames = self._audio[: count * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        frames = self._frames()
+        count = len(frames)
         present = ~self._missing[: count * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).any(axis=1)
         power = np.einsum("ij,ij->i", frames, frames)
         speech = power[self._speech[:count]]
@@ -164,6 +174,11 @@ class Windower:
         background = float(np.quantile(power[present], _QUIETEST))
         signal = float(speech.mean()) - background
         return 10 * math.log10(max(signal, _LITTLE) / max(background, _LITTLE))
+
+    def _frames(self) -> NDArray[np.float32]:
+        """Return what is filled of the window in whole frames, ``(n, FRAME_SAMPLES)``."""
+        whole = self._filled // FRAME_SAMPLES * FRAME_SAMPLES
+        return self._audio[:whole].reshape(-1, FRAME_SAMPLES)
 
     def _speech_s(self, from_sample: int) -> float:
         return float(np.count_nonzero(self._speech[from_sample // FRAME_SAMPLES :])) * FRAME_S

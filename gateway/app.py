@@ -20,9 +20,9 @@ import uvloop
 from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits
 
-from detection import DEFAULT_MODEL, Detector, Policy, open_detector
+from detection import DEFAULT_MODEL, Policy, open_detector
 from detection.detector import CardDetector
-from detection.errors import DetectionError, ModelError
+from detection.errors import DetectionError
 from gateway import logs
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
@@ -30,6 +30,7 @@ from gateway.call.aftermath import endings
 from gateway.call.registry import Registry
 from gateway.call.scorer import Scorer
 from gateway.call.session import Judging
+from gateway.call.thresholds import thresholds
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.connection import Connection, HttpConnection
@@ -146,8 +147,9 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
     scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
-    verifier = Verifier(second, settings.verifier_legs_per_minute, settings.verifier_p) if second else None
-    judging = Judging(detector, scorer, _policy(settings, detector), bus, settings.expected_machine, verifier)
+    raise_p = thresholds(settings, detector, second)
+    verifier = Verifier(second, settings.verifier_legs_per_minute, raise_p.verifier) if second else None
+    judging = Judging(detector, scorer, _policy(settings, raise_p.model), bus, settings.expected_machine, verifier)
     running = [judge for judge in (scorer, verifier) if judge]
     for judge in running:
         judge.start()
@@ -169,21 +171,12 @@ def _unready(judging: Judging, registry: Registry) -> list[str]:
     return [reason for reason, holds in checks.items() if holds]
 
 
-def _policy(settings: Settings, detector: CardDetector) -> Policy:
+def _policy(settings: Settings, raise_p: float) -> Policy:
     try:
-        policy = Policy(raise_p=settings.alert_p or _raise_p(settings, detector))
+        policy = Policy(raise_p=raise_p)
         return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
     except ValueError as error:
         raise ConfigError(f"alert_p, clear_p: {error}") from None
-
-
-def _raise_p(settings: Settings, detector: CardDetector) -> float:
-    if settings.alerts_per_hour is None:
-        return detector.raise_p
-    try:
-        return detector.raise_p_for(settings.alerts_per_hour)
-    except ModelError as error:
-        raise ConfigError(f"alerts_per_hour: {error}") from None
 
 
 class _Server(uvicorn.Server):
@@ -245,7 +238,7 @@ def _open_detector(settings: Settings) -> CardDetector:
         raise ConfigError(f"model: {error}") from None
 
 
-def _open_verifier(settings: Settings) -> Detector | None:
+def _open_verifier(settings: Settings) -> CardDetector | None:
     """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
     name = verifier_name(settings.verifier)
     if name is None:

@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
     alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
     alerts_per_hour: PositiveRate | None = Field(
-        None, description="the same said by its cost: so many false alarms expected per hour of genuine speech"
+        None,
+        description="thresholds by their cost: so many false alarms expected per hour of genuine speech, half of them "
+        "the verifier's where there is one",
     )
     clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
     expected_machine: tuple[ExpectedMachine, ...] = Field(
@@ -107,7 +109,10 @@ class Settings(BaseSettings):
         "auto", description="heavy model that legs are handed to: a name or path; auto: the shipped one, if any; off"
     )
     verifier_p: Fraction | None = Field(
-        None, ge=0.5, description="probability from which the verifier calls a voice synthetic; none: its model card's"
+        None,
+        ge=0.5,
+        description="probability from which the verifier calls a voice synthetic; none: its model card's, or what "
+        "alerts_per_hour comes to",
     )
     verifier_legs_per_minute: Count = Field(120, description="legs handed to the verifier; more go on without it")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")

@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +29,10 @@ from rich.text import Text
 
 from detection import DEFAULT_MODEL, open_detector
 from detection.detector import CardDetector
-from detection.errors import DetectionError, ModelError
+from detection.errors import DetectionError
 from detection.hybrid import RECENT_WINDOWS
 from gateway.alerts.journal import Journal
+from gateway.call.thresholds import thresholds
 from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
@@ -91,15 +92,19 @@ def _model(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("model", "ok", f"{detector.name}: file and card belong together")
         if settings.alerts_per_hour is not None:
-            yield _threshold(settings.alerts_per_hour, detector)
+            yield _thresholds(settings, detector)
 
 
-def _threshold(alerts_per_hour: float, detector: CardDetector) -> Finding:
+def _thresholds(settings: Settings, detector: CardDetector) -> Finding:
+    name, verifier = verifier_name(settings.verifier), None
+    with suppress(DetectionError):  # what ails the verifier is a finding of its own
+        verifier = open_detector(name) if name else None
     try:
-        raise_p = detector.raise_p_for(alerts_per_hour)
-    except ModelError as error:
-        return Finding("alerts_per_hour", "error", str(error))
-    return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {raise_p:g} on")
+        found = thresholds(settings, detector, verifier)
+    except ConfigError as error:
+        return Finding("alerts_per_hour", "error", str(error).removeprefix("alerts_per_hour: "))
+    second = f", the verifier's from {found.verifier:g}" if found.verifier else ""
+    return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {found.model:g} on{second}")
 
 
 def _verifier(settings: Settings) -> Iterator[Finding]:

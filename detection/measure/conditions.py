@@ -1,4 +1,4 @@
-"""What clips are put through before they are scored: telephone channels, recorded noise, silence cut. Alike for all."""
+"""What clips are put through before they are scored: telephone channels, noise, a cut. Alike for all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from detection.activity import FRAME_SAMPLES, Activity
 from detection.channels import CHANNELS
 from detection.training.augment import load_surroundings, rms
 from detection.training.bank import ORIGINAL, Bank, Ragged
-from detection.types import Samples
+from detection.types import SAMPLE_RATE_HZ, Samples
 
 ChannelClass = Literal["wide", "narrow", "lossy"]
+NARROW_OPUS_BIT_RATE = 9_000
+"""Below this many bits per second libopus codes voice up to 4 kHz only: `mono_voice_bandwidth_thresholds` in its
+opus_encoder.c."""
+FIRST_S = 2
+"""Seconds that are left of a clip whose length is to tell nothing."""
 
 
 class Change(Protocol):
@@ -34,6 +39,7 @@ class Condition:
     """int16, 16 kHz."""
     change: Change | None = None
     """Done to each clip when it's scored; None leaves it."""
+    kind: Literal["channel", "noise", "cut"] = "channel"
 
     def samples(self, index: int) -> Samples:
         """Return clip number `index`, float32 at 16 kHz."""
@@ -46,7 +52,10 @@ def channel_class(channel: str) -> ChannelClass:
     if CHANNELS[channel].loss:
         return "lossy"
     codec = CHANNELS[channel].codec
-    return "narrow" if codec is not None and codec.rate_hz == 8_000 else "wide"
+    if codec is None:
+        return "wide"
+    narrow_opus = codec.encoder == "libopus" and codec.bit_rate < NARROW_OPUS_BIT_RATE
+    return "narrow" if codec.rate_hz == 8_000 or narrow_opus else "wide"
 
 
 def conditions(
@@ -54,15 +63,18 @@ def conditions(
 ) -> list[Condition]:
     """Return the conditions asked for, channels first; their audio is made, or found, in the bank's cache.
 
+    `trimmed` adds those that take away what is not the voice: silence at the ends, and how long a clip is.
+
     Raises `DataError` when noise is asked for and there is no listing of any.
     """
     found = [Condition(name, bank.audio(ORIGINAL if name == "clean" else name)) for name in channels]
     original = bank.audio(ORIGINAL) if snrs_db or trimmed else None
     if original and snrs_db:
         noises = load_surroundings(surroundings).noises
-        found += [Condition(f"noise {snr:g} dB", original, partial(add_noise, noises, snr)) for snr in snrs_db]
+        found += [Condition(f"noise {snr:g} dB", original, partial(add_noise, noises, snr), "noise") for snr in snrs_db]
     if original and trimmed:
-        found.append(Condition("silence cut", original, cut_silence))
+        found.append(Condition("silence cut", original, cut_silence, "cut"))
+        found.append(Condition(f"first {FIRST_S} s", original, keep_first, "cut"))
     return found
 
 
@@ -79,3 +91,8 @@ def cut_silence(samples: Samples, index: int = 0) -> Samples:
     del index  # every clip is cut alike
     speech = np.flatnonzero(Activity().push(samples))
     return samples[speech[0] * FRAME_SAMPLES : (speech[-1] + 1) * FRAME_SAMPLES] if len(speech) else samples
+
+
+def keep_first(samples: Samples, index: int = 0) -> Samples:
+    """Keep `FIRST_S` seconds from the first speech on, or from the start where no speech is found; less, if it ends."""
+    return cut_silence(samples, index)[: FIRST_S * SAMPLE_RATE_HZ]

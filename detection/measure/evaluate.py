@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from scipy.special import logit
 
 from detection.channels import CHANNELS
 from detection.decision import Policy
-from detection.detector import DEFAULT_MODEL, open_detector
+from detection.detector import DEFAULT_MODEL, VERIFIER, WEIGHTS, CardDetector, open_detector
+from detection.errors import ModelError
 from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
-from detection.measure.conditions import Condition, channel_class, conditions
-from detection.measure.figures import Figures, by_group, of_alarms, of_clips, of_legs, of_scores, worst_codec
+from detection.measure.conditions import FIRST_S, Condition, channel_class, conditions
+from detection.measure.figures import Figures, by_group, of_clips, of_scores, worst_codec
+from detection.measure.legs import Course, follow, of_alarms, of_legs, of_outcomes
 from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
 from detection.measure.scoring import Listener, clips_alone, legs_of
+from detection.measure.verified import Filter, follow_all
 from detection.offline import ClipScore, summarise
 from detection.training.bank import Bank
 from detection.training.data import Clip, read_manifest
@@ -28,16 +32,44 @@ from detection.types import Score
 
 DESCRIPTION = """\
 Measure a model on a split of a manifest: error rates, areas, costs and calibration of clips in every condition; of
-legs, joined from the clips of a speaker, errors by seconds of speech and false alarms per hour; tables by system,
-family, language, source and by what training heard; the baselines and other models beside it. Intervals by bootstrap
-over sources. Writes report.md, metrics.json, scores.csv, groups.csv and pictures."""
+legs, joined from the clips of a speaker, outcomes, errors by seconds of speech and false alarms per hour, also with the
+verifier that a gateway puts beside the default model; tables by system, family, language, source and by what training
+heard; the baselines and other models beside it. Intervals by bootstrap over sources. Writes report.md, metrics.json,
+scores.csv, groups.csv and pictures."""
 
 TRAINING = ("train", "val")
 """Splits that training hears: the baseline is trained on them, where they aren't what is measured."""
-REFERENCE = "tinyaudionet"
-"""The model that stands beside the one measured unless others are named."""
 BESIDE_CHANNELS = 2
-"""Other models are measured in the first conditions only: a heavy one would take hours over all."""
+"""Other models, and the verifier, are measured in the first channels only: a heavy one would take hours over all."""
+AUTO, OFF = "auto", "off"
+"""Values of `--verifier` that name no model; `auto` is the one that a gateway has by default."""
+
+Heard = Mapping[str, list[list[Score]]]
+"""The windows' scores of every clip or leg, by condition."""
+
+
+@dataclass(frozen=True)
+class Voices:
+    """What all models hear."""
+
+    clips: list[Clip]
+    training: list[Clip]
+    """Those of the manifest's splits that training hears."""
+    bank: Bank
+    conditions: list[Condition]
+    n_channels: int
+    """How many of the conditions, the first ones, are channels through which legs are heard, too."""
+
+    @property
+    def beside(self) -> list[Condition]:
+        """Conditions in which other models are heard."""
+        return self.conditions[: min(BESIDE_CHANNELS, self.n_channels)]
+
+    @property
+    def with_legs(self) -> list[Condition]:
+        """Conditions in which legs are heard, and not only clips."""
+        noisy = [condition for condition in self.conditions if condition.kind == "noise"]
+        return self.conditions[: self.n_channels] + noisy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder for the report")
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
     add(
-        "--beside", metavar="NAME_OR_PATH", nargs="*", default=[REFERENCE],
-        help=f"further models, in the first two channels; none: no model ({REFERENCE})",
+        "--beside", metavar="NAME_OR_PATH", nargs="*", default=sorted(file.stem for file in WEIGHTS.glob("*.onnx")),
+        help="further models, in the first two channels (all others that ship); `--beside` without names: no model",
+    )  # fmt: skip
+    add(
+        "--verifier", metavar="NAME_OR_PATH", default=AUTO,
+        help="judge legs also with this model as the verifier beside MODEL, in the first two channels "
+        f"({AUTO}: the one that ships, beside {DEFAULT_MODEL}); {OFF}: don't",
     )  # fmt: skip
     add(
         "--baseline", action=argparse.BooleanOptionalAction, default=True,
@@ -60,104 +97,179 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--channel", choices=["all", *CHANNELS], nargs="+", default=channels, help=f"({' '.join(channels)})")
     add(
         "--clip-channel", choices=["all", *CHANNELS], nargs="*", default=further,
-        help=f"further channels, for clips alone: no legs, no groups; none: no channel ({' '.join(further)})",
+        help=f"further channels, for clips alone: no legs; none: no channel ({' '.join(further)})",
     )  # fmt: skip
     add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added, none: no noise (20 10 5)")
     add("--surroundings", type=Path, metavar="CSV", help="noises (noise_rir.csv beside the manifest)")
-    add("--trim", action=argparse.BooleanOptionalAction, default=True, help="also with silence cut at both ends")
+    add(
+        "--trim", action=argparse.BooleanOptionalAction, default=True,
+        help=f"also with silence cut at both ends, and the first {FIRST_S} s alone",
+    )  # fmt: skip
     add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio (%(default)s)")
     add("--jobs", type=int, metavar="N", default=1, help="processes (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score every clip in every condition and write the report."""
+    """Score every clip in every condition and write the report.
+
+    Whatever can be wrong with models, manifest or clips is found before anything is scored.
+    """
+    detector = open_detector(args.model)
+    beside = {model: open_detector(model) for model in args.beside if model != args.model}
+    verifier = _open_verifier(args)
+    voices = _voices(args)
+    baseline = _baseline(args, voices)
+    windows, legs = _listen(args.model, detector, voices, voices.conditions, voices.with_legs, args.jobs)
+    metrics, scored = _figures(detector, voices, windows, legs)
+    metrics["with_verifier"] = _with_verifier(verifier, Filter.of(detector), voices, legs, args.jobs)
+    metrics["beside"] = dict(_beside(model, other, voices, args.jobs) for model, other in beside.items())
+    metrics["beside"] |= _baselines(baseline, voices)
+    args.out.mkdir(parents=True, exist_ok=True)
+    _write(metrics, voices.clips, scored, args.out)
+    _draw(metrics, voices, scored, windows, float(logit(detector.raise_p)), args.out)
+    _tell(f"wrote {args.out / 'report.md'}")
+    return 0
+
+
+def _voices(args: argparse.Namespace) -> Voices:
+    """Read the manifest and decode what is to be heard. Raises `DataError`."""
     channels = _channels(args.channel)
     further = [name for name in _channels(args.clip_channel) if name not in channels]
     clips = read_manifest(args.data, (args.split,))
-    training = [clip for clip in read_manifest(args.data) if clip.split in _training_splits(args.split)]
-    detector = open_detector(args.model)
+    training = [clip for clip in read_manifest(args.data) if clip.split in TRAINING and clip.split != args.split]
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.jobs)
     heard_in = conditions(bank, [*channels, *further], args.snr, surroundings, trimmed=args.trim)
-    policy = Policy(raise_p=detector.raise_p)
-    windows, legs = _listen(args.model, clips, heard_in, len(channels), args.jobs)
-    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
-    joined = legs_of(clips)
-    log_odds = {name: np.array([one.log_odds for one in scores]) for name, scores in scored.items()}
-    of_conditions = {name: of_clips(clips, scores) for name, scores in scored.items()}
-    metrics: Figures = {
-        "model": detector.name,
-        "split": args.split,
-        "clips": len(clips),
-        "conditions": of_conditions,
-        "worst_codec": worst_codec(of_conditions),
-        "legs": {name: of_legs(clips, joined, heard, policy) for name, heard in legs.items()},
-        "alarms": {name: of_alarms(clips, joined, [heard], policy) for name, heard in legs.items()},
-        "beside": _beside(args, clips, heard_in[: min(BESIDE_CHANNELS, len(channels))]),
-        "groups": {name: by_group(clips, log_odds[name], training) for name in legs},
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    _write(metrics, clips, scored, args.out)
-    _draw(metrics, clips, log_odds, windows, float(logit(detector.raise_p)), args.out)
-    Console(stderr=True).print(f"wrote {args.out / 'report.md'}", soft_wrap=True)
-    return 0
+    return Voices(clips, training, bank, heard_in, len(channels))
 
 
 def _channels(names: Sequence[str]) -> list[str]:
     return list(CHANNELS) if "all" in names else list(dict.fromkeys(names))
 
 
-def _training_splits(measured: str) -> tuple[str, ...]:
-    return tuple(split for split in TRAINING if split != measured)
+def _open_verifier(args: argparse.Namespace) -> tuple[str, CardDetector] | None:
+    """Return the verifier's name and itself; one that merely ships and can't be used is only told of."""
+    if args.verifier == OFF:
+        return None
+    if args.verifier != AUTO:
+        return args.verifier, open_detector(args.verifier)
+    if VERIFIER is None or args.model != DEFAULT_MODEL:
+        return None
+    try:
+        return VERIFIER, open_detector(VERIFIER)
+    except ModelError as error:
+        _tell(f"no verifier: {error}")
+        return None
+
+
+def _baseline(args: argparse.Namespace, voices: Voices) -> MfccStatistics | None:
+    """Train on all that `train` hears; None, with a word, where that isn't clips of both labels."""
+    if not args.baseline:
+        return None
+    is_fake = np.array([clip.is_fake for clip in voices.training], np.bool_)
+    if is_fake.all() or not is_fake.any():
+        _tell(f"no baseline: {args.data} holds no clips of both labels to train it on ({', '.join(TRAINING)})")
+        return None
+    bank = Bank(voices.training, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
+    channels = [condition.name for condition in voices.beside]
+    return MfccStatistics(conditions(bank, channels, (), Path(), trimmed=False), is_fake)
 
 
 def _listen(
-    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], n_channels: int, jobs: int
-) -> tuple[dict[str, list[list[Score]]], dict[str, list[list[Score]]]]:
-    """Return the windows' scores of every clip in every condition, and of every leg in the first `n_channels`."""
-    alone, joined = clips_alone(clips), legs_of(clips)
+    model: str,
+    detector: CardDetector,
+    voices: Voices,
+    heard_in: Sequence[Condition],
+    with_legs: Sequence[Condition],
+    jobs: int,
+) -> tuple[Heard, Heard]:
+    """Return the windows' scores of every clip, and of every leg in those of the conditions that are `with_legs`."""
+    alone, legs = clips_alone(voices.clips), legs_of(voices.clips)
+    n_joined = sum(len(leg) > 1 for leg in legs)
     with _progress() as progress:
-        task = progress.add_task("scoring", total=len(alone) * len(heard_in) + len(joined) * n_channels)
-        with Listener(open_detector(model), model, jobs, lambda: progress.advance(task)) as listener:
-            windows = {condition.name: listener.listen(condition, alone) for condition in heard_in}
-            legs = {condition.name: listener.listen(condition, joined) for condition in heard_in[:n_channels]}
-    return windows, legs
-
-
-def _beside(args: argparse.Namespace, clips: Sequence[Clip], heard_in: Sequence[Condition]) -> dict[str, Figures]:
-    """Return what other models and the baselines make of the same clips, by their names."""
-    models = [model for model in args.beside if model != args.model]
-    beside = dict(_figures_of(model, clips, heard_in, args.jobs) for model in models)
-    if args.baseline:
-        baseline = _baseline(args, [condition.name for condition in heard_in])
-        beside["MFCC mean and deviation, logistic regression"] = {
-            condition.name: of_scores(clips, baseline.score(condition, len(clips))) for condition in heard_in
-        }
-        beside["majority"] = {condition.name: of_scores(clips, np.zeros(len(clips))) for condition in heard_in}
-    return beside
-
-
-def _figures_of(
-    model: str, clips: Sequence[Clip], heard_in: Sequence[Condition], jobs: int
-) -> tuple[str, dict[str, Figures]]:
-    """Return a model's name, and what it makes of all clips, by condition."""
-    detector = open_detector(model)
-    policy = Policy(raise_p=detector.raise_p)
-    with _progress() as progress:
-        task = progress.add_task(detector.name, total=len(clips) * len(heard_in))
+        task = progress.add_task(detector.name, total=len(alone) * len(heard_in) + n_joined * len(with_legs))
         with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
-            heard = {condition.name: listener.listen(condition, clips_alone(clips)) for condition in heard_in}
-    return detector.name, {
-        name: of_clips(clips, [summarise(scores, policy) for scores in legs]) for name, legs in heard.items()
+            windows = {condition.name: listener.listen(condition, alone) for condition in heard_in}
+            heard = {one.name: listener.listen_to_legs(one, legs, windows[one.name]) for one in with_legs}
+    return windows, heard
+
+
+def _figures(
+    detector: CardDetector, voices: Voices, windows: Heard, legs: Heard
+) -> tuple[Figures, dict[str, list[ClipScore]]]:
+    """Return what the model makes of all clips and legs, and the clips' scores by condition."""
+    clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
+    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
+    of_conditions = {name: of_clips(clips, scores) for name, scores in scored.items()}
+    courses = {name: [follow(scores, policy) for scores in heard] for name, heard in legs.items()}
+    uncut = [condition.name for condition in voices.conditions if condition.kind != "cut"]
+    metrics: Figures = {
+        "model": detector.name,
+        "split": clips[0].split,
+        "clips": len(clips),
+        "channels": [condition.name for condition in voices.conditions[: voices.n_channels]],
+        "conditions": of_conditions,
+        "worst_codec": worst_codec(of_conditions),
+        "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
+        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
+        "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
+        "groups": {name: by_group(clips, _log_odds(scored[name]), voices.training) for name in uncut},
+    }
+    return metrics, scored
+
+
+def _log_odds(scores: Sequence[ClipScore]) -> Scores:
+    return np.array([one.log_odds for one in scores])
+
+
+def _with_verifier(
+    verifier: tuple[str, CardDetector] | None, light: Filter, voices: Voices, legs: Heard, jobs: int
+) -> Figures | None:
+    """Return what both models together make of the legs, by channel; None where there is no verifier."""
+    if verifier is None:
+        return None
+    model, detector = verifier
+    clips, joined = voices.clips, legs_of(voices.clips)
+    courses: dict[str, list[Course]] = {}
+    with _progress() as progress:
+        task = progress.add_task(f"with {detector.name}", total=len(joined) * len(voices.beside))
+        with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
+            for condition in voices.beside:
+                courses[condition.name] = follow_all(listener, condition, joined, legs[condition.name], light)
+    return {
+        "verifier": detector.name,
+        "legs": {name: of_legs(clips, joined, one, ranked=False) for name, one in courses.items()},
+        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
+        "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
     }
 
 
-def _baseline(args: argparse.Namespace, channels: Sequence[str]) -> MfccStatistics:
-    """Train on all that `train` hears. Raises `DataError` where the manifest has no such splits."""
-    clips = read_manifest(args.data, _training_splits(args.split))
-    bank = Bank(clips, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
-    heard = conditions(bank, channels, (), Path(), trimmed=False)
-    return MfccStatistics(heard, np.array([clip.is_fake for clip in clips]))
+def _beside(model: str, detector: CardDetector, voices: Voices, jobs: int) -> tuple[str, dict[str, Figures]]:
+    """Return a model's name, and what it makes of all clips, by condition; in the first, also how it leaves the legs.
+
+    To hear joined legs takes a heavy model half as long again as to hear the clips.
+    """
+    clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
+    windows, legs = _listen(model, detector, voices, voices.beside, voices.beside[:1], jobs)
+    figures = {
+        name: of_clips(clips, [summarise(scores, policy) for scores in heard]) for name, heard in windows.items()
+    }
+    for name, heard in legs.items():
+        figures[name]["outcomes"] = of_outcomes(clips, joined, [follow(scores, policy) for scores in heard])
+    return detector.name, figures
+
+
+def _baselines(baseline: MfccStatistics | None, voices: Voices) -> dict[str, dict[str, Figures]]:
+    """Return what the baselines make of the same clips, by their names."""
+    if baseline is None:
+        return {}
+    clips = voices.clips
+    return {
+        "MFCC mean and deviation, logistic regression": {
+            one.name: of_scores(clips, baseline.score(one, len(clips))) for one in voices.beside
+        },
+        "majority": {one.name: of_scores(clips, np.zeros(len(clips))) for one in voices.beside},
+    }
 
 
 def _write(metrics: Figures, clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]], out: Path) -> None:
@@ -169,27 +281,33 @@ def _write(metrics: Figures, clips: Sequence[Clip], scored: Mapping[str, Sequenc
 
 def _draw(
     metrics: Figures,
-    clips: Sequence[Clip],
-    log_odds: Mapping[str, Scores],
-    windows: Mapping[str, list[list[Score]]],
+    voices: Voices,
+    scored: Mapping[str, Sequence[ClipScore]],
+    windows: Heard,
     raise_log_odds: float,
     out: Path,
 ) -> None:
-    is_fake = np.array([clip.is_fake for clip in clips])
+    is_fake = np.array([clip.is_fake for clip in voices.clips])
+    log_odds = {name: _log_odds(scores) for name, scores in scored.items()}
+    first, *_ = metrics["channels"]
     pictures.draw_det(log_odds, is_fake, out / "det.png")
     pictures.draw_histograms(log_odds, is_fake, raise_log_odds, out / "histogram.png")
-    pictures.draw_over_speech(metrics["legs"], out / "seconds.png")
-    pictures.draw_systems(next(iter(metrics["groups"].values()))["system"], out / "systems.png")
-    classes: dict[str, list[tuple[Scores, Labels]]] = {}
-    for name in metrics["legs"]:
-        classes.setdefault(channel_class(name), []).append(windows_of(windows[name], is_fake))
-    panels = {
-        f"{kind}: {', '.join(name for name in metrics['legs'] if channel_class(name) == kind)}": {
-            "windows": (np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts]))
-        }
-        for kind, parts in classes.items()
-    }
-    pictures.draw_reliability(panels, out / "reliability.png")
+    pictures.draw_over_speech({name: metrics["legs"][name] for name in metrics["channels"]}, out / "seconds.png")
+    pictures.draw_systems(metrics["groups"][first]["system"], out / "systems.png")
+    through = {one.name: windows[one.name] for one in voices.conditions if one.kind == "channel"}
+    pictures.draw_reliability(reliability_panels(through, is_fake), out / "reliability.png")
+
+
+def reliability_panels(
+    channels: Mapping[str, Sequence[list[Score]]], is_fake: Labels
+) -> dict[str, dict[str, tuple[Scores, Labels]]]:
+    """Return a panel for each class of the `channels` heard: the log-odds and labels of all windows through them."""
+    panels = {}
+    for kind in dict.fromkeys(map(channel_class, channels)):
+        alike = [name for name in channels if channel_class(name) == kind]
+        log_odds, labels = zip(*(windows_of(channels[name], is_fake) for name in alike), strict=True)
+        panels[f"{kind}: {', '.join(alike)}"] = {"windows": (np.concatenate(log_odds), np.concatenate(labels))}
+    return panels
 
 
 def windows_of(heard: Sequence[list[Score]], is_fake: Labels) -> tuple[Scores, Labels]:
@@ -198,6 +316,10 @@ def windows_of(heard: Sequence[list[Score]], is_fake: Labels) -> tuple[Scores, L
     labels = np.repeat(is_fake, [len(scores) for scores in heard])
     scored = ~np.isnan(log_odds)
     return log_odds[scored], labels[scored]
+
+
+def _tell(line: str) -> None:
+    Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _progress() -> Progress:

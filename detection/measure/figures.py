@@ -1,18 +1,15 @@
-"""All figures of an evaluation, from the scores of clips and legs. Intervals are 95 % bootstrap, over whole sources."""
+"""Figures of clips and of groups of clips, from their scores. Intervals are 95 % bootstrap, over whole sources."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.alarms import RULE_OF_THREE
 from detection.channels import CHANNELS
-from detection.decision import AlertState, Decider, Outcome, Policy, Verdict
+from detection.decision import Outcome
 from detection.measure.metrics import (
     NAN,
     Curve,
@@ -24,22 +21,18 @@ from detection.measure.metrics import (
     least_log_likelihood_cost,
     log_likelihood_cost,
 )
-from detection.measure.scoring import Leg
-from detection.offline import ClipScore, decide
+from detection.offline import ClipScore
 from detection.training.data import Clip
-from detection.types import Score
 
 EVEN_ODDS = 0.0
 """Log-odds from which a clip counts as synthetic in accuracy, F1 and the tables by group."""
-SPEECH_S = (2, 4, 8, 16)
-"""How much speech of a leg has been heard when it's judged."""
 GROUPS = ("system", "family", "language", "source")
 HEARD = "heard in training"
 """A further group: whether the system of a synthetic clip, the person of a human one, is in the training data too."""
 MIN_IN_GROUP = 5
 """Clips of either class from which a group has an error rate of its own."""
-RANKED = ("eer", "auc", "miss_at_1pct_false_alarms")
-"""What `ranking` finds that the tables by group hold."""
+RANKED = ("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf")
+"""What `ranking` finds."""
 GROUP_REPEATS = 200
 """Bootstrap rounds of a group: there are about a hundred groups a channel."""
 
@@ -69,7 +62,7 @@ def of_clips(clips: Sequence[Clip], scored: Sequence[ClipScore]) -> Figures:
             "cllr": log_likelihood_cost(scores, is_fake, weights),
             "min_cllr": least_log_likelihood_cost(scores, is_fake, weights),
             **_at_even_odds(scores, is_fake, weights),
-            **_endings(scored, is_fake, weights),
+            **endings([one.state for one in scored], is_fake, weights),
         }
 
     figures = _bootstrapped(bootstrapped, clips)
@@ -92,7 +85,7 @@ def ranking(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> 
     """Return what the order of the scores alone is worth."""
     curve = Curve.of(scores, is_fake, weights)
     if curve is None:
-        return dict.fromkeys(("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf"), NAN)
+        return dict.fromkeys(RANKED, NAN)
     return {
         "eer": curve.equal_error_rate,
         "auc": curve.area,
@@ -110,11 +103,11 @@ def worst_codec(conditions: Mapping[str, Figures]) -> str | None:
 
 
 def _actual_cost(alarmed: Labels, is_fake: Labels, weights: Weights) -> float:
-    false_alarms, misses = _share(alarmed, weights * ~is_fake), _share(~alarmed, weights * is_fake)
+    false_alarms, misses = share(alarmed, weights * ~is_fake), share(~alarmed, weights * is_fake)
     return float(detection_cost(np.array(false_alarms), np.array(misses)))
 
 
-def _share(which: Labels, weights: Weights) -> float:
+def share(which: Labels, weights: Weights) -> float:
     """Return how much of the weight lies on `which`; NaN where there is none to share."""
     total = weights.sum()
     return float(weights @ which / total) if total else NAN
@@ -125,7 +118,7 @@ def _at_even_odds(scores: Scores, is_fake: Labels, weights: Weights) -> dict[str
     wrong = float(weights @ (said_fake != is_fake))
     right = {"synthetic": float(weights @ (said_fake & is_fake)), "human": float(weights @ ~(said_fake | is_fake))}
     f1 = {f"f1_{name}": 2 * count / max(1, 2 * count + wrong) for name, count in right.items()}
-    return {"accuracy": _share(said_fake == is_fake, weights), **f1}
+    return {"accuracy": share(said_fake == is_fake, weights), **f1}
 
 
 def _confusion(scores: Scores, is_fake: Labels) -> dict[str, int]:
@@ -141,11 +134,11 @@ def _confusion(scores: Scores, is_fake: Labels) -> dict[str, int]:
 _CLASSES = (("human", False), ("synthetic", True))
 
 
-def _endings(scored: Sequence[ClipScore], is_fake: Labels, weights: Weights) -> dict[str, float]:
-    """Return how clips of each class ended, as shares: what the decision says, abstention included."""
-    ended = np.array([one.state for one in scored])
+def endings(outcomes: Sequence[Outcome], is_fake: Labels, weights: Weights) -> dict[str, float]:
+    """Return how clips or legs of each class ended, as shares: what the decision says, abstention included."""
+    ended = np.array(outcomes)
     return {
-        f"{name}_ended_{state}": _share(ended == state, weights * (is_fake == fake))
+        f"{name}_ended_{state}": share(ended == state, weights * (is_fake == fake))
         for name, fake in _CLASSES
         for state in Outcome
     }
@@ -159,94 +152,6 @@ def _doubts(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
         unsure = [one.reason for one in ended if one.state is Outcome.INDETERMINATE]
         counts[f"{name}_unsure_because"] = {reason: unsure.count(reason) for reason in sorted(set(unsure))}
     return counts
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """A leg, when so much of its speech had been heard."""
-
-    verdict: Verdict
-    alerted: bool
-
-
-def of_legs(clips: Sequence[Clip], legs: Sequence[Leg], heard: Sequence[list[Score]], policy: Policy) -> Figures:
-    """Return, for 2, 4, 8 and 16 s of speech, the errors of the legs that hold so much, decided as live calls are.
-
-    The equal error rate ranks legs by all their evidence so far; an alert counts once raised, provisional or confirmed.
-    """
-    firsts = [clips[leg[0]] for leg in legs]
-    table = {}
-    for speech_s in SPEECH_S:
-        stages = [_stage(scores, policy, speech_s) for scores in heard]
-        reached = [(clip, stage) for clip, stage in zip(firsts, stages, strict=True) if stage]
-        is_fake = np.array([clip.is_fake for clip, _ in reached], np.bool_)
-        p = np.array([stage.verdict.p_synthetic for _, stage in reached])
-        alerted = np.array([stage.alerted for _, stage in reached], np.bool_)
-        table[str(speech_s)] = _of_stage(is_fake, p, alerted, [clip.source for clip, _ in reached])
-    return table
-
-
-def _of_stage(is_fake: Labels, p: Scores, alerted: Labels, sources: list[str]) -> Figures:
-    figures: Figures = {"human": int((~is_fake).sum()), "synthetic": int(is_fake.sum())}
-    if not figures["human"] or not figures["synthetic"]:
-        return figures
-
-    def errors(weights: Weights) -> dict[str, float]:
-        curve = Curve.of(p, is_fake, weights)
-        return {
-            "eer": curve.equal_error_rate if curve else NAN,
-            "false_alarms": _share(alerted, weights * ~is_fake),
-            "misses": _share(~alerted, weights * is_fake),
-        }
-
-    return figures | with_intervals(errors(np.ones(len(p))), intervals(errors, sources))
-
-
-def _stage(scores: Sequence[Score], policy: Policy, speech_s: float) -> _Stage | None:
-    """Return how a leg stood at the first window by whose end `speech_s` of speech were heard; None if it has less."""
-    decider, alerted = Decider(policy), False
-    for score in scores:
-        if math.isnan(score.log_odds):
-            decider.skip(score)
-        else:
-            alerted |= decider.update(score) is not None
-        if decider.speech_s >= speech_s:
-            return _Stage(decider.verdict(), alerted)
-    return None
-
-
-def of_alarms(
-    clips: Sequence[Clip], legs: Sequence[Leg], channels: Sequence[Sequence[list[Score]]], policy: Policy
-) -> Figures:
-    """Return alerts on human legs per hour of their speech, the mean over channels through which all were heard.
-
-    An interval's upper end is at least what the rule of three leaves possible. No legs and no rates where no human leg
-    holds speech.
-    """
-    human = [number for number, leg in enumerate(legs) if not clips[leg[0]].is_fake]
-    counts = np.mean([[_alarms(heard[number], policy) for number in human] for heard in channels], axis=0)
-    hours = float(counts[..., :1].sum())
-    if not hours:
-        return {"legs": 0, "hours": 0.0}
-
-    def rates(weights: Weights) -> dict[str, float]:
-        hours, raised, confirmed = weights @ counts
-        known = hours > 0
-        return {
-            "raised_per_hour": raised / hours if known else NAN,
-            "confirmed_per_hour": confirmed / hours if known else NAN,
-        }
-
-    bounds = intervals(rates, [clips[legs[number][0]].source for number in human])
-    widened = {name: (low, max(high, RULE_OF_THREE / hours)) for name, (low, high) in bounds.items()}
-    return {"legs": len(human), "hours": hours} | with_intervals(rates(np.ones(len(human))), widened)
-
-
-def _alarms(scores: Sequence[Score], policy: Policy) -> tuple[float, int, int]:
-    """Return hours of speech, alerts raised, alerts confirmed."""
-    decider, changes = decide(scores, policy)
-    states = [change.state for change in changes]
-    return decider.speech_s / 3_600, states.count(AlertState.PROVISIONAL), states.count(AlertState.CONFIRMED)
 
 
 def by_group(clips: Sequence[Clip], scores: Scores, training: Sequence[Clip] = ()) -> dict[str, dict[str, Figures]]:
@@ -286,11 +191,11 @@ def _of_group(inside: Labels, scores: Scores, is_fake: Labels, sources: NDArray[
     def rates(weights: Weights) -> dict[str, float]:
         row = {}
         if human.any():
-            row["false_alarms"] = _share(values > EVEN_ODDS, weights * ~truth)
+            row["false_alarms"] = share(values > EVEN_ODDS, weights * ~truth)
         if fake.any():
-            row["misses"] = _share(values <= EVEN_ODDS, weights * truth)
+            row["misses"] = share(values <= EVEN_ODDS, weights * truth)
         if ranked:
-            row |= {name: value for name, value in ranking(values, truth, weights).items() if name in RANKED}
+            row |= ranking(values, truth, weights)
         return row
 
     # One source drawn again and again is always the same: a group that lies within it is drawn clip by clip.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ def draw_reliability(
             said, found, share = reliability(log_odds, is_fake)
             axes.plot(said, found, "o-", color=colour, markersize=4, linewidth=1.3, label=name)
             axes.bar(said, 0.25 * share / share.max(initial=1e-9), 0.035, color=colour, alpha=0.25)
-        axes.set(title=title, xlabel="probability said", xlim=(0, 1), ylim=(0, 1))
+        axes.set(title=fill(title, 36), xlabel="probability said", xlim=(0, 1), ylim=(0, 1))
         axes.legend(fontsize=8, loc="upper left")
     all_axes[0].set_ylabel("share that is synthetic\n(bars: how often said)")
     figure.savefig(file, dpi=120)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detection.measure.figures import GROUP_REPEATS, GROUPS, HEARD, Figures
+from detection.measure.figures import GROUP_REPEATS, GROUPS, HEARD, RANKED, Figures
 from detection.offline import ClipScore
 from detection.training.data import Clip
 
@@ -29,11 +29,22 @@ synthetic), normalised so that 1 is deciding without listening; *min* at the bes
 `synthetic` decides. *Cllr*: cost of the log-odds in bits, 0 perfect, 1 worth nothing; *min* what no calibration could
 mend. There is no t-DCF: nobody's identity is verified here, and for a verification that every clone passes it equals
 the DCF. Accuracy, F1, confusion and the tables by group are at even odds. The recordings of the conditions *noise* are
-those that training adds noise from, too: they show what a level of noise costs, not what an unheard noise does."""
+those that training adds noise from, too: they show what a level of noise costs, not what an unheard noise does. *first
+2 s*: from the first speech on, so that a clip's length tells nothing, where it has so much."""
+
+LEG_NOTES = """\
+*alerted*: legs on which an alert was raised, of machines the hits; *confirmed*: on which one was confirmed."""
+
+VERIFIED_NOTES = """\
+Rows *with {verifier}*:
+legs as a gateway judges them that has this verifier beside the model. It's asked at the same moments of speech, about
+the same audio. Here it answers at once and is never too busy; live an answer takes some tenths of a second, and a leg
+for which a minute has no room goes on without. The verifier moves alerts and verdicts, not a leg's probability, so
+there is no equal error rate with it."""
 
 GROUP_NOTES = f"""\
 Intervals from {GROUP_REPEATS} draws of sources; of clips, where a group lies within one source. A group of one class is
-set against all clips of the other. groups.csv has all figures of all channels."""
+set against all clips of the other. groups.csv has all figures, of all conditions but those that cut clips."""
 
 HEARD_NOTES = """\
 Sources are never shared between the splits; systems and people are. *yes*: the system of a synthetic clip, the person
@@ -63,7 +74,7 @@ def write_scores(clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]
             rows.writerow([clip.file.name, clip.label, clip.system, clip.source, *numbers])
 
 
-_GROUP_RATES = ("false_alarms", "misses", "eer", "auc", "miss_at_1pct_false_alarms")
+_GROUP_RATES = ("false_alarms", "misses", *RANKED)
 
 
 def write_groups(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]], file: Path) -> None:
@@ -91,9 +102,13 @@ def write_markdown(metrics: Figures, file: Path) -> None:
     lines += ["How the decision left the clips, as far as their few seconds go:", "", *_endings(metrics["conditions"])]
     if metrics["beside"]:
         lines += ["", "## Beside it", "", *_beside_table(metrics)]
-    lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics["legs"])]
-    lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics["alarms"])]
-    groups = metrics["groups"]
+    lines += ["", "## Legs, by outcome", "", LEG_NOTES, ""]
+    if metrics["with_verifier"]:
+        lines += [VERIFIED_NOTES.format(verifier=metrics["with_verifier"]["verifier"]), ""]
+    lines += [*_outcomes_table(metrics)]
+    lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics)]
+    lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics)]
+    groups = {channel: metrics["groups"][channel] for channel in metrics["channels"]}
     first = next(iter(groups))
     if HEARD in groups[first]:
         lines += ["", "## By what training heard", "", HEARD_NOTES, "", *_heard_table(groups)]
@@ -146,59 +161,88 @@ def _endings(conditions: Mapping[str, Figures]) -> list[str]:
 
 
 def _ended(row: Figures, truth: str) -> str:
-    """Return how clips of one class ended, with the interval of those that ended as synthetic."""
+    """Return how clips or legs of one class ended, with the interval of those that ended as synthetic."""
     states = ("human", "indeterminate", "synthetic")
-    if any(math.isnan(row[f"{truth}_ended_{state}"]) for state in states):
-        return ""  # a split without that class
+    if any(math.isnan(row.get(f"{truth}_ended_{state}", math.nan)) for state in states):
+        return ""  # nothing was decided, or a split without that class
     human, unsure, _ = (f"{row[f'{truth}_ended_{state}']:.0%}" for state in states)
     return f"{human} / {unsure} / {_percent(row, f'{truth}_ended_synthetic', 0)}"
 
 
-def _legs_table(legs: Mapping[str, Mapping[str, Figures]]) -> list[str]:
-    lines = _heading("channel | speech heard | legs: human, synthetic | EER | humans alarmed | synthetic missed")
-    for channel, table in legs.items():
-        for speech_s, row in table.items():
-            counts = f"| {channel} | {speech_s} s | {row['human']}, {row['synthetic']} "
-            rates = (
-                f"| {_percent(row, 'eer')} | {_percent(row, 'false_alarms')} | {_percent(row, 'misses')} |"
-                if "eer" in row
-                else "||||"
-            )
-            lines.append(counts + rates)
+def _rows_of_legs(metrics: Figures, table: str) -> Iterator[tuple[str, str, Figures]]:
+    """Yield condition, who judged, and figures: of the model alone, then with the verifier, where there is one."""
+    verified = metrics["with_verifier"]
+    for condition, row in metrics[table].items():
+        yield condition, "alone", row
+        if verified and condition in verified[table]:
+            yield condition, f"with {verified['verifier']}", verified[table][condition]
+
+
+def _outcomes_table(metrics: Figures) -> list[str]:
+    lines = _heading(
+        "condition | judged | legs: human, synthetic | humans: human / unsure / synthetic"
+        " | synthetic: human / unsure / synthetic | humans alerted | confirmed | synthetic alerted | confirmed"
+    )
+    for condition, judged, row in _rows_of_legs(metrics, "outcomes"):
+        cells = [condition, judged, f"{row['human']}, {row['synthetic']}"]
+        cells += [_ended(row, truth) for truth in ("human", "synthetic")]
+        for truth in ("human", "synthetic"):
+            cells += [_percent_if(row, f"{truth}_{name}") for name in ("alerted", "confirmed")]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _alarms_table(alarms: Mapping[str, Figures]) -> list[str]:
-    lines = _heading("channel | human legs | hours of speech | alerts raised per hour | alerts confirmed per hour")
-    for channel, row in alarms.items():
+def _legs_table(metrics: Figures) -> list[str]:
+    lines = _heading(
+        "condition | judged | speech heard | legs: human, synthetic | EER | humans alarmed | synthetic missed"
+    )
+    for condition, judged, table in _rows_of_legs(metrics, "legs"):
+        for speech_s, row in table.items():
+            counts = f"{condition} | {judged} | {speech_s} s | {row['human']}, {row['synthetic']}"
+            rates = " | ".join(_percent_if(row, rate) for rate in ("eer", "false_alarms", "misses"))
+            lines.append(f"| {counts} | {rates} |")
+    return lines
+
+
+def _alarms_table(metrics: Figures) -> list[str]:
+    lines = _heading(
+        "condition | judged | human legs | hours of speech | alerts raised per hour | alerts confirmed per hour"
+    )
+    for condition, judged, row in _rows_of_legs(metrics, "alarms"):
         if row["legs"]:
             rates = f"{_rate(row, 'raised_per_hour')} | {_rate(row, 'confirmed_per_hour')}"
-            lines.append(f"| {channel} | {row['legs']} | {row['hours']:.2f} | {rates} |")
+            lines.append(f"| {condition} | {judged} | {row['legs']} | {row['hours']:.2f} | {rates} |")
     return lines
 
 
 def _beside_table(metrics: Figures) -> list[str]:
     lines = _heading(
-        "model | channel | EER | AUC | miss at 1 % FA | F1 synthetic / human | humans: human / unsure / synthetic"
-        " | synthetic: human / unsure / synthetic"
+        "model | channel | EER | AUC | miss at 1 % FA | miss at 0.1 % FA | min DCF | F1 synthetic / human"
+        " | humans: human / unsure / synthetic | synthetic: human / unsure / synthetic"
+        " | human legs: human / unsure / synthetic | synthetic legs: human / unsure / synthetic"
     )
-    own = {name: metrics["conditions"][name] for name in metrics["legs"]}
+    own = {name: metrics["conditions"][name] | {"outcomes": metrics["outcomes"][name]} for name in metrics["channels"]}
     for model, rows in [(metrics["model"], own), *metrics["beside"].items()]:
         for name, row in rows.items():
-            cells = [_percent(row, "eer"), _number(row, "auc"), _percent(row, "miss_at_1pct_false_alarms")]
-            cells += [f"{row['f1_synthetic']:.2f} / {row['f1_human']:.2f}"]
-            decides = "human_ended_human" in row
-            cells += [_ended(row, truth) if decides else "" for truth in ("human", "synthetic")]
+            cells = [_percent(row, "eer"), _number(row, "auc")]
+            cells += [_percent(row, share) for share in ("miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms")]
+            cells += [_number(row, "min_dcf"), f"{row['f1_synthetic']:.2f} / {row['f1_human']:.2f}"]
+            cells += [_ended(of, truth) for of in (row, row.get("outcomes", {})) for truth in ("human", "synthetic")]
             lines.append(f"| {model} | {name} | {' | '.join(cells)} |")
     return lines
 
 
 def _heard_table(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> list[str]:
-    lines = _heading(f"channel | {HEARD} | human | synthetic | false alarms | misses | EER | AUC | miss at 1 % FA")
+    lines = _heading(
+        f"channel | {HEARD} | human | synthetic | false alarms | misses | EER | AUC | miss at 1 % FA"
+        " | miss at 0.1 % FA | min DCF"
+    )
     for channel, tables in groups.items():
         for name, row in tables[HEARD].items():
             cells = [_percent_if(row, rate) for rate in ("false_alarms", "misses", "eer")]
-            cells += [_number(row, "auc") if "auc" in row else "", _percent_if(row, "miss_at_1pct_false_alarms")]
+            cells += [_number_if(row, "auc")]
+            cells += [_percent_if(row, rate) for rate in ("miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms")]
+            cells += [_number_if(row, "min_dcf")]
             lines.append(f"| {channel} | {name} | {row['human']} | {row['synthetic']} | {' | '.join(cells)} |")
     return lines
 
@@ -231,6 +275,10 @@ def _percent_if(row: Figures, name: str, digits: int = 1) -> str:
 def _number(row: Figures, name: str) -> str:
     low, high = row[f"{name}_95"]
     return f"{row[name]:.3f} ({low:.3f}–{high:.3f})"
+
+
+def _number_if(row: Figures, name: str) -> str:
+    return _number(row, name) if name in row else ""
 
 
 def _rate(row: Figures, name: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,6 +24,8 @@ from detection.types import Samples, Score
 Leg = tuple[int, ...]
 """Numbers of the clips that one voice speaks, one after the other."""
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 _BLOCK = 256
 """Legs sent to the other processes in one go: `map` alone would read them all ahead of the first result."""
 MIN_SPEECH_S = Policy().min_window_speech_s
@@ -62,19 +65,32 @@ class Listener:
 
     def listen(self, condition: Condition, legs: Sequence[Leg]) -> list[list[Score]]:
         """Return the scores of the windows of each leg."""
-        audio = (np.concatenate([condition.samples(number) for number in leg]) for leg in legs)
-        heard = []
-        for scores in self._scores(audio):
-            heard.append(scores)
-            self._done()
-        return heard
+        return list(self.each(_score, (leg_samples(condition, leg) for leg in legs)))
 
-    def _scores(self, audio: Iterator[Samples]) -> Iterator[list[Score]]:
+    def listen_to_legs(
+        self, condition: Condition, legs: Sequence[Leg], alone: Sequence[list[Score]]
+    ) -> list[list[Score]]:
+        """Return the same, taking the scores of legs of one clip from those of all clips `alone`."""
+        joined = iter(self.listen(condition, [leg for leg in legs if len(leg) > 1]))
+        return [next(joined) if len(leg) > 1 else alone[leg[0]] for leg in legs]
+
+    def each(self, work: Callable[[CardDetector, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+        """Yield what `work`, which other processes must be able to import, makes of each job with the model."""
+        for result in self._results(work, iter(jobs)):
+            self._done()
+            yield result
+
+    def _results(self, work: Callable[[CardDetector, Job], Result], jobs: Iterator[Job]) -> Iterator[Result]:
         if self._pool is None:
-            yield from (score_windows(samples, self._detector, MIN_SPEECH_S) for samples in audio)
+            yield from (work(self._detector, job) for job in jobs)
             return
-        for block in iter(lambda: list(itertools.islice(audio, _BLOCK)), []):
-            yield from self._pool.map(_score, block, chunksize=8)
+        for block in iter(lambda: list(itertools.islice(jobs, _BLOCK)), []):
+            yield from self._pool.map(partial(_with_model, work), block, chunksize=8)
+
+
+def leg_samples(condition: Condition, leg: Leg) -> Samples:
+    """Return the audio of a leg in one piece."""
+    return np.concatenate([condition.samples(number) for number in leg])
 
 
 _detector: CardDetector
@@ -87,5 +103,9 @@ def _open(model: str | Path) -> None:
     _detector = open_detector(model)
 
 
-def _score(samples: Samples) -> list[Score]:
-    return score_windows(samples, _detector, MIN_SPEECH_S)
+def _with_model(work: Callable[[CardDetector, Job], Result], job: Job) -> Result:
+    return work(_detector, job)
+
+
+def _score(detector: CardDetector, samples: Samples) -> list[Score]:
+    return score_windows(samples, detector, MIN_SPEECH_S)

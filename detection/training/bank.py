@@ -13,9 +13,11 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,8 @@ from rich.progress import track
 
 from detection import channels
 from detection.audio import read_audio
-from detection.channels import apply_channel
+from detection.channels import CHANNELS, apply_channel
+from detection.errors import DataError
 from detection.features import FeatureSpec, FeatureStream, Waveform
 from detection.training import augment, rawboost
 from detection.training.augment import Surroundings, load_surroundings, spoil, spoil_by
@@ -79,7 +82,15 @@ class Bank:
         self._workers = workers
 
     def audio(self, rendering: str) -> Ragged:
-        """Return the clips' audio as int16, rendered as `original`, `spoiled-N`, `only-STEP` or a channel's name."""
+        """Return the clips' audio as int16, rendered as `original`, `spoiled-N`, `only-STEP` or a channel's name.
+
+        Raises:
+            AudioError: a clip that cannot be read.
+            DataError: no such rendering, or no noises and rooms to spoil clips with.
+        """
+        if rendering not in (ORIGINAL, *CHANNELS) and not rendering.startswith((SPOILED, ONLY)):
+            kinds = f"{ORIGINAL}, {SPOILED}N, {ONLY}STEP"
+            raise DataError(f"{rendering!r}: expected a rendering, one of {kinds}, {', '.join(CHANNELS)}")
         if rendering == ORIGINAL:
             jobs: Iterable[object] = [clip.file for clip in self.clips]
             return self._made(f"audio-{self.known_as(rendering)}", _decode, jobs)
@@ -118,8 +129,10 @@ class Bank:
     def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
         values_file, offsets_file = self.folder / f"{name}.npy", self.folder / f"{name}-offsets.npy"
         if not offsets_file.exists():  # written last, so its presence means that the values are whole
-            offsets = _write_end_to_end(values_file, self._map(name, make, jobs))
-            np.save(offsets_file, offsets)
+            with whole(values_file) as unfinished:
+                offsets = _write_end_to_end(unfinished, self._map(name, make, jobs))
+            with whole(offsets_file) as unfinished:
+                np.save(unfinished, offsets)
         return Ragged(np.load(values_file, mmap_mode="r"), np.load(offsets_file))
 
     def _map(
@@ -134,8 +147,24 @@ class Bank:
                 yield from pool.map(make, block, chunksize=8)
 
 
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Give a place to write to, of the same name; it becomes `file` once all is written, and is gone after an error.
+
+    Two processes that find a cache cold both make what is missing: each writes at its own place, what they make is
+    equal, and nobody reads what is half made.
+    """
+    with TemporaryDirectory(prefix=f"{file.stem}-", dir=file.parent) as folder:
+        unfinished = Path(folder) / file.name
+        yield unfinished
+        unfinished.replace(file)
+
+
 def _write_end_to_end(file: Path, pieces: Iterator[NDArray[np.generic]]) -> NDArray[np.int64]:
-    """Stream `pieces` into an .npy of their concatenation along axis 0; return the offsets between them."""
+    """Stream `pieces` into an .npy of their concatenation along axis 0; return the offsets between them.
+
+    Leaves a .raw beside it: the header of an .npy needs the length, which is known at the end.
+    """
     first = next(pieces)
     raw = file.with_suffix(".raw")
     lengths = []
@@ -147,7 +176,6 @@ def _write_end_to_end(file: Path, pieces: Iterator[NDArray[np.generic]]) -> NDAr
     target = np.lib.format.open_memmap(file, "w+", first.dtype, shape)
     target[:] = np.memmap(raw, first.dtype, "r", shape=shape)
     target.flush()
-    raw.unlink()
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 

@@ -112,6 +112,12 @@ def is_known(name: str) -> bool:
     return bool(name) and "?" not in name and "_unk" not in name
 
 
+def file_hash(file: Path) -> str:
+    """Return a short hash of what a file holds: 16 hexadecimal digits of its SHA-256."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+
+
 def data_hash(clips: Sequence[Clip]) -> str:
     """Return a short hash of the clips' names, labels and file sizes: what a run says it was trained on."""
     digest = hashlib.sha256()

@@ -82,8 +82,14 @@ def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Label
     return ChannelCalibration(wide=fitted([name for name in scores if name not in narrow]), narrow=fitted(narrow))
 
 
-def read_facts(file: Path) -> Facts:
-    """Read what `train` noted; raise `ModelError` when it is missing or damaged."""
+def write_facts(facts: Facts, weights: Path) -> None:
+    """Write `facts` beside the weights that they are of: those of ``best.pt`` are in ``best.json``."""
+    weights.with_suffix(".json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_facts(weights: Path) -> Facts:
+    """Read what training noted of these weights; raise `ModelError` when it is missing or damaged."""
+    file = weights.with_suffix(".json")
     try:
         return Facts.model_validate_json(file.read_bytes())
     except OSError as error:

@@ -47,16 +47,17 @@ def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[l
 def unlike(clips: Sequence[Clip], held_out: Collection[Clip]) -> list[int]:
     """Return the indices of the clips that share neither source, nor system, nor person with any that is held out.
 
-    A system or a person without a name is known to be no other's, and is not told apart by it.
+    A system or a person without a name is known to be no other's, and is not told apart by it. Names are compared
+    without regard to case: pages write the same one differently.
     """
     sources = {clip.source for clip in held_out}
-    systems = {clip.system for clip in held_out if clip.is_fake and is_known(clip.system)}
+    systems = {clip.system.casefold() for clip in held_out if clip.is_fake and is_known(clip.system)}
     heard = people(held_out)
     return [
         index
         for index, clip in enumerate(clips)
         if clip.source not in sources
-        and (clip.system not in systems if clip.is_fake else clip.speaker.casefold() not in heard)
+        and (clip.system.casefold() not in systems if clip.is_fake else clip.speaker.casefold() not in heard)
     ]
 
 

@@ -19,7 +19,8 @@ from detection.card import Contract
 from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
 from detection.training.bank import ORIGINAL, Ragged
-from detection.training.facts import gather_facts
+from detection.training.data import file_hash
+from detection.training.facts import gather_facts, write_facts
 from detection.training.fit import VALIDATION_HOP, Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Material, Source, gather
 from detection.training.opinions import or_labels, read_opinions
@@ -75,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on, such as `render` writes; those of held-out sources are left out",
+        help="further clips to train on, such as `render` writes; those that share a source, system or person with any "
+        "held out are left out",
     )  # fmt: skip
     add(
         "--teacher", type=Path, metavar="SCORES.csv",
@@ -95,27 +97,28 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.workers)
     contract = ARCHITECTURES[args.model].contract
     settings = settings_of(args)
+    by_seed = {seed: replace(settings, seed=seed) for seed in args.seed}
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     source = Source(args.data, surroundings, args.cache, args.workers, args.hold_out)
     material = gather(source, contract, settings.heard, args.judged, args.more)
     best = {}
-    for seed in args.seed:
-        out = args.out if len(args.seed) == 1 else args.out / f"seed-{seed}"
-        best[seed] = _run_once(args, material, replace(settings, seed=seed), out)
+    for seed, seeded in by_seed.items():
+        out = args.out if len(by_seed) == 1 else args.out / f"seed-{seed}"
+        best[seed] = _run_once(args, material, seeded, out)
     if len(best) > 1:
         Console(stderr=True).print(write_seeds(best, args.out))
     return 0
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Return the architecture's own settings, with what the command line says otherwise."""
+    """Return the architecture's own settings, with what the command line says otherwise; raises as they do."""
     given = {
         "epochs": args.epochs,
         "windows_per_epoch": args.windows,
         "loss": args.loss,
         "heard": args.heard and tuple(args.heard),
     }
-    said = {key: value for key, value in given.items() if value} | dict(args.set)
+    said = {key: value for key, value in given.items() if value is not None} | dict(args.set)
     return replace(ARCHITECTURES[args.model].settings, **said)
 
 
@@ -141,26 +144,34 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     made_of = {
         "model": args.model,
         "data_hash": material.data_hash,
+        "manifest_hash": file_hash(args.data),
         "hold_out": sorted(set(args.hold_out)),
         "judged": list(material.judged),
         "more": [str(path) for path in args.more],
+        "more_hashes": [file_hash(path) for path in args.more],
         "teacher": args.teacher and str(args.teacher),
+        "teacher_hash": args.teacher and file_hash(args.teacher),
         "train_clips": len(material.train),
         "validation_clips": len(material.validation),
     }
+
+    def keep(weights: Path, scores: Mapping[str, list[NDArray[np.float32]]]) -> None:
+        save_weights(trainer.average, args.model, weights)
+        if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
+            facts = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
+            write_facts(facts, weights)
+
     if (out / "last.pt").exists():
         trainer.load(out / "last.pt", made_of)
     write_config(out, settings, {**made_of, "data": str(args.data)})  # once it's sure not to be another run's
     for mean_loss in _epochs(trainer, args.model):
         scores = scores_of(trainer.average, material.judged, material.validation, contract)
         if trainer.validated(errors_of(scores, material.is_fake), mean_loss):
-            save_weights(trainer.average, args.model, out / "best.pt")
-            if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
-                best = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
-                (out / "facts.json").write_text(best.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            keep(out / "best.pt", scores)
         trainer.save(out / "last.pt", made_of)
         write_curves(trainer.history, out)
-    save_weights(trainer.average, args.model, out / "final.pt")
+    # Scored again, since a run that ended before has the scores of its last epoch no more.
+    keep(out / "final.pt", scores_of(trainer.average, material.judged, material.validation, contract))
     return min(trainer.history, key=lambda epoch: epoch.mean_error)
 
 

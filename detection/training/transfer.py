@@ -24,9 +24,9 @@ from torch import nn
 from detection.measure.metrics import equal_error_rate
 from detection.models import whisperstat
 from detection.models.whisperstat import CONTRACT, MAX_POSITIONS, SETTINGS, WhisperStat
-from detection.training.bank import ORIGINAL, Bank, Joined, Ragged
-from detection.training.data import Clip
-from detection.training.facts import gather_facts
+from detection.training.bank import ORIGINAL, Bank, Joined, Ragged, whole
+from detection.training.data import Clip, file_hash
+from detection.training.facts import gather_facts, write_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Source, read_further
 from detection.training.opinions import write_opinions
@@ -62,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", type=Path, required=True, metavar="model.bin", help="Whisper base for CTranslate2")
     add("--out", type=Path, required=True, help="folder of the run")
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
-    add("--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv", help="further clips to train on")
+    add(
+        "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
+        help="further clips to train on; those that share a source, system or person with any held out are left out",
+    )  # fmt: skip
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
         help=f"which of {FOLDS} groups of sources to validate on; none: train on everything (0)",
@@ -90,8 +93,10 @@ def run(args: argparse.Namespace) -> int:
     held_out = [clips[index] for index in validation] if args.hold_out else []
     heard = hear(network, source, clips, read_further(args.more, held_out))
     write_config(args.out, settings, {
-        "model": MODEL, "data": str(args.data), "data_hash": heard.data_hash, "hold_out": args.hold_out,
-        "more": [str(path) for path in args.more], "validation_clips": len(validation),
+        "model": MODEL, "data": str(args.data), "data_hash": heard.data_hash, "manifest_hash": file_hash(args.data),
+        "encoder_hash": file_hash(args.encoder), "hold_out": args.hold_out,
+        "more": [str(path) for path in args.more], "more_hashes": [file_hash(path) for path in args.more],
+        "opinions": args.opinions and str(args.opinions), "validation_clips": len(validation),
     })  # fmt: skip
     console = Console(stderr=True)
     if args.opinions:
@@ -111,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     save_weights(network, MODEL, args.out / "final.pt")
     if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
         facts = gather_facts(scores, is_fake, heard.data_hash, _recipe(args))
-        (args.out / "facts.json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_facts(facts, args.out / "final.pt")
     return 0
 
 
@@ -188,7 +193,8 @@ def embedded(network: WhisperStat, bank: Bank, version: int) -> Ragged:
             _embed(network, audio[name][clip])
             for clip, name in enumerate(track(renderings, description=file.stem, console=Console(stderr=True)))
         ]
-        np.save(file, np.stack(rows))
+        with whole(file) as unfinished:
+            np.save(unfinished, np.stack(rows))
     values = np.load(file, mmap_mode="r")
     return Ragged(values, np.arange(len(values) + 1))
 

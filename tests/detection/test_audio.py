@@ -114,13 +114,29 @@ def test_picture_without_sound(tmp_path: Path) -> None:
         read_audio(path)
 
 
-def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
+def write_floats(path: Path, value: float, layout: str = "mono") -> Path:
+    """Write a hundredth of a second of one value, as float32."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_f32le", rate=SAMPLE_RATE_HZ, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.full((1, 160), np.nan, np.float32), format="flt", layout="mono")
+        stream = container.add_stream("pcm_f32le", rate=SAMPLE_RATE_HZ, layout=layout)
+        samples = np.full((1, 160 * (2 if layout == "stereo" else 1)), value, np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
         frame.sample_rate = SAMPLE_RATE_HZ
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    with pytest.raises(AudioError, match="not finite"):
-        read_audio(path)
+    return path
+
+
+@pytest.mark.parametrize(("value", "layout"), [(np.nan, "mono"), (np.inf, "mono"), (3e38, "stereo")])
+def test_samples_that_are_no_numbers(tmp_path: Path, value: float, layout: str) -> None:
+    with pytest.raises(AudioError, match=r"a\.wav: holds samples that are not finite"):
+        read_audio(write_floats(tmp_path / "a.wav", value, layout))
+
+
+@pytest.mark.parametrize("value", [32_767, -2e3, 3e38])
+def test_samples_on_another_scale(tmp_path: Path, value: float) -> None:
+    with pytest.raises(AudioError, match=r"a\.wav: expected samples of about -1 to 1; one is as large as"):
+        read_audio(write_floats(tmp_path / "a.wav", value))
+
+
+def test_floats_may_exceed_full_scale(tmp_path: Path) -> None:
+    assert read_audio(write_floats(tmp_path / "a.wav", -4)).min() == -4

@@ -263,6 +263,34 @@ def test_a_noisy_moment_does_not_make_a_leg_noisy_and_a_clean_one_does_not_make_
     assert follow([*noisy(0, *[-3.0] * 8), *noisy(math.inf, -3.0)])[0].verdict().reason == "noisy"
 
 
+def strange(*log_odds: float) -> list[Score]:
+    return [replace(score, out_of_domain=True) for score in scores(steady(*log_odds))]
+
+
+def test_nobody_is_called_human_out_of_domain_but_machines_are_still_caught() -> None:
+    for log_odds in (-3.0, 0.8):
+        verdict = follow(strange(*[log_odds] * 5))[0].verdict()
+        assert (verdict.outcome, verdict.reason) == (Outcome.INDETERMINATE, "out_of_domain")
+    decider, changes = follow(strange(*[3.0] * 10))
+    assert [change.state for change in changes] == [PROVISIONAL, CONFIRMED]
+    assert decider.verdict().outcome is Outcome.SYNTHETIC
+
+
+def test_most_of_the_speech_decides_whether_a_leg_is_out_of_domain() -> None:
+    known = scores(steady(-3.0))
+    assert follow([*strange(*[-3.0] * 4), *known * 5])[0].verdict().reason == "p_below_human"
+    assert follow([*strange(*[-3.0] * 5), *known * 4])[0].verdict().reason == "out_of_domain"
+    brief = [replace(score, fresh_speech_s=0.1) for score in strange(*[-3.0] * 5)]
+    assert follow([*brief, *known * 4])[0].verdict().reason == "p_below_human"
+
+
+def test_too_little_speech_is_said_before_out_of_domain_and_that_before_noise() -> None:
+    brief = [replace(score, speech_s=0.8, fresh_speech_s=0.8) for score in strange(-3.0)]
+    assert follow(brief)[0].verdict().reason == "too_little_speech"
+    both = [replace(score, snr_db=POLICY.noisy_snr_db - 1) for score in strange(*[-3.0] * 5)]
+    assert follow(both)[0].verdict().reason == "out_of_domain"
+
+
 def voice(mean: float, windows: int, rng: np.random.Generator) -> list[float]:
     """Return what a model says of successive windows of one voice: its bias for that voice, and errors that linger."""
     bias, lingering, said = rng.normal(mean, 0.5), 0.0, []

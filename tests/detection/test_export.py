@@ -15,7 +15,7 @@ from detection.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.models import ARCHITECTURES
 from detection.training.data import COLUMNS
-from detection.training.facts import Facts
+from detection.training.facts import Facts, write_facts
 from detection.training.runlog import save_weights
 from tests.detection.test_features import speechlike
 
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
     calibration = ChannelCalibration(wide=Calibration(), narrow=Calibration())
     provenance = read_card(WEIGHTS / "tinystatnet.json").provenance
     facts = Facts(calibration=calibration, raise_p=0.9, provenance=provenance)
-    (tmp_path / "facts.json").write_text(facts.model_dump_json())
+    write_facts(facts, tmp_path / "best.pt")
     (tmp_path / "config.json").write_text(json.dumps({"hold_out": [0]}))
     return tmp_path
 
@@ -41,7 +41,7 @@ def manifest(tmp_path: Path) -> Path:
         soundfile.write(tmp_path / f"{number}.wav", speechlike(20_000, number), 16_000)
         label = ("real", "fake")[number % 2]
         split = "val" if number > 15 else "train"
-        rows.append(f"{number}.wav,{label},s,f,ann{number},en,{split},page{number // 2}")
+        rows.append(f"{number}.wav,{label},s{number},f,ann{number},en,{split},page{number // 2}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "manifest.csv"
 
@@ -75,6 +75,13 @@ def test_without_the_runs_config_nobody_knows_what_was_held_out(
 
 
 def test_a_run_without_facts_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run / "facts.json").unlink()
+    (run / "best.json").unlink()
     assert main(["export", f"{run}", "--out", f"{run}"]) == 2
-    assert "facts.json: No such file" in capsys.readouterr().err
+    assert "best.json: No such file" in capsys.readouterr().err
+
+
+def test_facts_of_other_weights_are_not_taken(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "final.pt").write_bytes((run / "best.pt").read_bytes())
+    for twin in ([], ["--twin", f"{run}"]):
+        assert main(["export", f"{run}", "--weights", "final.pt", "--out", f"{run}", *twin]) == 2
+        assert "final.json: No such file" in capsys.readouterr().err

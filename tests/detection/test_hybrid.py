@@ -38,12 +38,17 @@ class Call:
         self.asked_at_s: list[float] = []
         """Speech heard when the verifier was asked."""
         self.snr_db = 40.0
+        self.out_of_domain = False
         self._at_s = 0.0
 
     def say(self, filter_log_odds: float, verifier_log_odds: float | None, seconds: int = 1) -> None:
         """Go on for some seconds; the verifier does not answer where it has no log-odds."""
         for _ in range(seconds):
-            heard = replace(window(self._at_s, fresh_s=1.0 if self._at_s else WINDOW_S), snr_db=self.snr_db)
+            heard = replace(
+                window(self._at_s, fresh_s=1.0 if self._at_s else WINDOW_S),
+                snr_db=self.snr_db,
+                out_of_domain=self.out_of_domain,
+            )
             self._at_s += 1
             change = self.decider.update(Score.of(heard, filter_log_odds))
             self._note(change)
@@ -340,6 +345,21 @@ def test_a_human_answer_about_noisy_speech_is_none() -> None:
     call.snr_db = 3.0
     call.say(UNSURE, HUMAN, 20)
     assert (call.answers[-1].ruling, call.answers[-1].reason) == (Ruling.INCONCLUSIVE, "noisy")
+
+
+def test_what_is_out_of_domain_stays_so() -> None:
+    recent = RecentSpeech(VERIFIER_WINDOW_S, 0.8)
+    for at, strange in enumerate((False, True, False)):
+        recent.push(replace(cut(ramp(20), at, WINDOW_S if at == 0 else 1.0), out_of_domain=strange))
+    assert [one.out_of_domain for one in recent.windows()] == [True] * len(recent.windows())
+
+
+def test_a_human_answer_about_speech_out_of_domain_is_none_and_does_not_make_the_leg_human() -> None:
+    call = Call()
+    call.out_of_domain = True
+    call.say(UNSURE, HUMAN, 20)
+    assert (call.answers[-1].ruling, call.answers[-1].reason) == (Ruling.INCONCLUSIVE, "out_of_domain")
+    assert (call.hybrid.verdict().outcome, call.hybrid.verdict().reason) == (Outcome.INDETERMINATE, "out_of_domain")
 
 
 def test_windows_that_started_over_join_nothing_before() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detection import Activity, AudioError, Outcome, Policy, Samples, Windower
+from detection.channels import limit_band
 from detection.offline import score_samples
 from tests.detection.fakes import FakeDetector
 from tests.detection.sounds import noise, silence, speech, tones
@@ -53,6 +54,12 @@ def test_without_speech_there_is_a_score_but_no_decision(audio: Samples) -> None
     assert result.p_synthetic == pytest.approx(sigmoid(5.0))
     assert result.windows >= 1
     assert (result.state, result.reason) == (Outcome.INDETERMINATE, "too_little_speech")
+
+
+def test_speech_unlike_any_that_models_know_is_not_called_human() -> None:
+    result = score_samples(limit_band(speech(), 20, 1_000), FakeDetector(-5.0))
+    assert (result.state, result.reason) == (Outcome.INDETERMINATE, "out_of_domain")
+    assert score_samples(limit_band(speech(), 20, 1_000), FakeDetector(5.0)).state is Outcome.SYNTHETIC
 
 
 def test_windows_with_too_little_speech_are_left_out_while_others_have_enough() -> None:

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from detection import DEFAULT_MODEL, VERIFIER, open_detector
 from detection.__main__ import main
 from detection.audio import read_audio
 from detection.channels import apply_channel
-from detection.offline import score_samples
+from detection.decision import Outcome
+from detection.offline import ClipScore, score_samples
 from tests.detection.sounds import SPEECH_FILE, VOICES
 
 KEYS = {"path", "p_synthetic", "speech_s", "windows", "state", "reason"}
@@ -63,6 +67,23 @@ def test_broken_file_has_its_own_object_and_the_rest_goes_on(clips: Path, capsys
     assert bad["error"].startswith(f"{broken}: cannot be read: ")
     assert "No such file" in gone["error"]
     assert set(good) == KEYS
+
+
+def test_what_has_no_finite_score_is_an_error_and_never_nan(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loud = clips / "loud.wav"
+    soundfile.write(loud, np.full(16_000, 1e30, np.float32), 16_000, subtype="FLOAT")
+    assert main(["score", str(loud), "--jsonl"]) == 1
+    assert "loud.wav: expected samples of about -1 to 1" in lines(capsys)[0]["error"]
+
+    no_number = ClipScore(math.nan, math.nan, 0.0, 1, Outcome.INDETERMINATE, "too_little_speech")
+    monkeypatch.setattr("detection.score.score_samples", lambda *_: no_number)
+    assert main(["score", str(clips / "a.ogg"), "--jsonl"]) == 1
+    out = capsys.readouterr().out
+    assert "NaN" not in out
+    assert "a.ogg: " in json.loads(out)["error"]
+    assert "gives it no finite score" in json.loads(out)["error"]
 
 
 def test_manifest_is_relative_to_its_folder_and_split_filters(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
-"""Measuring and calibrating as a user does, on a toy corpus of the voices that the repository ships."""
+"""Measuring as a user does, on a toy corpus of the voices that the repository ships."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from pathlib import Path
@@ -10,69 +11,45 @@ import numpy as np
 import pytest
 import soundfile
 
-from detection.__main__ import main
 from detection.alarms import RULE_OF_THREE
 from detection.audio import read_audio
 from detection.decision import Outcome
-from detection.detector import WEIGHTS, open_detector, read_card
+from detection.detector import VERIFIER, WEIGHTS, open_detector
+from detection.measure.evaluate import add_arguments, reliability_panels
+from detection.measure.scoring import Listener
 from detection.offline import score_samples
-from tests.detection.sounds import VOICES, noise
-
-COLUMNS = ("path", "label", "system", "family", "speaker", "language", "split", "source")
-SOURCES = 5
-"""Pages, each with two clips of a "human" and two of a machine. Splits go round."""
-SPLITS = ("test", "train", "val", "test", "test")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    voices = sorted(VOICES.glob("*/1.ogg"))
-    rows = []
-    for source in range(SOURCES):
-        for label, voice in (("real", voices[source]), ("fake", voices[-1 - source])):
-            samples = read_audio(voice)
-            for part in range(2):
-                name = f"{label}-{source}-{part}.wav"
-                soundfile.write(folder / name, samples[part * 56_000 :][:56_000], 16_000)
-                rows.append([name, label, label, label, f"{label}{source}", "en", SPLITS[source], f"page{source}"])
-    write_manifest(folder / "manifest.csv", rows)
-    soundfile.write(folder / "noise.wav", noise(1, -20), 16_000)
-    soundfile.write(folder / "room.wav", np.eye(1, 100)[0], 16_000)
-    (folder / "noise_rir.csv").write_text("path,kind\nnoise.wav,noise\nroom.wav,rir\n")
-    return folder
-
-
-def write_manifest(file: Path, rows: list[list[str]], columns: tuple[str, ...] = COLUMNS) -> None:
-    with file.open("w", newline="") as out:
-        csv.writer(out).writerows([columns, *rows])
-
-
-def command(name: str, manifest: Path, out: Path, *more: str) -> int:
-    where = ["--data", f"{manifest}", "--out", f"{out}", "--cache", f"{manifest.parent / 'cache'}"]
-    model = ["tinystatnet"] if name == "calibrate" else []
-    return main([name, *model, *where, *more])
+from detection.types import Score
+from tests.detection.measure.toy import COLUMNS, GOOD, command, write_manifest
 
 
 @pytest.fixture(scope="module")
 def report(corpus: Path) -> Path:
     out = corpus / "report"
-    more = ("--channel", "clean", "pstn", "--clip-channel", "lossy", "pstn", "--snr", "5")
-    assert command("evaluate", corpus / "manifest.csv", out, *more) == 0
+    heard_in = ("--channel", "clean", "pstn", "--clip-channel", "lossy", "pstn", "--snr", "5")
+    models = ("--beside", "tinyaudionet", "tinystatnet")
+    assert command("evaluate", corpus / "manifest.csv", out, *heard_in, *models) == 0
     return out
 
 
 def test_a_report_holds_everything(report: Path) -> None:
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["clips"] == 12
-    assert list(metrics["conditions"]) == ["clean", "pstn", "lossy", "noise 5 dB", "silence cut"]
-    assert list(metrics["legs"]) == list(metrics["alarms"]) == list(metrics["groups"]) == ["clean", "pstn"]
+    assert list(metrics["conditions"]) == ["clean", "pstn", "lossy", "noise 5 dB", "silence cut", "first 2 s"]
+    assert all(list(metrics[table]) == ["clean", "pstn", "noise 5 dB"] for table in ("legs", "outcomes", "alarms"))
+    assert list(metrics["groups"]) == ["clean", "pstn", "lossy", "noise 5 dB"]
     assert metrics["worst_codec"] in ("pstn", "lossy")
     text = (report / "report.md").read_text()
     for name in ("det.png", "seconds.png", "reliability.png", "histogram.png", "systems.png"):
         assert (report / name).read_bytes().startswith(b"\x89PNG")
         assert f"({name})" in text
-    for heading in ("## Legs", "## False alarms per hour", "## Beside it", "## By what training heard", "## By source"):
+    for heading in (
+        "## Legs, by outcome",
+        "## Legs, by seconds",
+        "## False alarms per hour",
+        "## Beside it",
+        "## By what training heard",
+        "## By source",
+    ):
         assert heading in text
     assert f"Worst codec: **{metrics['worst_codec']}**" in text
 
@@ -83,12 +60,19 @@ def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report
     assert names == ["tinyaudionet", "MFCC mean and deviation, logistic regression", "majority"]
     assert beside["majority"]["pstn"]["eer"] == 0.5
     row = next(iter(beside.values()))["pstn"]
-    assert all(len(row[f"{rate}_95"]) == 2 for rate in ("eer", "auc", "miss_at_1pct_false_alarms"))
+    ranked = ("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf")
+    assert all(len(row[f"{rate}_95"]) == 2 for rate in ranked)
+    legs = next(iter(beside.values()))["clean"]["outcomes"]
+    assert sum(legs[f"human_ended_{state}"] for state in Outcome) == pytest.approx(1)
     ended = [row[f"{truth}_ended_{state}"] for truth in ("human", "synthetic") for state in Outcome]
     assert sum(ended) == pytest.approx(2)
-    lines = [line for line in (report / "report.md").read_text().splitlines() if line.startswith("| tinyaudionet@")]
+    text = (report / "report.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| tinyaudionet@")]
     assert [line.split(" | ")[1] for line in lines] == ["clean", "pstn"]
-    assert all("%" in cell for line in lines for cell in line.split(" | ")[-2:])
+    clean, pstn = ([bool(cell.strip(" |")) for cell in line.split(" | ")[-4:]] for line in lines)
+    assert (clean, pstn) == ([True] * 4, [True, True, False, False]), "legs are heard in the first channel"
+    heading = next(line for line in text.splitlines() if line.startswith("| model |"))
+    assert all(name in heading for name in ("miss at 0.1 % FA", "min DCF", "human legs"))
 
 
 def test_groups_are_written_for_every_channel_with_their_intervals(report: Path) -> None:
@@ -99,7 +83,8 @@ def test_groups_are_written_for_every_channel_with_their_intervals(report: Path)
     assert {name: (row["human"], row["synthetic"]) for name, row in heard.items()} == {"no": (6, 0), "yes": (0, 6)}
     with (report / "groups.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    assert {row["channel"] for row in rows} == {"clean", "pstn"}
+    assert {row["channel"] for row in rows} == {"clean", "pstn", "lossy", "noise 5 dB"}
+    assert rows[0].keys() >= {"miss_at_0.1pct_false_alarms_low", "min_dcf_high"}
     (row,) = [row for row in rows if (row["channel"], row["group"], row["name"]) == ("pstn", "system", "fake")]
     assert float(row["misses_low"]) <= float(row["misses"]) <= float(row["misses_high"])
     assert row["false_alarms"] == row["false_alarms_low"] == ""
@@ -123,41 +108,96 @@ def test_legs_join_the_clips_of_a_speaker_and_alarms_are_counted_on_humans(repor
     assert alarms["raised_per_hour_95"][1] >= RULE_OF_THREE / alarms["hours"]
 
 
+def test_legs_are_judged_with_the_verifier_that_ships_too(report: Path) -> None:
+    metrics = json.loads((report / "metrics.json").read_text())
+    both = metrics["with_verifier"]
+    assert both["verifier"].startswith(f"{VERIFIER}@")
+    assert all(list(both[table]) == ["clean", "pstn"] for table in ("legs", "outcomes", "alarms"))
+    outcomes, alarms = both["outcomes"]["clean"], both["alarms"]["clean"]
+    assert (outcomes["human"], outcomes["synthetic"], alarms["legs"]) == (3, 3, 3)
+    assert outcomes != metrics["outcomes"]["clean"], "the verifier takes all these voices for machines, as they are"
+    assert alarms["hours"] == metrics["alarms"]["clean"]["hours"], "it changes nothing in what was heard"
+    assert alarms["raised_per_hour"] > metrics["alarms"]["clean"]["raised_per_hour"]
+    assert len(alarms["raised_per_hour_95"]) == len(outcomes["synthetic_alerted_95"]) == 2
+    assert "eer" in metrics["legs"]["clean"]["4"]
+    assert "eer" not in both["legs"]["clean"]["4"]
+    text = (report / "report.md").read_text()
+    assert text.count(f"| clean | with {both['verifier']} |") == 1 + 4 + 1, "in the tables of outcomes, errors, alarms"
+    assert "never too busy" in text
+
+
+def test_reliability_has_a_panel_for_every_class_of_channel() -> None:
+    heard = [[Score(0.0, 3.0, 2.0, 2.0, log_odds)] for log_odds in (-1.0, 2.0)]
+    is_fake = np.array([False, True])
+    panels = reliability_panels(dict.fromkeys(("clean", "pstn", "lossy", "opus6"), heard), is_fake)
+    assert list(panels) == ["wide: clean", "narrow: pstn, opus6", "lossy: lossy"]
+    log_odds, labels = panels["narrow: pstn, opus6"]["windows"]
+    assert log_odds.tolist() == [-1, 2, -1, 2]
+    assert labels.tolist() == [False, True, False, True]
+
+
+def test_all_other_models_that_ship_stand_beside_unless_none_is_named() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    bare = ["--data", "x.csv", "--out", "x"]
+    assert parser.parse_args(bare).beside == sorted(file.stem for file in WEIGHTS.glob("*.json"))
+    assert parser.parse_args([*bare, "--beside"]).beside == []
+    assert "`--beside` without names" in " ".join(parser.format_help().split())
+
+
+BARE = ("--channel", "clean", "--clip-channel", "--snr", "--no-trim", "--beside")
+
+
+def test_a_manifest_without_training_clips_has_no_baseline(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (corpus / "manifest.csv").open() as lines:
+        rows = [row for row in csv.reader(lines) if row[COLUMNS.index("split")] == "test"]
+    write_manifest(corpus / "test-only.csv", rows)
+    assert command("evaluate", corpus / "test-only.csv", tmp_path, *BARE, "--verifier", "off") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("no baseline:")]
+    assert len(said) == 1
+    assert "holds no clips of both labels to train it on (train, val)" in said[0]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["beside"], metrics["with_verifier"]) == ({}, None)
+    assert "## Beside it" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("option", ["--beside", "--verifier"])
+def test_a_model_that_is_not_there_is_told_of_before_anything_is_heard(
+    option: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ("--cache", f"{tmp_path / 'cache'}")
+    assert command("evaluate", corpus / "manifest.csv", tmp_path / "out", *BARE, option, "tynistatnet", *cache) == 2
+    assert "got 'tynistatnet'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_clips_that_cannot_be_read_are_told_of_before_anything_is_scored(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("it scores")
+
+    monkeypatch.setattr(Listener, "listen", never)
+    (corpus / "torn.wav").write_bytes(b"RIFF")
+    rows = [[name, *GOOD[1:]] for name in ("real-0-0.wav", "fake-0-0.wav")]
+    rows += [["torn.wav", label, *GOOD[2:4], "bob", "en", "train", "other"] for label in ("real", "fake")]
+    write_manifest(corpus / "bad.csv", rows)
+    assert command("evaluate", corpus / "bad.csv", tmp_path, *BARE, "--verifier", "off") == 2
+    assert "torn.wav" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_processes_share_the_work(corpus: Path, report: Path, tmp_path: Path) -> None:
-    bare = ("--beside", "--clip-channel", "--snr", "--no-trim", "--no-baseline")
-    more = ("--channel", "clean", *bare, "--jobs", "2")
-    assert command("evaluate", corpus / "manifest.csv", tmp_path, *more) == 0
+    assert command("evaluate", corpus / "manifest.csv", tmp_path, *BARE, "--no-baseline", "--jobs", "2") == 0
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (report, tmp_path))
     assert list(two["conditions"]) == ["clean"]
     assert two["conditions"]["clean"] == one["conditions"]["clean"]
     assert two["beside"] == {}
-
-
-def test_calibrate_writes_a_model_that_knows_its_false_alarms(corpus: Path, tmp_path: Path) -> None:
-    assert command("calibrate", corpus / "manifest.csv", tmp_path, "--channel", "clean", "pstn") == 0
-    detector, before = open_detector(tmp_path / "tinystatnet.onnx"), read_card(WEIGHTS / "tinystatnet.json")
-    alarms = detector.card.alarms
-    assert alarms is not None
-    assert alarms.channels == ("clean", "pstn")
-    assert alarms.hours == pytest.approx(SOURCES * 7 / 3_600, rel=0.3)
-    assert [rate.raise_p for rate in alarms.rates] == sorted(rate.raise_p for rate in alarms.rates)
-    assert all(rate.low <= rate.per_hour <= rate.high for rate in alarms.rates)
-    # Two dozen windows are too few to fit a map to.
-    assert detector.card.calibration == before.calibration
-    assert detector.raise_p == before.raise_p
-    assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_rate_that_minutes_of_speech_cannot_show_is_refused(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("calibrate", corpus / "manifest.csv", tmp_path, "--alerts-per-hour", "1") == 2
-    assert "--alerts-per-hour: expected at least 3" in capsys.readouterr().err
-    assert not (tmp_path / "tinystatnet.json").exists()
-
-
-GOOD = ["real-0-0.wav", "real", "human", "human", "ann", "en", "test", "page"]
+    assert all(
+        two["with_verifier"][table]["clean"] == one["with_verifier"][table]["clean"] for table in ("legs", "alarms")
+    )
 
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate", "train"])
@@ -214,11 +254,3 @@ def test_a_clip_that_cannot_be_used_is_named(
     write_manifest(manifest, [["broken.wav", *GOOD[1:]], fake])
     assert command(name, manifest, tmp_path, "--channel", "clean") == 2
     assert says in capsys.readouterr().err
-
-
-def test_one_label_alone_cannot_be_calibrated_on(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_manifest(corpus / "bad.csv", [GOOD])
-    assert command("calibrate", corpus / "bad.csv", tmp_path) == 2
-    assert "expected clips of both labels to calibrate on" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Figures of legs, alarms and groups, where scripted scores say what they must be."""
+"""Figures of clips and groups, where scripted scores say what they must be."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection import Outcome, Policy, Score
-from detection.measure.conditions import add_noise, channel_class, cut_silence
-from detection.measure.figures import by_group, heard_before, of_alarms, of_clips, of_legs, worst_codec
+from detection import Outcome
+from detection.measure.conditions import add_noise, channel_class, cut_silence, keep_first
+from detection.measure.figures import by_group, heard_before, of_clips, worst_codec
 from detection.measure.pictures import reliability
 from detection.measure.scoring import legs_of
 from detection.offline import ClipScore
 from detection.training.data import Clip
 from tests.detection.sounds import noise, silence, speech
 
-POLICY = Policy()
-
 
 def clip(label: str, source: str = "page", speaker: str = "ann", system: str = "vits") -> Clip:
     return Clip(Path("x"), label, system, "end-to-end", speaker, "en", "test", source)
-
-
-def leg(*log_odds: float) -> list[Score]:
-    """Windows a second apart, each with a second of speech that the one before did not hold."""
-    return [Score(at, at + 3.0, 2.4, 1.0, value) for at, value in enumerate(log_odds)]
 
 
 def ended(log_odds: float, state: Outcome, reason: str = "uncertain") -> ClipScore:
@@ -36,36 +29,6 @@ def test_legs_hold_the_clips_of_one_known_speaker_of_one_page_and_system() -> No
     clips = [clip("real"), clip("fake"), clip("real"), clip("real", speaker="ljs?"), clip("real", source="other"),
              clip("fake", system="gan")]  # fmt: skip
     assert sorted(legs_of(clips)) == [(0, 2), (1,), (4,), (5,)]
-
-
-def test_legs_are_judged_when_so_much_speech_was_heard() -> None:
-    clips = [clip("real", "a"), clip("real", "b"), clip("fake", "a"), clip("fake", "b")]
-    heard = [leg(*[-2.0] * 20), leg(*[-2.0] * 3), leg(*[-2.0] * 3, *[4.0] * 17), leg(*[4.0] * 10)]
-    table = of_legs(clips, [(0,), (1,), (2,), (3,)], heard, POLICY)
-    assert [(row["human"], row["synthetic"]) for row in table.values()] == [(2, 2), (1, 2), (1, 2), (1, 1)]
-    assert table["2"]["eer"] == pytest.approx(1 / 3), "one machine still sounds human: on the line from 1/2, 0 to 0, 1"
-    assert table["8"]["eer"] == table["16"]["eer"] == 0
-    assert [table[seconds]["misses"] for seconds in ("2", "4", "8", "16")] == [1, 0.5, 0, 0]
-    assert table["8"]["false_alarms"] == 0
-    assert table["4"]["misses_95"] == [0, 1], "one of two sources, drawn with replacement"
-
-
-def test_alarms_are_counted_per_hour_of_human_speech_as_the_mean_of_channels() -> None:
-    clips = [clip("real", "a"), clip("real", "b"), clip("fake", "a")]
-    calm, alarmed = leg(*[-2.0] * 900), leg(*[-2.0] * 880, *[4.0] * 20)
-    machine = leg(*[4.0] * 900)
-    rates = of_alarms(clips, [(0,), (1,), (2,)], [[calm, alarmed, machine], [calm, calm, machine]], POLICY)
-    assert (rates["legs"], rates["hours"]) == (2, 0.5)
-    assert rates["raised_per_hour"] == rates["confirmed_per_hour"] == pytest.approx(1)
-    low, high = rates["raised_per_hour_95"]
-    assert low == 0
-    assert high == pytest.approx(6), "rule of three"
-
-
-def test_where_no_human_leg_holds_speech_there_are_no_rates() -> None:
-    quiet = [Score(0.0, 3.0, 0.0, 0.0, float("nan"))]
-    for clips in ([clip("real"), clip("fake")], [clip("fake"), clip("fake")]):
-        assert of_alarms(clips, [(0,), (1,)], [[quiet, leg(4.0)]], POLICY) == {"legs": 0, "hours": 0.0}
 
 
 def test_how_clips_ended_and_what_the_verdicts_cost() -> None:
@@ -98,7 +61,8 @@ def test_groups_of_several_sources_are_drawn_by_source() -> None:
     scores = np.array([-1.0] * 6 + [1.0] * 6 + [-1.0] * 6)
     row = by_group(clips, scores)["system"]["vits"]
     assert (row["misses"], row["misses_95"]) == (0.5, [0, 1]), "whole sources are missed, or none"
-    assert set(row) >= {"eer_95", "auc_95", "miss_at_1pct_false_alarms_95"}
+    ranked = ("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf")
+    assert set(row) >= {f"{name}{end}" for name in ranked for end in ("", "_95")}
 
 
 def test_what_training_heard_is_a_system_for_machines_and_a_person_for_humans() -> None:
@@ -149,7 +113,17 @@ def test_silence_is_cut_at_both_ends_only() -> None:
     assert len(cut_silence(silence(2))) == 32_000
 
 
+def test_two_seconds_are_kept_from_the_first_speech_on() -> None:
+    audio = np.concatenate([silence(1), speech()[:96_000]])
+    kept = keep_first(audio)
+    assert len(kept) == 32_000
+    start = next(at for at in range(0, 32_000, 160) if np.array_equal(audio[at : at + 32_000], kept))
+    assert start > 12_000, "not the silence before"
+    assert len(keep_first(silence(3))) == 32_000
+    assert len(keep_first(silence(1))) == 16_000
+
+
 def test_channels_have_a_class() -> None:
-    assert [channel_class(name) for name in ("clean", "g722", "opus6", "pstn", "amrnb", "lossy")] == [
-        "wide", "wide", "wide", "narrow", "narrow", "lossy",
-    ]  # fmt: skip
+    narrow = ("pstn", "amrnb", "opus6", "opus8")
+    assert [channel_class(name) for name in narrow] == ["narrow"] * 4
+    assert [channel_class(name) for name in ("clean", "g722", "opus12", "lossy")] == ["wide", "wide", "wide", "lossy"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from detection.audio import read_audio
+from detection.errors import AudioError, DataError
 from detection.features import FeatureSpec, Waveform
-from detection.training.bank import ORIGINAL, Bank, Joined, Ragged
+from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Joined, Ragged
 from detection.training.data import Clip
 from tests.detection.test_features import speechlike
 
@@ -39,6 +44,41 @@ def test_what_is_there_is_not_made_again(clips: list[Clip], tmp_path: Path) -> N
         clip.file.write_bytes(b"x" * clip.file.stat().st_size)  # same names and sizes: the same data, by its hash
     again = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1).audio("mulaw")
     assert np.array_equal(first[2], again[2])
+
+
+def test_two_that_make_the_same_at_once_both_get_it_whole(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_written = threading.Barrier(2, timeout=60)
+
+    def in_step(blocks: Iterable[object], **_: object) -> Iterator[object]:
+        """Take the place of the progress bar: neither begins to finish before both have begun to write."""
+        yield from blocks
+        all_written.wait()
+
+    monkeypatch.setattr("detection.training.bank.track", in_step)
+    monkeypatch.setattr("detection.training.bank.ProcessPoolExecutor", ThreadPoolExecutor)
+    banks = [Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda bank: bank.audio(ORIGINAL), banks))
+    for ragged in made:
+        for index, clip in enumerate(clips):
+            np.testing.assert_array_equal(ragged[index], (read_audio(clip.file) * FULL_SCALE).astype(np.int16))
+    assert {file.name for file in banks[0].folder.iterdir()} == {"audio-original.npy", "audio-original-offsets.npy"}
+
+
+def test_what_could_not_be_made_leaves_nothing_behind(clips: list[Clip], tmp_path: Path) -> None:
+    bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
+    clips[2].file.write_bytes(b"no audio")
+    with pytest.raises(AudioError, match=r"2\.wav"):
+        bank.audio(ORIGINAL)
+    assert not list(bank.folder.iterdir())
+
+
+def test_a_rendering_that_is_none_is_refused(clips: list[Clip], tmp_path: Path) -> None:
+    bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
+    with pytest.raises(DataError, match="'telefone': expected a rendering, one of original, spoiled-N, only-STEP"):
+        bank.audio("telefone")
 
 
 def test_what_is_spoiled_with_other_recordings_is_another_rendering(clips: list[Clip], tmp_path: Path) -> None:

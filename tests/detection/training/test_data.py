@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from detection.errors import DataError
-from detection.training.data import Clip, data_hash, read_manifest, refuse_shared_speakers
+from detection.training.data import Clip, data_hash, file_hash, read_manifest, refuse_shared_speakers
 
 HEADER = "path,label,system,family,speaker,language,split,source"
 
@@ -91,3 +92,10 @@ def test_the_hash_follows_names_labels_and_sizes(tmp_path: Path) -> None:
     manifest = write(tmp_path, HUMAN_ROW)
     (tmp_path / "a.wav").write_bytes(b"more than before")
     assert before != data_hash(read_manifest(manifest))
+
+
+def test_the_hash_of_a_file_follows_all_that_it_holds(tmp_path: Path) -> None:
+    manifest = write(tmp_path, HUMAN_ROW)
+    assert file_hash(manifest) == hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+    before = file_hash(manifest)
+    assert before != file_hash(write(tmp_path, HUMAN_ROW.replace("ann", "bob")))

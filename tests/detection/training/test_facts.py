@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from detection.calibration import Calibration
-from detection.training.facts import gather_facts
+from detection.errors import ModelError
+from detection.training.facts import gather_facts, read_facts, write_facts
 
 IS_FAKE = np.arange(400) % 2 == 1
 
@@ -40,3 +43,14 @@ def test_each_class_of_channel_has_its_map() -> None:
 def test_a_class_that_was_not_judged_has_the_map_of_all() -> None:
     facts = gather_facts({"original": windows(2, 0)}, IS_FAKE, "hash", "recipe")
     assert facts.calibration.narrow == facts.calibration.wide
+
+
+def test_facts_are_found_beside_their_weights_alone(tmp_path: Path) -> None:
+    facts = gather_facts({"original": windows(2, 0)}, IS_FAKE, "hash", "recipe")
+    write_facts(facts, tmp_path / "best.pt")
+    assert read_facts(tmp_path / "best.pt") == facts
+    with pytest.raises(ModelError, match=r"final\.json: No such file"):
+        read_facts(tmp_path / "final.pt")
+    (tmp_path / "best.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"best\.json: not what `detection train` writes"):
+        read_facts(tmp_path / "best.pt")

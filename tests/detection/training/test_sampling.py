@@ -48,6 +48,10 @@ def test_a_system_of_a_held_out_source_is_not_trained_on_elsewhere() -> None:
     assert len(clips) - 1 in train, "a human is of no system"
 
 
+def test_a_system_is_the_same_however_it_is_written() -> None:
+    assert unlike([clip("b", "fake", "VITS"), clip("b", "fake", "hifi-gan")], [clip("a", "fake", "Vits")]) == [1]
+
+
 @pytest.mark.parametrize("name", ["", "?", "tts_unk"])
 def test_systems_without_a_name_are_not_taken_for_one(name: str) -> None:
     assert unlike([clip("b", "fake", name)], [clip("a", "fake", name)]) == [0]

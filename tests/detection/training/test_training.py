@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ import torch
 
 from detection.__main__ import main
 from detection.detector import open_detector
-from detection.training.fit import Trainer
+from detection.errors import DataError
+from detection.training.facts import read_facts
+from detection.training.fit import Epoch, Trainer
+from detection.training.settings import LossName, Settings
 from detection.training.train import setting
 from tests.detection.test_features import speechlike
 
@@ -42,6 +47,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _first_is_best(trainer: Trainer, error: Mapping[str, float], train_loss: float) -> bool:
+    trainer.history.append(Epoch(len(trainer.history) + 1, train_loss, error))
+    return len(trainer.history) == 1
+
+
 def write_csv(file: Path, rows: list[list[str]]) -> None:
     with file.open("w", newline="") as out:
         csv.writer(out).writerows(rows)
@@ -59,7 +69,7 @@ def test_train_and_export(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train(corpus, out) == 0
     assert {file.name for file in out.iterdir()} == {
-        "best.pt", "final.pt", "last.pt", "config.json", "curves.csv", "curves.png", "facts.json",
+        "best.pt", "best.json", "final.pt", "final.json", "last.pt", "config.json", "curves.csv", "curves.png",
     }  # fmt: skip
     with (out / "curves.csv").open() as lines:
         assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
@@ -107,6 +117,44 @@ def test_any_setting_can_be_set_and_a_wrong_one_is_named(capsys: pytest.CaptureF
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--windows 63", "windows_per_epoch: expected at least a batch, which is 64; got 63"),
+        ("--windows 0", "windows_per_epoch: expected at least a batch, which is 64; got 0"),
+        ("--epochs 0", "epochs: expected at least 1; got 0"),
+        ("--seed 1 -1", "seed: expected 0 to 2**64 - 1; got -1"),
+        ("--set batch=0", "batch: expected at least 2, since one window alone cannot be normalised"),
+        ("--set learning_rate=-1", "learning_rate: expected more than 0; got -1.0"),
+        ("--set learning_rate=nan", "learning_rate: expected more than 0; got nan"),
+        ("--set weight_decay=inf", "weight_decay: expected at least 0; got inf"),
+        ("--set patience=0", "patience: expected at least 1; got 0"),
+        ("--set masks=-1", "masks: expected at least 0; got -1"),
+        ("--set label_smoothing=2", "label_smoothing: expected 0 to 1; got 2.0"),
+        ("--set average=1.5", "average: expected 0 to 1; got 1.5"),
+        ("--set temper=-0.5", "temper: expected 0 to 1; got -0.5"),
+        ("--set anchors=-2", "anchors: expected at least 0; got -2"),
+        ("--set ranking=-1", "ranking: expected at least 0; got -1.0"),
+        ("--set teaching=nan", "teaching: expected at least 0; got nan"),
+    ],
+)
+def test_a_setting_that_no_run_can_be_made_with_is_one_clear_line(
+    arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train", "--data", f"{tmp_path / 'x.csv'}", "--out", f"{tmp_path / 'run'}", *arguments.split()]
+    assert main(given) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_settings_made_in_code_are_checked_alike() -> None:
+    with pytest.raises(DataError, match="heard: expected at least one rendering"):
+        Settings(heard=())
+    with pytest.raises(DataError, match="loss: expected one of cross-entropy, focal, one-class"):
+        Settings(loss=cast("LossName", "hinge"))
+
+
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_as_if_it_never_was(corpus: Path, tmp_path: Path) -> None:
     """Stopped after its first epoch: the checkpoint holds the schedule, the average and the state of dropout."""
@@ -127,7 +175,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_never_was(corpus: Path, tmp_pa
 def test_samples_and_frames_are_trained_on_alike(model: str, corpus: Path, tmp_path: Path) -> None:
     more = ["--model", model, "--judged", "original", "--loss", "one-class", "--windows", "64"]
     assert train(corpus, tmp_path, *more, epochs=1) == 0
-    facts = json.loads((tmp_path / "facts.json").read_text())
+    facts = json.loads((tmp_path / "best.json").read_text())
     assert 0 <= facts["provenance"]["metrics"]["eer_original"] <= 1
 
 
@@ -150,6 +198,55 @@ def test_a_stopped_run_goes_on_and_another_one_is_refused(
         assert train(corpus, tmp_path, *other, epochs=2) == 2
         assert said in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "config.json").read_text() == config
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_a_list_that_changed(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Same paths, same clips, other words: the hash of the clips alone sees none of it."""
+    lists = {name: tmp_path / name for name in ("manifest.csv", "more.csv", "teacher.csv")}
+    head, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    lists["manifest.csv"].write_text("\n".join([head, *(f"{corpus}/{row}" for row in rows)]) + "\n")
+    lists["more.csv"].write_text("\n".join([head, f"{corpus}/{rows[0]}"]) + "\n")
+    lists["teacher.csv"].write_text(f"path,log_odds\n{corpus}/real-0.wav,-3\n")
+    given = ["--data", f"{lists['manifest.csv']}", "--surroundings", f"{corpus / 'noise_rir.csv'}"]
+    given += ["--more", f"{lists['more.csv']}", "--teacher", f"{lists['teacher.csv']}"]
+    given += ["--model", "tinystatnet", "--heard", "original", "--judged", "original", "--windows", "64"]
+    assert train(corpus, tmp_path / "run", *given, epochs=1) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert [len(text) for text in (config["manifest_hash"], *config["more_hashes"], config["teacher_hash"])] == [16] * 3
+    assert train(corpus, tmp_path / "run", *given, epochs=1) == 0
+    changes = {
+        "manifest.csv": (",en,", ",de,", "manifest_hash"),
+        "more.csv": (",en,", ",de,", "more_hashes"),
+        "teacher.csv": (",-3", ",3", "teacher_hash"),
+    }
+    for name, (word, other, field) in changes.items():
+        before = lists[name].read_text()
+        lists[name].write_text(before.replace(word, other))
+        capsys.readouterr()
+        assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"last.pt: checkpoint of another run: {field} " in said
+        lists[name].write_text(before)
+
+
+@pytest.mark.slow
+def test_facts_are_of_the_weights_that_they_lie_beside(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first epoch is said to be the best of two, and the second is then the last."""
+    monkeypatch.setattr(Trainer, "validated", _first_is_best)
+    more = ["--model", "tinystatnet", "--judged", "original", "--heard", "original", "--windows", "64"]
+    assert train(corpus, tmp_path, *more, epochs=2) == 0
+    weights = [torch.load(tmp_path / name, weights_only=True)["weights"] for name in ("best.pt", "final.pt")]
+    assert not torch.equal(weights[0]["decide.weight"], weights[1]["decide.weight"])
+    best, final = read_facts(tmp_path / "best.pt"), read_facts(tmp_path / "final.pt")
+    assert best.calibration != final.calibration
+    before = (tmp_path / "final.json").read_text()
+    assert train(corpus, tmp_path, *more, epochs=2) == 0
+    assert (tmp_path / "final.json").read_text() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", "weights"], ids=["empty", "damaged", "another file"])

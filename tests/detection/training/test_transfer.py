@@ -16,8 +16,10 @@ from detection.__main__ import main
 from detection.detector import open_detector
 from detection.errors import ModelError
 from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, WIDTH, WhisperStat, _statistics
-from detection.training.data import read_manifest
+from detection.training.bank import Bank
+from detection.training.data import file_hash, read_manifest
 from detection.training.sampling import source_folds
+from detection.training.transfer import embedded
 from detection.training.whisper import read_encoder
 from tests.detection.test_features import speechlike
 from tests.detection.training.test_training import corpus, train
@@ -130,9 +132,14 @@ def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -
         "config.json",
         "curves.csv",
         "curves.png",
-        "facts.json",
+        "final.json",
     }
-    assert json.loads((run / "config.json").read_text())["model"] == "whisperstat"
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"] == "whisperstat"
+    assert config["opinions"] == f"{tmp_path / 'teacher.csv'}"
+    assert config["encoder_hash"] == file_hash(encoder)
+    assert config["manifest_hash"] == file_hash(corpus / "manifest.csv")
+    assert config["more_hashes"] == []
     weights = torch.load(run / "final.pt", weights_only=True)["weights"]
     torch.testing.assert_close(weights["encoder.positions"], read_encoder(encoder)["positions"])  # frozen
     assert len(weights["encoder.positions"]) == MAX_POSITIONS
@@ -140,6 +147,26 @@ def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -
     detector = open_detector(tmp_path / "whisperstat.onnx")
     frames = CONTRACT.features.stream().push(speechlike(CONTRACT.window_samples, 1))
     assert np.isfinite(detector.score(frames[None])).all()
+
+
+def test_what_was_not_embedded_to_the_end_is_embedded_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = Bank(read_manifest(corpus / "manifest.csv")[:2], tmp_path / "none.csv", tmp_path / "cache", workers=1)
+    bank.audio("original")
+    before = set(bank.folder.iterdir())
+    network = WhisperStat()
+
+    def interrupted(file: Path, _: NDArray[np.float16]) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            embedded(network, bank, 0)
+    assert set(bank.folder.iterdir()) == before
+    assert len(embedded(network, bank, 0)) == 2
 
 
 def test_says_when_the_encoder_is_missing(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,172 @@
+"""How legs went, window by window, and the figures of that: outcomes, errors by seconds of speech, alarms per hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detection.alarms import RULE_OF_THREE
+from detection.decision import AlertState, Change, Decider, Policy, Verdict
+from detection.measure.figures import Figures, endings, share, with_intervals
+from detection.measure.metrics import NAN, Curve, Labels, Scores, Weights, intervals
+from detection.measure.scoring import Leg
+from detection.training.data import Clip
+from detection.types import Score
+
+SPEECH_S = (2, 4, 8, 16)
+"""How much speech of a leg has been heard when it's judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How a leg stood after one window."""
+
+    speech_s: float
+    """Heard so far."""
+    p_synthetic: float
+    """Of the whole leg so far."""
+    moves: tuple[AlertState, ...]
+    """Where the alert went with this window."""
+
+    @classmethod
+    def of(cls, decider: Decider, changes: Iterable[Change | None]) -> Moment:
+        """Return how the leg of `decider` stands after these moves of its alert."""
+        moves = tuple(change.state for change in changes if change)
+        return cls(decider.speech_s, decider.verdict().p_synthetic, moves)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A leg from its first window to the verdict."""
+
+    moments: list[Moment]
+    verdict: Verdict
+
+    @property
+    def hours(self) -> float:
+        """Speech heard."""
+        return self.moments[-1].speech_s / 3_600 if self.moments else 0.0
+
+    def alerts(self, state: AlertState) -> int:
+        """Return how often the alert went to `state`."""
+        return sum(moment.moves.count(state) for moment in self.moments)
+
+
+def follow(scores: Iterable[Score], policy: Policy) -> Course:
+    """Let a `Decider` hear a leg's windows, as live calls are heard: those with too little speech are skipped."""
+    decider, moments = Decider(policy), []
+    for score in scores:
+        change = None
+        if score.speech_s < policy.min_window_speech_s:
+            decider.skip(score)
+        else:
+            change = decider.update(score)
+        moments.append(Moment.of(decider, [change]))
+    return Course(moments, decider.verdict())
+
+
+def of_outcomes(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
+    """Return how whole legs of each class ended, and on how many an alert was raised, and confirmed, as shares."""
+    is_fake, sources = _truth(clips, legs)
+    ended = [course.verdict.outcome for course in courses]
+    reached = {
+        "alerted": np.array([course.alerts(AlertState.PROVISIONAL) > 0 for course in courses], np.bool_),
+        "confirmed": np.array([course.alerts(AlertState.CONFIRMED) > 0 for course in courses], np.bool_),
+    }
+
+    def shares(weights: Weights) -> dict[str, float]:
+        return endings(ended, is_fake, weights) | {
+            f"{truth}_{name}": share(which, weights * (is_fake == fake))
+            for truth, fake in (("human", False), ("synthetic", True))
+            for name, which in reached.items()
+        }
+
+    counts = {"human": int((~is_fake).sum()), "synthetic": int(is_fake.sum())}
+    if not legs:
+        return counts
+    return counts | with_intervals(shares(np.ones(len(legs))), intervals(shares, sources))
+
+
+def of_legs(
+    clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course], *, ranked: bool = True
+) -> dict[str, Figures]:
+    """Return, for 2, 4, 8 and 16 s of speech, the errors of the legs that hold so much, decided as live calls are.
+
+    An alert counts once raised, provisional or confirmed. The equal error rate ranks legs by all their evidence so far;
+    it's left out where that isn't `ranked`, for it is not what raised the alerts.
+    """
+    is_fake, sources = _truth(clips, legs)
+    table = {}
+    for speech_s in SPEECH_S:
+        stages = [_stage(course, speech_s) for course in courses]
+        reached = np.array([stage is not None for stage in stages], np.bool_)
+        p = np.array([stage[0] for stage in stages if stage])
+        alerted = np.array([stage[1] for stage in stages if stage], np.bool_)
+        there = [source for source, was_reached in zip(sources, reached, strict=True) if was_reached]
+        table[str(speech_s)] = _of_stage(is_fake[reached], p if ranked else None, alerted, there)
+    return table
+
+
+def _truth(clips: Sequence[Clip], legs: Sequence[Leg]) -> tuple[Labels, list[str]]:
+    """Return whether each leg is synthetic, and its source."""
+    firsts = [clips[leg[0]] for leg in legs]
+    return np.array([clip.is_fake for clip in firsts], np.bool_), [clip.source for clip in firsts]
+
+
+def _stage(course: Course, speech_s: float) -> tuple[float, bool] | None:
+    """Return the leg's probability, and whether an alert had been raised, when `speech_s` of speech had been heard.
+
+    That's after the first window by whose end they were; None if the leg has less.
+    """
+    alerted = False
+    for moment in course.moments:
+        alerted |= bool(moment.moves)
+        if moment.speech_s >= speech_s:
+            return moment.p_synthetic, alerted
+    return None
+
+
+def _of_stage(is_fake: Labels, p: Scores | None, alerted: Labels, sources: list[str]) -> Figures:
+    figures: Figures = {"human": int((~is_fake).sum()), "synthetic": int(is_fake.sum())}
+    if not figures["human"] or not figures["synthetic"]:
+        return figures
+
+    def errors(weights: Weights) -> dict[str, float]:
+        rates = {"false_alarms": share(alerted, weights * ~is_fake), "misses": share(~alerted, weights * is_fake)}
+        if p is None:
+            return rates
+        curve = Curve.of(p, is_fake, weights)
+        return {"eer": curve.equal_error_rate if curve else NAN} | rates
+
+    return figures | with_intervals(errors(np.ones(len(alerted))), intervals(errors, sources))
+
+
+def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
+    """Return alerts on human legs per hour of their speech.
+
+    An interval's upper end is at least what the rule of three leaves possible. No legs and no rates where no human leg
+    holds speech.
+    """
+    is_fake, sources = _truth(clips, legs)
+    human = np.flatnonzero(~is_fake).tolist()
+    raised, confirmed = AlertState.PROVISIONAL, AlertState.CONFIRMED
+    counts = np.array(
+        [(courses[one].hours, courses[one].alerts(raised), courses[one].alerts(confirmed)) for one in human]
+    )
+    hours = float(counts[..., :1].sum())
+    if not hours:
+        return {"legs": 0, "hours": 0.0}
+
+    def rates(weights: Weights) -> dict[str, float]:
+        hours, raised, confirmed = weights @ counts
+        known = hours > 0
+        return {
+            "raised_per_hour": raised / hours if known else NAN,
+            "confirmed_per_hour": confirmed / hours if known else NAN,
+        }
+
+    bounds = intervals(rates, [sources[number] for number in human])
+    widened = {name: (low, max(high, RULE_OF_THREE / hours)) for name, (low, high) in bounds.items()}
+    return {"legs": len(human), "hours": hours} | with_intervals(rates(np.ones(len(human))), widened)

@@ -1,0 +1,128 @@
+"""Calibrating: what is counted on a leg was fitted without its source, and the card tells of the worst channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection.calibration import Calibration, ChannelCalibration
+from detection.detector import WEIGHTS, open_detector, read_card
+from detection.measure import calibrate
+from detection.measure.calibrate import THRESHOLDS, Counts, Heard, Uncalibrated, cross_fitted, fitted, worst_channel
+from detection.measure.conditions import Condition
+from detection.training.bank import Ragged
+from detection.types import Samples, Score
+from tests.detection.measure.toy import GOOD, SOURCES, command, write_manifest
+
+CURRENT = ChannelCalibration(wide=Calibration(), narrow=Calibration(scale=7.0))
+
+
+def test_calibrate_writes_a_model_that_knows_its_false_alarms(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("calibrate", corpus / "manifest.csv", tmp_path, "--channel", "clean", "pstn") == 0
+    detector, before = open_detector(tmp_path / "tinystatnet.onnx"), read_card(WEIGHTS / "tinystatnet.json")
+    alarms = detector.card.alarms
+    assert alarms is not None
+    assert alarms.channels == ("clean", "pstn")
+    assert alarms.hours == pytest.approx(SOURCES * 7 / 3_600, rel=0.3)
+    assert [rate.raise_p for rate in alarms.rates] == sorted(rate.raise_p for rate in alarms.rates)
+    assert all(rate.low <= rate.per_hour <= rate.high for rate in alarms.rates)
+    # Two dozen windows are too few to fit a map to.
+    assert detector.card.calibration == before.calibration
+    assert detector.raise_p == before.raise_p
+    said = capsys.readouterr().out
+    assert "threshold" in said, "a table by channel"
+    assert "hours heard" in said
+    assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_rate_that_minutes_of_speech_cannot_show_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("calibrate", corpus / "manifest.csv", tmp_path, "--alerts-per-hour", "1") == 2
+    assert "--alerts-per-hour: expected at least 3" in capsys.readouterr().err
+    assert not (tmp_path / "tinystatnet.json").exists()
+
+
+def test_one_label_alone_cannot_be_calibrated_on(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(corpus / "bad.csv", [GOOD])
+    assert command("calibrate", corpus / "bad.csv", tmp_path) == 2
+    assert "expected clips of both labels to calibrate on" in capsys.readouterr().err
+
+
+N_SOURCES = 6
+GROUPS = np.repeat(np.arange(N_SOURCES), 2)
+IS_FAKE = np.tile([False, True], N_SOURCES)
+"""Each source has a leg of a human and one of a machine."""
+
+
+def hear(monkeypatch: pytest.MonkeyPatch, *, odd: float) -> Heard:
+    """Legs of 60 windows through a wide channel; those of the first source are said `odd` log-odds more synthetic."""
+    rng = np.random.default_rng(1)
+
+    def scripted() -> Iterator[list[float]]:
+        for group, is_fake in zip(GROUPS, IS_FAKE, strict=True):
+            mean = (1.0 if is_fake else -1.0) + (odd if group == 0 else 0.0)
+            yield rng.normal(mean, 1.5, 60).tolist()
+
+    legs = scripted()
+
+    def score_windows(_: Samples, detector: Uncalibrated, __: float) -> list[Score]:
+        log_odds = next(legs)
+        detector.narrow += [False] * len(log_odds)
+        unheard = Score(0.0, 3.0, 0.1, 0.1, float("nan"))
+        return [unheard, *(Score(at, at + 3.0, 2.4, 1.0, value) for at, value in enumerate(log_odds))]
+
+    monkeypatch.setattr(calibrate, "score_windows", score_windows)
+    condition = Condition("clean", Ragged(np.zeros(len(GROUPS), np.int16), np.arange(len(GROUPS) + 1)))
+    detector = Uncalibrated(open_detector("tinyaudionet"))
+    return Heard(detector, condition, [(number,) for number in range(len(GROUPS))], IS_FAKE)
+
+
+def test_a_leg_s_map_is_fitted_without_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, odd = (hear(monkeypatch, odd=shift) for shift in (0.0, 3.0))
+    maps = {one: cross_fitted([one], GROUPS, CURRENT) for one in (plain, odd)}
+    assert maps[plain][:2] == maps[odd][:2], "whatever the first source says, its map knows nothing of it"
+    assert maps[plain][2] != maps[odd][2]
+    assert maps[odd][0] == maps[odd][1] == fitted([odd], CURRENT, GROUPS != 0)
+    assert fitted([odd], CURRENT) not in maps[odd], "the one written is fitted on all"
+    assert {one.narrow for one in maps[odd]} == {CURRENT.narrow}, "no narrow window was heard"
+
+
+def test_each_leg_is_mapped_by_its_own_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = hear(monkeypatch, odd=0.0)
+    double, same = (ChannelCalibration(wide=Calibration(scale=scale), narrow=Calibration()) for scale in (2.0, 1.0))
+    maps = [double if group == 0 else same for group in GROUPS]
+    said = heard.mapped(maps)
+    assert np.array_equal(said[:120], 2 * heard.raw[:120])
+    assert np.array_equal(said[120:], heard.raw[120:])
+    legs = heard.calibrated(maps)
+    assert [len(leg) for leg in legs] == [61] * len(GROUPS)
+    assert np.isnan(legs[0][0].log_odds)
+    assert legs[0][1].log_odds == pytest.approx(2 * heard.raw[0])
+
+
+def test_one_source_alone_keeps_the_map_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = hear(monkeypatch, odd=0.0)
+    assert cross_fitted([heard], np.zeros(len(GROUPS), np.int64), CURRENT) == [CURRENT] * len(GROUPS)
+
+
+def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
+    def rows(hours: float, *per_hour: float) -> dict[float, dict[str, object]]:
+        return {
+            raise_p: {"legs": 3, "hours": hours, "raised_per_hour": rate, "raised_per_hour_95": [rate / 2, rate + 3]}
+            for raise_p, rate in zip(THRESHOLDS, per_hour, strict=True)
+        }
+
+    falling = np.linspace(20, 6, len(THRESHOLDS))
+    counts: Counts = {"clean": rows(1.5, *falling), "pstn": rows(1.4, *falling[::-1])}
+    alarms = worst_channel(counts, "hash")
+    assert [rate.per_hour for rate in alarms.rates] == np.maximum(falling, falling[::-1]).round(2).tolist()
+    assert (alarms.rates[-1].low, alarms.rates[-1].high) == (10, 23), "the interval of that channel"
+    assert (alarms.channels, alarms.hours, alarms.data_hash) == (("clean", "pstn"), 1.4, "hash")
