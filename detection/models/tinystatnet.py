@@ -16,7 +16,10 @@ from detection.models.layers import audible
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64))
-SETTINGS = Settings(epochs=50, masks=1, anchors=6, ranking=0.5, learning_rate=3e-3)
+SETTINGS = Settings(
+    epochs=14, windows_per_epoch=6_400, patience=14, masks=1, anchors=6, ranking=0.5, learning_rate=3e-3
+)
+"""Longer, it learns its sources: of sources and systems held out it then errs on more, though less on those heard."""
 
 
 class TinyStatNet(nn.Module):
@@ -26,7 +29,7 @@ class TinyStatNet(nn.Module):
         super().__init__()
         bands = contract.features.n_features
         self.blocks = nn.Sequential(
-            _block(1, 16, size=5, stride=(2, 2)),  # (batch, 16, frames / 2, bands / 2)
+            _block(1, 16, size=3, stride=(2, 2)),  # (batch, 16, frames / 2, bands / 2)
             _block(16, 16, size=3, stride=(2, 2)),  # (batch, 16, frames / 4, bands / 4)
             _block(16, 32, size=3, stride=(1, 2)),  # (batch, 32, frames / 4, bands / 8)
             _block(32, 48, size=3, stride=(2, 2)),  # (batch, 48, frames / 8, bands / 16)
