@@ -257,6 +257,13 @@ class Decider:
         """The state that this decider doesn't move to by itself now."""
         return self._withheld if self._heard_s < self._withheld_until_s else None
 
+    @property
+    def unfit_for_human(self) -> str | None:
+        """Why nobody may call this leg human, whatever was said on it: `out_of_domain`, `noisy`; None: one may."""
+        if self._out_of_domain_s > self.policy.out_of_domain_share * self._whole.speech_s:
+            return "out_of_domain"
+        return "noisy" if self._snr_db < self.policy.noisy_snr_db else None
+
     def verdict(self) -> Verdict:
         """Return what to say of the leg if it ended now."""
         p = self._whole.p_synthetic(self.policy.window_correlation)
@@ -305,10 +312,8 @@ class Decider:
             return Outcome.SYNTHETIC, "p_above_raise"
         if self.state is not AlertState.UNDECIDED:
             return Outcome.INDETERMINATE, f"alert_{self.state}"
-        if self._out_of_domain_s > self.policy.out_of_domain_share * self._whole.speech_s:
-            return Outcome.INDETERMINATE, "out_of_domain"
-        if self._snr_db < self.policy.noisy_snr_db:
-            return Outcome.INDETERMINATE, "noisy"
+        if self.unfit_for_human is not None:
+            return Outcome.INDETERMINATE, self.unfit_for_human
         if p <= self.policy.human_p:
             return Outcome.HUMAN, "p_below_human"
         return Outcome.INDETERMINATE, "uncertain"

@@ -2,8 +2,9 @@
 
 **What is judged.** The leg's recent speech (`RecentSpeech`): as much as `RECENT_WINDOWS` windows of the verifier hold.
 They are judged by the same rules as a leg (`detection.decision`): clipped log-odds, windows that say the same
-discounted. So the verifier's word is *synthetic* (p >= its card's `raise_p`), *human* (p <= `human_p`, and neither
-drowned in noise nor out of domain), or none.
+discounted. So the verifier's word is *synthetic* (p >= `raise_p` of the policy it is given: its card's, the setting
+`verifier_p`, or what `alerts_per_hour` comes to), *human* (p <= `human_p`, and neither drowned in noise nor out of
+domain), or none.
 
 **When.** Every leg, as soon as there is enough speech for an alert. After that a leg in doubt: an alert stands that the
 verifier did not confirm, or that it did but the filter would clear; or no alert stands, and the filter's rolling p lies
@@ -37,9 +38,10 @@ answer (`unanswered`: too much to do), its word is gone and the filter's counts 
 is busy or broken takes nothing away.
 
 **Verdict.** While the verifier's word *human* holds, `uncertain` ends as `human`, reason `verifier_human`; so does
-`alert_cleared`, if no alert was ever confirmed and the verifier cleared them all. Where the filter heard a
-synthetic voice over the whole leg (`p_above_raise`), the two contradict each other: `indeterminate`, `models_disagree`.
-Confirmed alerts stay `synthetic`.
+`alert_cleared`, if no alert was ever confirmed and the verifier cleared them all; but a leg that is mostly out of
+domain, or noisy, is `indeterminate` for that reason (`Decider.unfit_for_human`), whoever vouches for its speaker. Where
+the filter heard a synthetic voice over the whole leg (`p_above_raise`), the two contradict each other: `indeterminate`,
+`models_disagree`. Confirmed alerts stay `synthetic`.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ class Hybrid:
         """Take the filter's decider; the verifier's policy, with its own `raise_p`; and its window in seconds."""
         self._decider = decider
         self._policy = policy
-        self._recent = RecentSpeech(window_s, policy.min_window_speech_s)
+        self._recent = RecentSpeech(window_s, policy)
         self._interval_s = FIRST_INTERVAL_S
         self._asked_at_speech_s = -math.inf
         self._asked_at_s = 0.0
@@ -163,6 +165,8 @@ class Hybrid:
         if verdict.reason == "p_above_raise":
             return replace(verdict, outcome=Outcome.INDETERMINATE, reason="models_disagree")
         if verdict.reason == "uncertain" or (verdict.reason == "alert_cleared" and not self._alarmed):
+            if (unfit := self._decider.unfit_for_human) is not None:
+                return replace(verdict, outcome=Outcome.INDETERMINATE, reason=unfit)
             return replace(verdict, outcome=Outcome.HUMAN, reason="verifier_human")
         return verdict
 
@@ -230,10 +234,10 @@ class RecentSpeech:
     256 kB a leg for a verifier with windows of 4 s. What a call brings has 16 bits at most, so nothing is lost.
     """
 
-    def __init__(self, window_s: float, min_speech_s: float) -> None:
-        """Take the length of the windows to be returned, and how much speech one must hold, both in seconds."""
+    def __init__(self, window_s: float, policy: Policy) -> None:
+        """Take the length of the windows to be returned, in seconds, and the policy they will be judged by."""
         self._window = round(window_s * SAMPLE_RATE_HZ)
-        self._min_speech_s = min_speech_s
+        self._policy = policy
         self._pieces: deque[_Piece] = deque()
         self.end_s = 0.0
         """Media time after the last sample."""
@@ -280,10 +284,14 @@ class RecentSpeech:
         return stretches
 
     def _cut(self, stretch: list[_Piece]) -> list[Window]:
-        """Cut one stretch; its speech is taken to be spread evenly over it, its sound to be that of its worst piece."""
+        """Cut one stretch; its speech is taken to be spread evenly over it, its noise to be that of its worst piece.
+
+        It is out of domain as a leg is, by its share of speech: one odd second doesn't silence the verifier.
+        """
         audio = np.concatenate([piece.samples for piece in stretch]).astype(np.float32) / _FULL_SCALE
         length = len(audio)
         speech_s = sum(piece.speech_s for piece in stretch)
+        strange_s = sum(piece.speech_s for piece in stretch if piece.out_of_domain)
         if length < self._window:
             audio = np.resize(audio, self._window)
         count = math.ceil(length / self._window)
@@ -297,8 +305,8 @@ class RecentSpeech:
                 speech_s=in_window_s,
                 fresh_speech_s=speech_s / count,
                 snr_db=min(piece.snr_db for piece in stretch),
-                out_of_domain=any(piece.out_of_domain for piece in stretch),
+                out_of_domain=strange_s > self._policy.out_of_domain_share * speech_s,
             )
             for index, start in enumerate(starts)
-            if in_window_s >= self._min_speech_s
+            if in_window_s >= self._policy.min_window_speech_s
         ]

@@ -11,7 +11,7 @@ import numpy as np
 from detection.activity import Activity
 from detection.decision import Change, Decider, Outcome, Policy
 from detection.detector import Detector
-from detection.errors import AudioError
+from detection.errors import AudioError, ModelError
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
 from detection.windows import Windower
 
@@ -38,7 +38,7 @@ def score_samples(samples: Samples, detector: Detector, policy: Policy | None = 
     """Score a recording of one voice, shape ``(n,)``.
 
     Where no window holds enough speech to be scored live, all windows are scored all the same, so that `p_synthetic`
-    is always there; `state` is then `indeterminate`. Raises `AudioError` when there are no samples.
+    is always there; `state` is then `indeterminate`. Raises as `score_windows` does.
     """
     policy = policy or Policy(raise_p=detector.raise_p)
     return summarise(score_windows(samples, detector, policy.min_window_speech_s), policy)
@@ -48,7 +48,10 @@ def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> 
     """Return the score of every window of a recording, shape ``(n,)``, in order.
 
     Those with less than `min_speech_s` of speech aren't scored live: their log-odds are NaN, unless no window has more.
-    Raises `AudioError` when there are no samples.
+
+    Raises:
+        AudioError: no samples.
+        ModelError: the detector says no finite number of a window.
     """
     if not len(samples):
         raise AudioError("expected at least one sample, got none")
@@ -90,9 +93,12 @@ def _scores(samples: Samples, detector: Detector, min_speech_s: float) -> Iterat
     frontend = detector.frontend()
     for windows in _windows(samples, detector):
         inputs = [frontend.inputs(window) for window in windows if window.speech_s >= min_speech_s]
-        log_odds = iter(detector.score(np.stack(inputs)) if inputs else ())
+        log_odds = detector.score(np.stack(inputs)) if inputs else np.empty(0, np.float32)
+        if not np.isfinite(log_odds).all():  # here, for NaN is a window that isn't scored from now on
+            raise ModelError(f"{detector.name}: says no finite number")
+        said = iter(log_odds.tolist())
         for window in windows:
-            yield Score.of(window, float(next(log_odds)) if window.speech_s >= min_speech_s else math.nan)
+            yield Score.of(window, next(said) if window.speech_s >= min_speech_s else math.nan)
 
 
 def _windows(samples: Samples, detector: Detector) -> Iterator[list[Window]]:

@@ -12,11 +12,13 @@ from scipy import fft
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 _RATE_HZ = SAMPLE_RATE_HZ // 2
-_SPAN = 512  # 64 ms: tells two semitones apart from 130 Hz on
+_SPAN = 512  # tells two semitones apart from 130 Hz on
 _STEP = 320
 
+SPAN_S = _SPAN / _RATE_HZ
+"""What one spectrum is taken of: 64 ms."""
 STEP_S = _STEP / _RATE_HZ
-"""From one spectrum to the next: 40 ms."""
+"""From the start of one spectrum to that of the next: 40 ms."""
 LINE_HZ = _RATE_HZ / _SPAN
 """From one line of a spectrum to the next."""
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
 from detection.domain import is_out_of_domain
 from detection.music import is_music
-from detection.spectra import power_spectra
+from detection.spectra import SPAN_S, STEP_S, Spectra, power_spectra
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
@@ -142,7 +142,8 @@ class Windower:
             if is_music(spectra):
                 self._speech[:] = False
             else:
-                out_of_domain = is_out_of_domain(spectra, self._frames()[self._speech[: self._filled // FRAME_SAMPLES]])
+                speech = self._frames()[self._speech[: self._filled // FRAME_SAMPLES]]
+                out_of_domain = is_out_of_domain(self._in_speech(spectra), speech)
         return Window(
             start_s=self._start / SAMPLE_RATE_HZ,
             samples=samples,
@@ -174,6 +175,16 @@ class Windower:
         background = float(np.quantile(power[present], _QUIETEST))
         signal = float(speech.mean()) - background
         return 10 * math.log10(max(signal, _LITTLE) / max(background, _LITTLE))
+
+    def _in_speech(self, spectra: Spectra) -> Spectra:
+        """Return those of a window's spectra that lie in speech from end to end, once even where its tail is repeated.
+
+        One that so much as touches a digit or a beep tells of that: tones drown what is spoken beside them.
+        """
+        first = np.arange(len(spectra)) * round(STEP_S / FRAME_S)
+        frames = first[:, None] + np.arange(math.ceil(SPAN_S / FRAME_S))
+        spoken: Spectra = spectra[self._speech[frames].all(axis=1)]
+        return spoken
 
     def _frames(self) -> NDArray[np.float32]:
         """Return what is filled of the window in whole frames, ``(n, FRAME_SAMPLES)``."""

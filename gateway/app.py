@@ -148,7 +148,9 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
     second = await asyncio.to_thread(_open_verifier, settings)
     scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
     raise_p = thresholds(settings, detector, second)
-    verifier = Verifier(second, settings.verifier_legs_per_minute, raise_p.verifier) if second else None
+    verifier = None
+    if second is not None and raise_p.verifier is not None:
+        verifier = Verifier(second, settings.verifier_legs_per_minute, raise_p.verifier)
     judging = Judging(detector, scorer, _policy(settings, raise_p.model), bus, settings.expected_machine, verifier)
     running = [judge for judge in (scorer, verifier) if judge]
     for judge in running:

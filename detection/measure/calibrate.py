@@ -37,9 +37,9 @@ from detection.types import Score
 DESCRIPTION = """\
 Fit the probabilities of a model to calls whose voices are known, by class of channel, and count its false alarms per
 hour at rising thresholds; writes the model again, with these facts in its card, and a reliability diagram. The map is
-fitted on all clips; alarms and costs are counted with maps that were fitted without the clip's own group of sources.
-The card holds the alarms of the channel that has most. The clips must be such as the model never heard: your own calls,
-or with --hold-out the sources its training left out."""
+fitted on all clips; alarms and costs are counted with maps that were fitted without the clip's own group of sources,
+or of speakers where all are of one source. The card holds the alarms of the channel that has most. The clips must be
+such as the model never heard: your own calls, or with --hold-out the sources its training left out."""
 
 THRESHOLDS = (0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99)
 MIN_WINDOWS = 100
@@ -135,10 +135,8 @@ def run(args: argparse.Namespace) -> int:
         heard = [
             Heard(listener, channel, progress.track(legs, description=channel.name), is_fake) for channel in channels
         ]
-    folds = source_folds([clips[number] for number in chosen])
-    groups = np.array([folds[clips[leg[0]].source] for leg in legs])
     current = target.card.calibration
-    maps = cross_fitted(heard, groups, current)
+    maps = cross_fitted(heard, groups_of(clips, legs), current)
     counts = count_alarms(clips, legs, heard, maps)
     alarms = worst_channel(counts, bank.hash)
     facts = {"calibration": fitted(heard, current), "alarms": alarms, "raise_p": _raise_p(args, alarms, target.raise_p)}
@@ -184,12 +182,31 @@ def fitted(
     )
 
 
+def groups_of(clips: Sequence[Clip], legs: Sequence[Leg]) -> NDArray[np.int64]:
+    """Return the group that each leg is dealt into, ``(n_legs,)``: its source's, or its speaker's where that is one.
+
+    A person whom the list doesn't name is as many as there are legs.
+    """
+    firsts = [clips[leg[0]] for leg in legs]
+    speakers = [
+        one.speaker.casefold() if is_known(one.speaker) else str(leg) for one, leg in zip(firsts, legs, strict=True)
+    ]
+    for names in ([one.source for one in firsts], speakers):
+        folds = source_folds(
+            [replace(clips[number], source=name) for name, leg in zip(names, legs, strict=True) for number in leg]
+        )
+        if len(set(folds.values())) > 1:
+            break
+    return np.array([folds[name] for name in names])
+
+
 def cross_fitted(
     heard: Sequence[Heard], groups: NDArray[np.int64], current: ChannelCalibration
 ) -> list[ChannelCalibration]:
     """Return a map for each leg, fitted on the legs of all `groups`, ``(n_legs,)``, but its own.
 
-    What is counted on the very legs that a map was fitted on is too kind to it.
+    What is counted on the very legs that a map was fitted on is too kind to it. Where the others hold too few windows
+    to fit one, it's the `current` one.
     """
     maps = {group: fitted(heard, current, groups != group) for group in np.unique(groups).tolist()}
     return [maps[group] for group in groups.tolist()]
@@ -219,11 +236,16 @@ def worst_channel(counts: Counts, data: str) -> AlarmRates:
     """Return, for each threshold, the rate of the channel that has most: nobody knows which one calls come through."""
     rates = []
     for raise_p in THRESHOLDS:
-        row = max((rows[raise_p] for rows in counts.values()), key=lambda row: float(row["raised_per_hour"]))
+        row = max((rows[raise_p] for rows in counts.values()), key=_rate_and_upper_end)
         low, high = (round(end, 2) for end in row["raised_per_hour_95"])
         rates.append(AlarmRate(raise_p=raise_p, per_hour=round(row["raised_per_hour"], 2), low=low, high=high))
     hours = min(row["hours"] for rows in counts.values() for row in rows.values())
     return AlarmRates(hours=round(hours, 3), channels=tuple(counts), data_hash=data, rates=tuple(rates))
+
+
+def _rate_and_upper_end(row: Figures) -> tuple[float, float]:
+    """Return what channels are ranked by: of those with no alarm at all, the one heard least allows most."""
+    return row["raised_per_hour"], row["raised_per_hour_95"][1]
 
 
 def _write(card: Card, onnx: Path, out: Path) -> None:
@@ -252,7 +274,23 @@ def _tell(
     console = Console()
     console.print(table)
     console.print(_alarms_table(counts, card))
+    if kept := n_with_another_map(before, after, card.calibration):
+        console.print(
+            f"{kept} of {len(after)} legs are counted with the map that the card had, not with one like the new:"
+            f" without their group there are fewer than {MIN_WINDOWS} windows of a label",
+            soft_wrap=True,
+        )
     console.print(f"wrote {out / card.name}.onnx, .json and calibration.png", soft_wrap=True)
+
+
+def n_with_another_map(
+    before: Sequence[ChannelCalibration], after: Sequence[ChannelCalibration], shipped: ChannelCalibration
+) -> int:
+    """Return how many legs keep a map of `before`, for some class of channel, that isn't what is `shipped`."""
+    return sum(
+        old.wide == new.wide != shipped.wide or old.narrow == new.narrow != shipped.narrow
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def _alarms_table(counts: Counts, card: Card) -> Table:

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder for the report")
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
     add(
-        "--beside", metavar="NAME_OR_PATH", nargs="*", default=sorted(file.stem for file in WEIGHTS.glob("*.onnx")),
+        "--beside", metavar="NAME_OR_PATH", nargs="*",
         help="further models, in the first two channels (all others that ship); `--beside` without names: no model",
     )  # fmt: skip
     add(
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     Whatever can be wrong with models, manifest or clips is found before anything is scored.
     """
     detector = open_detector(args.model)
-    beside = {model: open_detector(model) for model in args.beside if model != args.model}
+    beside = _open_beside(args, detector)
     verifier = _open_verifier(args)
     voices = _voices(args)
     baseline = _baseline(args, voices)
@@ -129,6 +129,25 @@ def run(args: argparse.Namespace) -> int:
     _draw(metrics, voices, scored, windows, float(logit(detector.raise_p)), args.out)
     _tell(f"wrote {args.out / 'report.md'}")
     return 0
+
+
+def _open_beside(args: argparse.Namespace, detector: CardDetector) -> dict[str, CardDetector]:
+    """Return the models to stand beside; unless they are named, all that ship but the measured one."""
+    if args.beside is None:
+        shipped = {file.stem: open_detector(file.stem) for file in sorted(WEIGHTS.glob("*.onnx"))}
+        return {model: other for model, other in shipped.items() if other.name != detector.name}
+    beside = {model: open_detector(model) for model in args.beside if model != args.model}
+    _refuse_equal_names({args.model: detector, **beside})
+    return beside
+
+
+def _refuse_equal_names(models: Mapping[str, CardDetector]) -> None:
+    """Raise `ModelError` where two models would be one in the report: a name tells networks apart, not cards."""
+    called: dict[str, str] = {}
+    for model, detector in models.items():
+        other = called.setdefault(detector.name, model)
+        if other != model:
+            raise ModelError(f"--beside: {other} and {model} are both {detector.name}; leave one out")
 
 
 def _voices(args: argparse.Namespace) -> Voices:

@@ -22,7 +22,7 @@ from detection.measure.metrics import (
     log_likelihood_cost,
 )
 from detection.offline import ClipScore
-from detection.training.data import Clip
+from detection.training.data import Clip, is_known
 
 EVEN_ODDS = 0.0
 """Log-odds from which a clip counts as synthetic in accuracy, F1 and the tables by group."""
@@ -174,10 +174,10 @@ def heard_before(clips: Sequence[Clip], training: Sequence[Clip]) -> list[bool]:
     """Tell of each clip whether the system of a synthetic one, the person of a human one, is in `training` too.
 
     By the names in the manifest, whose corpora write them in different cases; a person counts also where a machine
-    speaks with that person's voice, and a pool of unknown people counts as one person.
+    speaks with that person's voice. What has no name, or is a pool of unknown ones, is not known to have been heard.
     """
-    systems = {clip.system.casefold() for clip in training if clip.is_fake}
-    persons = {clip.speaker.casefold() for clip in training if clip.speaker}
+    systems = {clip.system.casefold() for clip in training if clip.is_fake and is_known(clip.system)}
+    persons = {clip.speaker.casefold() for clip in training if is_known(clip.speaker)}
     return [clip.system.casefold() in systems if clip.is_fake else clip.speaker.casefold() in persons for clip in clips]
 
 

@@ -48,7 +48,7 @@ set against all clips of the other. groups.csv has all figures, of all condition
 
 HEARD_NOTES = """\
 Sources are never shared between the splits; systems and people are. *yes*: the system of a synthetic clip, the person
-of a human one, stands in the other splits of the manifest, too."""
+of a human one, stands in the other splits of the manifest, too; one without a name counts as *no*."""
 
 
 def write_json(metrics: Figures, file: Path) -> None:
@@ -264,6 +264,8 @@ def _heading(heading: str) -> list[str]:
 
 
 def _percent(row: Figures, name: str, digits: int = 1) -> str:
+    if math.isnan(row[name]):
+        return ""  # of one class alone
     low, high = row[f"{name}_95"]
     return f"{row[name]:.{digits}%} ({low:.{digits}%}–{high:.{digits}%})"
 
@@ -273,6 +275,8 @@ def _percent_if(row: Figures, name: str, digits: int = 1) -> str:
 
 
 def _number(row: Figures, name: str) -> str:
+    if math.isnan(row[name]):
+        return ""
     low, high = row[f"{name}_95"]
     return f"{row[name]:.3f} ({low:.3f}–{high:.3f})"
 

@@ -87,6 +87,11 @@ def write_facts(facts: Facts, weights: Path) -> None:
     weights.with_suffix(".json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def forget_facts(weights: Path) -> None:
+    """Remove what an earlier run noted there: it is of other weights than those about to be written."""
+    weights.with_suffix(".json").unlink(missing_ok=True)
+
+
 def read_facts(weights: Path) -> Facts:
     """Read what training noted of these weights; raise `ModelError` when it is missing or damaged."""
     file = weights.with_suffix(".json")

@@ -29,6 +29,10 @@ class Material:
     heard: Sequence[Ragged | Joined]
     judged: Mapping[str, Ragged]
     data_hash: str
+    more_hashes: Sequence[str]
+    """Like `data_hash`, of each further list."""
+    renderings: Sequence[str]
+    """What is `heard`, with hashes of what spoils it: `Bank.known_as`."""
 
     @property
     def is_fake(self) -> Labels:
@@ -96,15 +100,18 @@ def gather(
     heard_names = list(heard)
     frames: list[Ragged | Joined] = [bank.features(name, contract.features) for name in heard_names]
     judged_frames = {name: bank.features(name, contract.features) for name in judged}
+    more_hashes = []
     for listed in further:
         train += [len(clips) + index for index in unlike(listed, held_out)]
         clips += listed
         further_bank = source.bank(listed)
+        more_hashes.append(further_bank.hash)
         frames = [
             Joined(part, further_bank.features(name, contract.features))
             for part, name in zip(frames, heard_names, strict=True)
         ]
-    return Material(clips, train, validation, frames, judged_frames, bank.hash)
+    renderings = [bank.known_as(name) for name in heard_names]
+    return Material(clips, train, validation, frames, judged_frames, bank.hash, more_hashes, renderings)
 
 
 def read_further(manifests: Iterable[Path], held_out: Sequence[Clip]) -> list[list[Clip]]:

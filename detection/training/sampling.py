@@ -45,10 +45,10 @@ def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[l
 
 
 def unlike(clips: Sequence[Clip], held_out: Collection[Clip]) -> list[int]:
-    """Return the indices of the clips that share neither source, nor system, nor person with any that is held out.
+    """Return the indices of the clips that share neither source nor system nor person heard as human with `held_out`.
 
-    A system or a person without a name is known to be no other's, and is not told apart by it. Names are compared
-    without regard to case: pages write the same one differently.
+    A machine in the voice of a person held out stays. A system or a person without a name is known to be no other's,
+    and is not told apart by it. Names are compared without regard to case: pages write the same one differently.
     """
     sources = {clip.source for clip in held_out}
     systems = {clip.system.casefold() for clip in held_out if clip.is_fake and is_known(clip.system)}

@@ -20,7 +20,7 @@ from detection.measure.metrics import Labels, equal_error_rate
 from detection.models import ARCHITECTURES
 from detection.training.bank import ORIGINAL, Ragged
 from detection.training.data import file_hash
-from detection.training.facts import gather_facts, write_facts
+from detection.training.facts import forget_facts, gather_facts, write_facts
 from detection.training.fit import VALIDATION_HOP, Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Material, Source, gather
 from detection.training.opinions import or_labels, read_opinions
@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on, such as `render` writes; those that share a source, system or person with any "
-        "held out are left out",
+        help="further clips to train on, such as `render` writes; those that share a source or a system with any held "
+        "out are left out, a list whose other clips hold a person held out is refused",
     )  # fmt: skip
     add(
         "--teacher", type=Path, metavar="SCORES.csv",
@@ -144,6 +144,8 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     made_of = {
         "model": args.model,
         "data_hash": material.data_hash,
+        "more_data_hashes": list(material.more_hashes),
+        "renderings": list(material.renderings),
         "manifest_hash": file_hash(args.data),
         "hold_out": sorted(set(args.hold_out)),
         "judged": list(material.judged),
@@ -156,6 +158,7 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     }
 
     def keep(weights: Path, scores: Mapping[str, list[NDArray[np.float32]]]) -> None:
+        forget_facts(weights)
         save_weights(trainer.average, args.model, weights)
         if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
             facts = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
@@ -171,7 +174,8 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
         trainer.save(out / "last.pt", made_of)
         write_curves(trainer.history, out)
     # Scored again, since a run that ended before has the scores of its last epoch no more.
-    keep(out / "final.pt", scores_of(trainer.average, material.judged, material.validation, contract))
+    judged = material.judged if args.hold_out else {}
+    keep(out / "final.pt", scores_of(trainer.average, judged, material.validation, contract))
     return min(trainer.history, key=lambda epoch: epoch.mean_error)
 
 

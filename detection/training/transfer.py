@@ -21,17 +21,18 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
+from detection.errors import DataError
 from detection.measure.metrics import equal_error_rate
 from detection.models import whisperstat
 from detection.models.whisperstat import CONTRACT, MAX_POSITIONS, SETTINGS, WhisperStat
 from detection.training.bank import ORIGINAL, Bank, Joined, Ragged, whole
 from detection.training.data import Clip, file_hash
-from detection.training.facts import gather_facts, write_facts
+from detection.training.facts import forget_facts, gather_facts, write_facts
 from detection.training.fit import Epoch, Trainer, WindowSampler, window_scores
 from detection.training.material import DEFAULT_CACHE, Source, read_further
 from detection.training.opinions import write_opinions
 from detection.training.runlog import save_weights, write_config, write_curves
-from detection.training.sampling import FOLDS, split_by_source, unlike
+from detection.training.sampling import FOLDS, source_folds, split_by_source, unlike
 from detection.training.settings import Settings
 from detection.training.whisper import read_encoder
 
@@ -64,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add(
         "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on; those that share a source, system or person with any held out are left out",
+        help="further clips to train on; those that share a source or a system with any held out are left out, a list "
+        "whose other clips hold a person held out is refused",
     )  # fmt: skip
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
@@ -91,7 +93,10 @@ def run(args: argparse.Namespace) -> int:
     )
     clips, train, validation = source.clips()
     held_out = [clips[index] for index in validation] if args.hold_out else []
-    heard = hear(network, source, clips, read_further(args.more, held_out))
+    more = read_further(args.more, held_out)
+    if args.opinions:
+        refuse_one_label(clips, more, args.hold_out)  # before all is embedded, which takes hours
+    heard = hear(network, source, clips, more)
     write_config(args.out, settings, {
         "model": MODEL, "data": str(args.data), "data_hash": heard.data_hash, "manifest_hash": file_hash(args.data),
         "encoder_hash": file_hash(args.encoder), "hold_out": args.hold_out,
@@ -113,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"epoch {len(trainer.history):3d}  loss {loss:.3f}  EER {said}")
     write_curves(trainer.history, args.out)
     network.head.load_state_dict(trainer.average.get_submodule("1").state_dict())
+    forget_facts(args.out / "final.pt")
     save_weights(network, MODEL, args.out / "final.pt")
     if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
         facts = gather_facts(scores, is_fake, heard.data_hash, _recipe(args))
@@ -151,6 +157,24 @@ def trainer_of(heard: Heard, train: Sequence[int], held_out: Collection[Clip], s
     return Trainer(nn.Sequential(nn.Flatten(), whisperstat.Head()), sampler, settings)
 
 
+def refuse_one_label(clips: Sequence[Clip], more: Iterable[Sequence[Clip]], held_out: Collection[int]) -> None:
+    """Raise `DataError` where a head of `opinions` would hear humans alone, or machines: systems are held out whole."""
+    further = [clip for listed in more for clip in listed]
+    for group in _asked(clips, held_out):
+        train, unheard = split_by_source(clips, [group, *held_out])
+        left = unlike(further, [clips[index] for index in unheard])
+        if len({clips[index].is_fake for index in train} | {further[index].is_fake for index in left}) < 2:
+            raise DataError(
+                f"--opinions: expected clips of both labels that share no source, system or person with group {group}"
+                f"{' and those held out' if held_out else ''}"
+            )
+
+
+def _asked(clips: Sequence[Clip], held_out: Collection[int]) -> list[int]:
+    """Return the groups of sources of which there are opinions."""
+    return sorted(set(source_folds(clips).values()).difference(held_out))
+
+
 def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings, held_out: Collection[int]) -> NDArray[np.float32]:
     """Return of each clip, as recorded, what a head says that heard neither source nor system: raw log-odds, ``(n,)``.
 
@@ -158,8 +182,7 @@ def opinions(heard: Heard, clips: Sequence[Clip], settings: Settings, held_out: 
     is taught by these may be judged on them.
     """
     said = np.full(len(clips), np.nan, np.float32)
-    groups = [group for group in range(FOLDS) if group not in held_out]
-    for group in track(groups, description="opinions", console=Console(stderr=True)):
+    for group in track(_asked(clips, held_out), description="opinions", console=Console(stderr=True)):
         _, asked = split_by_source(clips, [group])
         train, unheard = split_by_source(clips, [group, *held_out])
         trainer = trainer_of(heard, train, [clips[index] for index in unheard], settings)

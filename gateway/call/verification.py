@@ -82,11 +82,11 @@ def seconds_a_window(detector: Detector) -> float:
 class Verifier:
     """The heavy model, its queue and its budget, for all legs. `start` before the first leg, `close` after the last."""
 
-    def __init__(self, detector: Detector, legs_per_minute: int, raise_p: float | None = None) -> None:
-        """Take how many legs it may be handed, and from which probability it calls a voice synthetic (its own)."""
+    def __init__(self, detector: Detector, legs_per_minute: int, raise_p: float) -> None:
+        """Take how many legs it may be handed, and from which probability it calls a voice synthetic."""
         self.name = detector.name
         self.window_s = detector.window_s
-        self.policy = Policy(raise_p=raise_p or detector.raise_p)
+        self.policy = Policy(raise_p=raise_p)
         self._detector = detector
         self._scorer = Scorer(detector, QUEUE_WINDOWS, RECENT_WINDOWS, METERS, NICENESS)
         self._budget = Budget(legs_per_minute)

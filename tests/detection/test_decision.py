@@ -276,6 +276,16 @@ def test_nobody_is_called_human_out_of_domain_but_machines_are_still_caught() ->
     assert decider.verdict().outcome is Outcome.SYNTHETIC
 
 
+def test_what_makes_a_leg_unfit_for_human_is_told_whatever_else_there_is_to_say() -> None:
+    assert follow(noisy(POLICY.noisy_snr_db + 1, -3.0))[0].unfit_for_human is None
+    for leg, reason in (
+        (noisy(POLICY.noisy_snr_db - 1, *[4.0] * 4, *[-4.0] * 15), "noisy"),
+        (strange(*[4.0] * 4, *[-4.0] * 15), "out_of_domain"),
+    ):
+        decider, _ = follow(leg)
+        assert (decider.verdict().reason, decider.unfit_for_human) == ("alert_cleared", reason)
+
+
 def test_most_of_the_speech_decides_whether_a_leg_is_out_of_domain() -> None:
     known = scores(steady(-3.0))
     assert follow([*strange(*[-3.0] * 4), *known * 5])[0].verdict().reason == "p_below_human"

@@ -48,6 +48,36 @@ def test_noise_and_the_hardest_of_training_are_known() -> None:
     assert sum(flags) < len(flags) / 2  # a voice that is nearly all peaks may pass the mark now and then
 
 
+def soft_speech_with(sound: Samples, *at_s: float) -> Samples:
+    """Return speech at -28 dBFS in which the sound is heard instead, as telephones mute who presses a key."""
+    samples = speech() * np.float32(10 ** (-28 / 20) / np.sqrt(np.mean(speech() ** 2)))
+    for start in (np.array(at_s) * SAMPLE_RATE_HZ).round().astype(int):
+        samples[start : start + len(sound)] = sound
+    return samples
+
+
+BEEP = tones(0.25, 1_000, amplitude=0.5)  # -9 dBFS
+DIGIT = tones(0.1, 697, 1_336, amplitude=0.5)  # -6 dBFS
+
+
+@pytest.mark.parametrize("at_s", np.arange(1.0, 6.0, 0.7))
+def test_tones_louder_than_the_speech_beside_them_do_not_muffle_it(at_s: float) -> None:
+    for samples in (soft_speech_with(BEEP, at_s), soft_speech_with(DIGIT, *(at_s + 0.2 * np.arange(5)))):
+        flags = told(samples)
+        assert len(flags) > 3  # windows full of digits are taken for music, which holds no speech
+        assert not any(flags)
+
+
+def test_muffled_speech_is_not_beside_tones_either() -> None:
+    assert all(told(muffled(soft_speech_with(BEEP, 1.0, 4.0), 2_000)))
+
+
+def test_a_tail_tells_of_its_speech_however_often_it_is_repeated() -> None:
+    for length in (20_100, 24_000, 40_000):
+        assert told(muffled(speech(), 1_500)[16_000:][:length]) == [True]
+        assert told(speech()[16_000:][:length]) == [False]
+
+
 @pytest.mark.parametrize("channel", ["clean", "pstn", "gsm", "amrnb", "opus12"])
 def test_muffled_speech_is_not_also_behind_a_codec(channel: str) -> None:
     flags = told(apply_channel(muffled(speech(), 1_500), channel))
@@ -80,6 +110,13 @@ def test_flatness_is_that_of_textbooks_at_any_level() -> None:
         assert flatness(square * np.float32(gain)) == pytest.approx(1, abs=0.01)
         assert flatness(tones(1, 100) * np.float32(gain)) == pytest.approx(np.sqrt(8) / np.pi, abs=0.01)
         assert flatness(noise(1, -30) * np.float32(gain)) == pytest.approx(np.sqrt(2 / np.pi), abs=0.01)
+
+
+@pytest.mark.parametrize("offset", [-0.3, 0.05, 0.3])
+def test_a_constant_offset_is_not_clipping(offset: float) -> None:
+    soft = speech() * np.float32(0.2)
+    assert flatness(soft + np.float32(offset)) == pytest.approx(flatness(soft), abs=0.01)
+    assert not any(told(soft + np.float32(offset)))
 
 
 @pytest.mark.parametrize("apart_db", [0, -20, -40])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from detection import Activity, AudioError, Outcome, Policy, Samples, Windower
+from detection import Activity, AudioError, ModelError, Outcome, Policy, Samples, Windower
 from detection.channels import limit_band
 from detection.offline import score_samples
 from tests.detection.fakes import FakeDetector
@@ -72,6 +72,13 @@ def test_windows_with_too_little_speech_are_left_out_while_others_have_enough() 
 def test_no_samples_are_refused() -> None:
     with pytest.raises(AudioError, match="at least one sample"):
         score_samples(silence(0), FakeDetector(0.0))
+
+
+@pytest.mark.parametrize("audio", [speech(), silence(5)], ids=["speech", "none"])
+@pytest.mark.parametrize("said", [math.nan, math.inf])
+def test_a_detector_that_says_no_number_is_refused(audio: Samples, said: float) -> None:
+    with pytest.raises(ModelError, match="fake@00000000: says no finite number"):
+        score_samples(audio, FakeDetector(1.0, said))
 
 
 def test_extreme_log_odds_stay_probabilities() -> None:

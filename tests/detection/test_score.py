@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from detection import DEFAULT_MODEL, VERIFIER, open_detector
 from detection.__main__ import main
 from detection.audio import read_audio
 from detection.channels import apply_channel
-from detection.decision import Outcome
-from detection.offline import ClipScore, score_samples
+from detection.offline import score_samples
+from tests.detection.fakes import FakeDetector
 from tests.detection.sounds import SPEECH_FILE, VOICES
 
 KEYS = {"path", "p_synthetic", "speech_s", "windows", "state", "reason"}
@@ -77,13 +76,12 @@ def test_what_has_no_finite_score_is_an_error_and_never_nan(
     assert main(["score", str(loud), "--jsonl"]) == 1
     assert "loud.wav: expected samples of about -1 to 1" in lines(capsys)[0]["error"]
 
-    no_number = ClipScore(math.nan, math.nan, 0.0, 1, Outcome.INDETERMINATE, "too_little_speech")
-    monkeypatch.setattr("detection.score.score_samples", lambda *_: no_number)
-    assert main(["score", str(clips / "a.ogg"), "--jsonl"]) == 1
+    monkeypatch.setattr("detection.score.open_detector", lambda _: FakeDetector(1.0, float("nan"), 1.0))
+    assert main(["score", str(clips), "--jsonl"]) == 1
     out = capsys.readouterr().out
     assert "NaN" not in out
-    assert "a.ogg: " in json.loads(out)["error"]
-    assert "gives it no finite score" in json.loads(out)["error"]
+    errors = [json.loads(line)["error"] for line in out.splitlines()]
+    assert errors.count("fake@00000000: says no finite number") == 2, "each recording has its own line"
 
 
 def test_manifest_is_relative_to_its_folder_and_split_filters(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

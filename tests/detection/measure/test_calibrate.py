@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,21 @@ import pytest
 from detection.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.measure import calibrate
-from detection.measure.calibrate import THRESHOLDS, Counts, Heard, Uncalibrated, cross_fitted, fitted, worst_channel
+from detection.measure.calibrate import (
+    THRESHOLDS,
+    Counts,
+    Heard,
+    Uncalibrated,
+    cross_fitted,
+    fitted,
+    groups_of,
+    n_with_another_map,
+    worst_channel,
+)
 from detection.measure.conditions import Condition
 from detection.training.bank import Ragged
 from detection.types import Samples, Score
+from tests.detection.measure.test_figures import clip
 from tests.detection.measure.toy import GOOD, SOURCES, command, write_manifest
 
 CURRENT = ChannelCalibration(wide=Calibration(), narrow=Calibration(scale=7.0))
@@ -108,9 +120,32 @@ def test_each_leg_is_mapped_by_its_own_map(monkeypatch: pytest.MonkeyPatch) -> N
     assert legs[0][1].log_odds == pytest.approx(2 * heard.raw[0])
 
 
-def test_one_source_alone_keeps_the_map_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_source_alone_is_dealt_by_its_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [
+        clip("fake" if is_fake else "real", "", f"{'Ann' if is_fake else 'ann'}{group}")
+        for group, is_fake in zip(GROUPS, IS_FAKE, strict=True)
+    ]
+    legs = [(number,) for number in range(len(clips))]
+    groups = groups_of(clips, legs)
+    assert len(set(groups.tolist())) > 1
+    assert np.array_equal(groups[::2], groups[1::2]), "a person, and a machine in that person's voice"
     heard = hear(monkeypatch, odd=0.0)
-    assert cross_fitted([heard], np.zeros(len(GROUPS), np.int64), CURRENT) == [CURRENT] * len(GROUPS)
+    assert CURRENT not in cross_fitted([heard], groups, CURRENT)
+    nobody = [replace(one, speaker="") for one in clips]
+    assert len(set(groups_of(nobody, legs).tolist())) > 1
+    paged = [replace(one, source=f"page{number < 6}") for number, one in enumerate(clips)]
+    assert np.array_equal(groups_of(paged, legs) == groups_of(paged, legs)[0], np.arange(len(clips)) < 6)
+
+
+def test_what_is_not_counted_with_a_map_like_the_new_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one person and one machine there's nobody else to fit a map on."""
+    heard = hear(monkeypatch, odd=0.0)
+    before, shipped = [CURRENT] * len(GROUPS), fitted([heard], CURRENT)
+    maps = cross_fitted([heard], np.zeros(len(GROUPS), np.int64), CURRENT)
+    assert maps == before
+    assert n_with_another_map(before, maps, shipped) == len(GROUPS)
+    assert n_with_another_map(before, maps, CURRENT) == 0, "too few windows for any map, and none is new"
+    assert n_with_another_map(before, cross_fitted([heard], GROUPS, CURRENT), shipped) == 0
 
 
 def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
@@ -126,3 +161,10 @@ def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
     assert [rate.per_hour for rate in alarms.rates] == np.maximum(falling, falling[::-1]).round(2).tolist()
     assert (alarms.rates[-1].low, alarms.rates[-1].high) == (10, 23), "the interval of that channel"
     assert (alarms.channels, alarms.hours, alarms.data_hash) == (("clean", "pstn"), 1.4, "hash")
+    silent = rows(1.5, *[0.0] * len(THRESHOLDS))
+    for row, high in zip(silent.values(), np.arange(len(THRESHOLDS)), strict=True):
+        row["raised_per_hour_95"] = [0, high]
+    alarms = worst_channel({"clean": rows(1.5, *[0.0] * len(THRESHOLDS)), "pstn": silent}, "hash")
+    assert [rate.high for rate in alarms.rates] == [3, 3, 3, 3, *range(4, len(THRESHOLDS))], (
+        "the less certain, of equals"
+    )

@@ -163,6 +163,28 @@ def test_a_manifest_without_training_clips_has_no_baseline(
     assert "## Beside it" not in (tmp_path / "report.md").read_text()
 
 
+def test_models_of_one_name_are_told_of_before_anything_is_heard(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `calibrate` leaves them: another card beside the same network."""
+    for suffix in (".onnx", ".json"):
+        (tmp_path / f"after{suffix}").write_bytes((WEIGHTS / f"tinyaudionet{suffix}").read_bytes())
+    given = (*BARE, "tinyaudionet", f"{tmp_path / 'after.onnx'}", "--cache", f"{tmp_path / 'cache'}")
+    assert command("evaluate", corpus / "manifest.csv", tmp_path / "out", *given) == 2
+    said = capsys.readouterr().err
+    assert f"--beside: tinyaudionet and {tmp_path / 'after.onnx'} are both tinyaudionet@" in said
+    assert said.count("\n") == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"after.onnx", "after.json"}
+
+
+def test_what_legs_of_one_class_cannot_tell_is_an_empty_cell(corpus: Path, tmp_path: Path) -> None:
+    """The only speaker with a name is a human."""
+    rows = [["real-0-0.wav", *GOOD[1:]], ["fake-0-0.wav", "fake", *GOOD[2:4], "", "en", "test", "page"]]
+    write_manifest(corpus / "human-legs.csv", rows)
+    assert command("evaluate", corpus / "human-legs.csv", tmp_path, *BARE, "--verifier", "off", "--no-baseline") == 0
+    assert "nan" not in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize("option", ["--beside", "--verifier"])
 def test_a_model_that_is_not_there_is_told_of_before_anything_is_heard(
     option: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

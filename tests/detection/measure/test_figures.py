@@ -82,6 +82,12 @@ def test_what_training_heard_is_a_system_for_machines_and_a_person_for_humans() 
     assert {name: (row["human"], row["synthetic"]) for name, row in table.items()} == {"no": (2, 2), "yes": (2, 1)}
 
 
+@pytest.mark.parametrize("name", ["", "vctk_unk", "ljs?"])
+def test_what_has_no_name_is_not_known_to_have_been_heard(name: str) -> None:
+    clips = [clip("real", speaker=name), clip("fake", system=name)]
+    assert heard_before(clips, clips) == [False, False]
+
+
 def test_the_worst_codec_is_a_codec_among_several_channels() -> None:
     rates = {name: {"eer": eer} for name, eer in (("clean", 0.5), ("pstn", 0.2), ("gsm", 0.3), ("noise 5 dB", 0.4))}
     assert worst_codec(rates) == "gsm"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from detection.__main__ import main
 from detection.detector import open_detector
 from detection.errors import DataError
+from detection.training.bank import Ragged
 from detection.training.facts import read_facts
 from detection.training.fit import Epoch, Trainer
 from detection.training.settings import LossName, Settings
-from detection.training.train import setting
+from detection.training.train import scores_of, setting
 from tests.detection.test_features import speechlike
 
 # Ten pages of two clips each: "people" waver in pitch, "machines" do not.
@@ -233,6 +236,31 @@ def test_a_run_does_not_go_on_with_a_list_that_changed(
 
 
 @pytest.mark.slow
+def test_a_run_does_not_go_on_with_what_is_made_or_sounds_otherwise(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same lists: other surroundings to spoil clips with, and other audio in a further clip."""
+    head, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    further, surroundings = tmp_path / "real-0.wav", tmp_path / "noise_rir.csv"
+    further.write_bytes((corpus / "real-0.wav").read_bytes())
+    (tmp_path / "more.csv").write_text("\n".join([head, rows[0]]) + "\n")
+    for name in ("noise.wav", "room.wav", "noise_rir.csv"):
+        (tmp_path / name).write_bytes((corpus / name).read_bytes())
+    given = ["--surroundings", f"{surroundings}", "--more", f"{tmp_path / 'more.csv'}", "--model", "tinystatnet"]
+    given += ["--cache", f"{tmp_path / 'cache'}", "--judged", "original", "--windows", "64"]
+    assert train(corpus, tmp_path / "run", *given, epochs=1) == 0
+    before = surroundings.read_text()
+    surroundings.write_text(before + "noise.wav,noise\n")
+    capsys.readouterr()
+    assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
+    assert "last.pt: checkpoint of another run: renderings " in " ".join(capsys.readouterr().err.split())
+    surroundings.write_text(before)
+    soundfile.write(further, speechlike(30_000, seed=99), 16_000)
+    assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
+    assert "last.pt: checkpoint of another run: more_data_hashes " in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
 def test_facts_are_of_the_weights_that_they_lie_beside(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +275,25 @@ def test_facts_are_of_the_weights_that_they_lie_beside(
     before = (tmp_path / "final.json").read_text()
     assert train(corpus, tmp_path, *more, epochs=2) == 0
     assert (tmp_path / "final.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_holds_nothing_out_has_no_facts_and_none_of_another_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[Sequence[str]] = []
+
+    def noted(network: nn.Module, judged: Mapping[str, Ragged], *more: Any) -> dict[str, list[NDArray[np.float32]]]:
+        scored.append(list(judged))
+        return scores_of(network, judged, *more)
+
+    monkeypatch.setattr("detection.training.train.scores_of", noted)
+    for name in ("best.json", "final.json"):
+        (tmp_path / name).write_text("{}")
+    more = ["--model", "tinystatnet", "--judged", "original", "--heard", "original", "--windows", "64", "--hold-out"]
+    assert train(corpus, tmp_path, *more, epochs=1) == 0
+    assert {file.name for file in tmp_path.glob("*.json")} == {"config.json"}
+    assert scored == [["original"], []], "the one epoch, and nothing at the end, where no figure is wanted"
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", "weights"], ids=["empty", "damaged", "another file"])

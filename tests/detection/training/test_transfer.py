@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ from numpy.typing import NDArray
 
 from detection.__main__ import main
 from detection.detector import open_detector
-from detection.errors import ModelError
-from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, WIDTH, WhisperStat, _statistics
-from detection.training.bank import Bank
-from detection.training.data import file_hash, read_manifest
+from detection.errors import DataError, ModelError
+from detection.models.whisperstat import CONTRACT, LAYERS, MAX_POSITIONS, SETTINGS, WIDTH, WhisperStat, _statistics
+from detection.training import transfer
+from detection.training.bank import Bank, Ragged
+from detection.training.data import Clip, file_hash, read_manifest
 from detection.training.sampling import source_folds
-from detection.training.transfer import embedded
+from detection.training.transfer import embedded, refuse_one_label
 from detection.training.whisper import read_encoder
 from tests.detection.test_features import speechlike
 from tests.detection.training.test_training import corpus, train
@@ -147,6 +150,62 @@ def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -
     detector = open_detector(tmp_path / "whisperstat.onnx")
     frames = CONTRACT.features.stream().push(speechlike(CONTRACT.window_samples, 1))
     assert np.isfinite(detector.score(frames[None])).all()
+
+
+def clip(page: int, label: str, system: str) -> Clip:
+    return Clip(Path("x"), label, system, "f", "", "en", "train", f"page{page}")
+
+
+def test_no_head_is_asked_that_would_hear_humans_alone() -> None:
+    clips = [clip(page, label, f"tts{page % 2}") for page in range(10) for label in ("real", "fake")]
+    groups = source_folds(clips)
+    with pytest.raises(DataError, match=r"^--opinions: expected clips of both labels .* with group 0$"):
+        refuse_one_label(clips, [], ())
+    refuse_one_label(clips, [[clip(10, "fake", "other")]], ())
+    of_first = {one.system for one in clips if groups[one.source] == 0 and one.is_fake}
+    assert len(of_first) == 2, "both systems, so that no machine is left beside this group"
+    refuse_one_label([clip(page, label, f"tts{page}") for page in range(3) for label in ("real", "fake")], [], (0,))
+
+
+@pytest.mark.slow
+def test_a_head_that_heard_all_has_no_facts_and_none_of_another_run(
+    corpus: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the encoder hears doesn't matter here, so that it hears nothing."""
+
+    def drawn(_: WhisperStat, bank: Bank, version: int) -> Ragged:
+        rows = np.random.default_rng(version).normal(size=(len(bank.clips), 3 * LAYERS * WIDTH)).astype(np.float16)
+        return Ragged(rows, np.arange(len(rows) + 1))
+
+    monkeypatch.setattr(transfer, "embedded", drawn)
+    monkeypatch.setattr(transfer, "SETTINGS", replace(SETTINGS, epochs=1, windows_per_epoch=128))
+    (tmp_path / "final.json").write_text("{}")
+    given = ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--encoder", f"{encoder}", "--out", f"{tmp_path}"]
+    assert main([*given, "--cache", f"{tmp_path / 'cache'}", "--hold-out"]) == 0
+    assert (tmp_path / "final.pt").exists()
+    assert not (tmp_path / "final.json").exists()
+
+
+@pytest.mark.slow
+def test_one_label_is_refused_before_anything_is_embedded(
+    corpus: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    alike = [re.sub(r",fake-\d+,", ",tts,", f"{corpus}/{row}") for row in rows]
+    (tmp_path / "alike.csv").write_text("\n".join([head, *alike]) + "\n")
+    given = [
+        "transfer",
+        "--data",
+        f"{tmp_path / 'alike.csv'}",
+        "--encoder",
+        f"{encoder}",
+        "--out",
+        f"{tmp_path / 'run'}",
+    ]
+    given += ["--cache", f"{tmp_path / 'cache'}", "--opinions", f"{tmp_path / 'teacher.csv'}", "--hold-out"]
+    assert main(given) == 2
+    assert "--opinions: expected clips of both labels" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_was_not_embedded_to_the_end_is_embedded_again(

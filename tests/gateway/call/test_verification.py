@@ -70,7 +70,7 @@ def heavy() -> Heavy:
 
 @pytest_asyncio.fixture
 async def asker(heavy: Heavy) -> AsyncIterator[Asker]:
-    verifier = Verifier(heavy, legs_per_minute=1000)
+    verifier = Verifier(heavy, legs_per_minute=1000, raise_p=0.7)
     verifier.start()
     yield Asker(verifier)
     heavy.free.set()
@@ -83,7 +83,10 @@ async def test_windows_of_a_question_are_answered_together_and_in_order(asker: A
     assert asker.answers.empty()
     assert await asker.answer() == [1.0, 2.0]
     assert await asker.answer() == [3.0]
-    assert asker.verifier.policy.raise_p == 0.8
+
+
+async def test_it_calls_synthetic_from_where_it_is_told_not_from_where_its_card_says(asker: Asker) -> None:
+    assert asker.verifier.policy.raise_p == 0.7
 
 
 async def test_a_full_queue_answers_with_nothing_and_later(asker: Asker, heavy: Heavy) -> None:
@@ -125,7 +128,7 @@ async def test_its_thread_stands_back(asker: Asker, heavy: Heavy) -> None:
 
 
 async def test_over_the_budget_there_is_no_answer(heavy: Heavy) -> None:
-    verifier = Verifier(heavy, legs_per_minute=1)
+    verifier = Verifier(heavy, legs_per_minute=1, raise_p=0.7)
     verifier.start()
     asker = Asker(verifier)
     asker.ask(1.0)
