@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     Whatever can be wrong with models, manifest or clips is found before anything is scored.
     """
     detector = open_detector(args.model)
-    beside = _open_beside(args, detector)
+    beside = open_beside(args, detector)
     verifier = _open_verifier(args)
     voices = _voices(args)
     baseline = _baseline(args, voices)
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open_beside(args: argparse.Namespace, detector: CardDetector) -> dict[str, CardDetector]:
+def open_beside(args: argparse.Namespace, detector: CardDetector) -> dict[str, CardDetector]:
     """Return the models to stand beside; unless they are named, all that ship but the measured one."""
     if args.beside is None:
         shipped = {file.stem: open_detector(file.stem) for file in sorted(WEIGHTS.glob("*.onnx"))}
