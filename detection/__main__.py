@@ -14,6 +14,8 @@ COMMANDS = {
     "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
     "render": ("detection.training.render", "make further synthetic clips to train on: vocoders' copies, local voices"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
+    "probe": ("detection.training.probe", "measure what a published encoder tells before it is trained"),
+    "finetune": ("detection.training.finetune", "train specnet from a published encoder, group by group"),
     "transfer": ("detection.training.transfer", "train the verifier's head on a published speech encoder"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),

@@ -16,7 +16,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.features import FeatureSpec, FeatureStream, Waveform, band_centres_hz, cosine_basis
+from detection.features import (
+    ComplexSpectrum,
+    Features,
+    FeatureSpec,
+    FeatureStream,
+    Waveform,
+    band_centres_hz,
+    band_weights,
+    cosine_basis,
+    to_decibels,
+)
 
 _ABOVE_HZ = (4_400.0, 7_000.0)
 _BELOW_HZ = (200.0, 3_400.0)
@@ -28,19 +38,33 @@ _NARROW_DB = -52.0
 _OF_WAVEFORM = FeatureSpec(hop_samples=512)
 
 
-def is_narrow(inputs: NDArray[np.float32], features: FeatureSpec | Waveform) -> NDArray[np.bool_]:
+def is_narrow(inputs: NDArray[np.float32], features: Features) -> NDArray[np.bool_]:
     """Tell which windows came through a narrow channel, ``(batch,)``, from model inputs ``(batch, n, n_features)``.
 
     Features that do not reach beyond 4.4 kHz sound alike through both, so none of them is narrow.
     """
     if isinstance(features, Waveform):
         features, inputs = _OF_WAVEFORM, np.stack([FeatureStream(_OF_WAVEFORM).push(one[:, 0]) for one in inputs])
-    decibels = inputs
+    if isinstance(features, ComplexSpectrum):
+        features, inputs = _in_bands(inputs[:, ::_STEP], features)
+        return _is_narrow(inputs, features)
+    decibels = inputs[:, ::_STEP]
     if features.coefficients is not None:
-        decibels = inputs @ cosine_basis(features.bands, features.coefficients).T
+        decibels = decibels @ cosine_basis(features.bands, features.coefficients).T
+    return _is_narrow(decibels, features)
+
+
+def _in_bands(frames: NDArray[np.float32], spectrum: ComplexSpectrum) -> tuple[FeatureSpec, NDArray[np.float32]]:
+    """Return compressed spectra ``(batch, n, 2 * n_bins)`` as decibels of mel bands, and how those lie."""
+    bands = FeatureSpec(fft_samples=spectrum.fft_samples, hop_samples=spectrum.hop_samples)
+    compressed = frames[..., : spectrum.n_bins] ** 2 + frames[..., spectrum.n_bins :] ** 2
+    return bands, to_decibels(compressed ** np.float32(1 / spectrum.compression) @ band_weights(bands))
+
+
+def _is_narrow(decibels: NDArray[np.float32], features: FeatureSpec) -> NDArray[np.bool_]:
     above, below = (decibels[..., _bands(features, *hz)] for hz in (_ABOVE_HZ, _BELOW_HZ))
     if not above.shape[-1] or not below.shape[-1]:
-        return np.zeros(len(inputs), np.bool_)
+        return np.zeros(len(decibels), np.bool_)
     narrow: NDArray[np.bool_] = _loudest(above) - _loudest(below) < _NARROW_DB
     return narrow
 
@@ -52,7 +76,7 @@ def _bands(spec: FeatureSpec, low_hz: float, high_hz: float) -> slice:
 
 def _loudest(bands: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the level that `_SHARE` of frames do not exceed, ``(batch,)``: `np.percentile` at a third of its cost."""
-    levels = bands[:, ::_STEP].max(axis=-1)
+    levels = bands.max(axis=-1)
     place = int(_SHARE * (levels.shape[-1] - 1))
     loudest: NDArray[np.float32] = np.partition(levels, place, axis=-1)[:, place]
     return loudest

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, PositiveInt, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, model_validator
 from scipy import fft
 
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
@@ -91,13 +91,57 @@ class Waveform(BaseModel):
         return WaveformStream()
 
 
+class ComplexSpectrum(BaseModel):
+    """The short-time Fourier transform itself, its magnitude compressed and its phase kept.
+
+    A frame holds the real parts of all bins, then their imaginary parts. What DistillMOS hears (Stahl and Gamper,
+    ICASSP 2025), without its padding at both ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["complex"] = "complex"
+    fft_samples: PositiveInt = 320
+    """Length of the Hann window and of the transform."""
+    hop_samples: PositiveInt = 160
+    compression: float = Field(0.3, gt=0, le=1)
+    """The magnitude is raised to this power."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hop_samples > self.fft_samples:
+            raise ValueError("hop_samples: expected at most fft_samples")
+        return self
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of the transform, from 0 Hz to half the sampling rate."""
+        return self.fft_samples // 2 + 1
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in one frame."""
+        return 2 * self.n_bins
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return how many whole frames lie in `n_samples`."""
+        return max(0, 1 + (n_samples - self.fft_samples) // self.hop_samples)
+
+    def stream(self) -> SpectrumStream:
+        """Return what turns chunks of audio into frames."""
+        return SpectrumStream(self)
+
+
 def _kind(contract: Any) -> str:
     given = contract.get("kind") if isinstance(contract, dict) else getattr(contract, "kind", None)
-    return "frames" if given is None else "waveform"
+    return given if given in ("waveform", "complex") else "frames"
 
 
-Features = Annotated[Annotated[FeatureSpec, Tag("frames")] | Annotated[Waveform, Tag("waveform")], Discriminator(_kind)]
-"""Either of the two, told apart by the field `kind`, which frame features do not have."""
+Features = Annotated[
+    Annotated[FeatureSpec, Tag("frames")] | Annotated[Waveform, Tag("waveform")] | Annotated[ComplexSpectrum, Tag("complex")],
+    Discriminator(_kind),
+]
+"""Any of the three, distinguished by the field `kind`, which band features do not have."""
 
 
 class Stream(Protocol):
@@ -122,14 +166,14 @@ class WaveformStream:
         return np.array(samples[:, None], np.float32)
 
 
-class FeatureStream:
-    """Audio in chunks of any size, frames out as soon as they are complete."""
+class _FrameStream:
+    """Cuts audio into overlapping frames as soon as they are complete, and transforms them; says nothing of features."""
 
-    def __init__(self, spec: FeatureSpec) -> None:
-        self._spec = spec
-        self._window = hann(spec.fft_samples)
-        self._bands = band_weights(spec)
-        self._cosines = None if spec.coefficients is None else cosine_basis(spec.bands, spec.coefficients)
+    def __init__(self, fft_samples: int, hop_samples: int, n_features: int) -> None:
+        self._hop_samples = hop_samples
+        self._fft_samples = fft_samples
+        self._n_features = n_features
+        self._window = hann(fft_samples)
         self._pending: Samples = np.empty(0, np.float32)
 
     def clear(self) -> None:
@@ -138,26 +182,58 @@ class FeatureStream:
 
     def push(self, samples: Samples) -> Frames:
         """Take the next samples and return the frames they complete, shape ``(n, n_features)``, oldest first."""
-        spec = self._spec
         audio = np.concatenate((self._pending, samples)) if len(self._pending) else samples
-        n_frames = spec.n_frames(len(audio))
-        self._pending = audio[n_frames * spec.hop_samples :].copy()
+        n_frames = max(0, 1 + (len(audio) - self._fft_samples) // self._hop_samples)
+        self._pending = audio[n_frames * self._hop_samples :].copy()
         if n_frames == 0:
-            return np.empty((0, spec.n_features), np.float32)
-        framed = np.lib.stride_tricks.sliding_window_view(audio, spec.fft_samples)[:: spec.hop_samples]
-        spectrum = fft.rfft(framed * self._window)  # transforms several frames per instruction; numpy does not
-        power = spectrum.real**2 + spectrum.imag**2
-        bands = power @ self._bands
-        np.maximum(bands, np.float32(FLOOR_POWER), out=bands)
-        decibels = np.log10(bands, out=bands)
-        decibels *= np.float32(10)
+            return np.empty((0, self._n_features), np.float32)
+        framed = np.lib.stride_tricks.sliding_window_view(audio, self._fft_samples)[:: self._hop_samples]
+        # scipy transforms several frames per instruction; numpy does not.
+        return self._described(fft.rfft(framed * self._window))
+
+    def _described(self, spectrum: NDArray[np.complex64]) -> Frames:
+        """Return the features ``(n, n_features)`` of spectra ``(n, n_bins)``."""
+        raise NotImplementedError
+
+
+class FeatureStream(_FrameStream):
+    """Audio in chunks of any size, band features out."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__(spec.fft_samples, spec.hop_samples, spec.n_features)
+        self._bands = band_weights(spec)
+        self._cosines = None if spec.coefficients is None else cosine_basis(spec.bands, spec.coefficients)
+
+    def _described(self, spectrum: NDArray[np.complex64]) -> Frames:
+        decibels = to_decibels((spectrum.real**2 + spectrum.imag**2) @ self._bands)
         return np.asarray(decibels if self._cosines is None else decibels @ self._cosines, np.float32)
+
+
+class SpectrumStream(_FrameStream):
+    """Audio in chunks of any size, compressed complex spectra out."""
+
+    def __init__(self, spec: ComplexSpectrum) -> None:
+        super().__init__(spec.fft_samples, spec.hop_samples, spec.n_features)
+        self._exponent = np.float32((spec.compression - 1) / 2)
+
+    def _described(self, spectrum: NDArray[np.complex64]) -> Frames:
+        power = np.maximum(spectrum.real**2 + spectrum.imag**2, np.float32(FLOOR_POWER))
+        compressed = spectrum * power**self._exponent
+        return np.concatenate((compressed.real, compressed.imag), axis=1).astype(np.float32, copy=False)
+
+
+def to_decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return powers in decibels, in their place; none is taken to lie below `FLOOR_POWER`."""
+    np.maximum(power, np.float32(FLOOR_POWER), out=power)
+    decibels = np.log10(power, out=power)
+    decibels *= np.float32(10)
+    return decibels
 
 
 class WindowFrontend:
     """The `Frontend` of every model here: frames of a window, computing only those that its leg has not seen yet."""
 
-    def __init__(self, spec: FeatureSpec | Waveform, window_samples: int) -> None:
+    def __init__(self, spec: Features, window_samples: int) -> None:
         self._spec = spec
         self._stream: Stream = spec.stream()
         self._frames: Frames = np.empty((0, spec.n_features), np.float32)

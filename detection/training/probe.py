@@ -1,0 +1,165 @@
+"""`python -m detection probe`: how much a published encoder tells before it is trained at all (a linear probe).
+
+The convolutions of DistillMOS stay as they were published. Each clip becomes the statistics that `specnet_full`
+classifies, and one logistic regression on them says what there is to hear: the figure that training has to beat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from detection.channels import CHANNELS
+from detection.errors import DataError
+from detection.measure.metrics import equal_error_rate
+from detection.models import specnet
+from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Ragged, whole
+from detection.training.data import Clip, file_hash, read_manifest
+from detection.training.distillmos import read_convolutions
+from detection.training.material import DEFAULT_CACHE
+from detection.training.sampling import FOLDS, split_by_source
+
+INVERSE_PENALTY = 0.003
+"""scikit-learn's `C`."""
+
+DESCRIPTION = """\
+Linear probe of DistillMOS's convolutions, as published: statistics of each clip's first four seconds, standardised,
+and one logistic regression. Says its equal error rate by grouped cross-validation over sources (whole sources, systems
+and people held out) and on the split named by --test."""
+
+EPILOG = """\
+The encoder is not part of this package: pip download --no-deps distillmos==0.9.1
+
+examples:
+  probe --data clips/manifest.csv --encoder distillmos-0.9.1-py3-none-any.whl
+  probe --data clips/manifest.csv --encoder distillmos-0.9.1-py3-none-any.whl --sources 0.25 0.5 0.75 1"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
+    add("--encoder", type=Path, required=True, metavar="WHEEL", help="the wheel of distillmos 0.9.1")
+    add("--test", default="test", metavar="SPLIT", help="split that is only reported on (%(default)s)")
+    add("--channel", choices=CHANNELS, default="clean", help="send all clips through this (%(default)s)")
+    add(
+        "--first", type=int, metavar="N",
+        help="train on the first N of the manifest's clips outside --test only, as of an older, shorter list (all)",
+    )  # fmt: skip
+    add(
+        "--sources", type=float, nargs="+", default=[1.0], metavar="SHARE",
+        help="learning curve: train on these shares of the sources, each drawn --draws times (1)",
+    )  # fmt: skip
+    add("--draws", type=int, default=3, help="draws of each share below 1 (%(default)s)")
+    add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
+    add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Probe as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
+    torch.set_num_threads(args.workers)
+    for share in args.sources:
+        if not 0 < share <= 1:
+            raise DataError(f"--sources: expected shares above 0 and at most 1; got {share:g}")
+    everything = read_manifest(args.data)
+    heard = [clip for clip in everything if clip.split != args.test][: args.first]
+    held = [clip for clip in everything if clip.split == args.test]
+    for clips, where in ((heard, f"outside split {args.test}"), (held, f"in split {args.test}")):
+        if len({clip.is_fake for clip in clips}) < 2:
+            raise DataError(f"{args.data}: expected clips of both labels {where}")
+    network = specnet.full()
+    network.load_state_dict(read_convolutions(args.encoder), strict=False)
+    encoder = file_hash(args.encoder)
+    surroundings = args.data.parent / "noise_rir.csv"
+    known, asked = (
+        embedded(network.eval(), Bank(clips, surroundings, args.cache, args.workers), args.channel, encoder)
+        for clips in (heard, held)
+    )
+    console = Console()
+    for share in args.sources:
+        errors = [
+            _errors(heard, known, held, asked, share, np.random.default_rng(draw))
+            for draw in range(1 if share == 1 else args.draws)
+        ]
+        for grouped, on_split in errors:
+            console.print(
+                f"{share:4.0%} of sources: EER {grouped:.1%} by {FOLDS}-fold grouped cross-validation, "
+                f"{on_split:.1%} on {args.test} ({args.channel})"
+            )
+    return 0
+
+
+def _errors(
+    heard: Sequence[Clip],
+    known: NDArray[np.float16],
+    held: Sequence[Clip],
+    asked: NDArray[np.float16],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Return the equal error rates by grouped cross-validation and on the split held back."""
+    sources = sorted({clip.source for clip in heard})
+    kept = set(rng.permutation(sources)[: max(1, round(share * len(sources)))])
+    indices = [index for index, clip in enumerate(heard) if clip.source in kept]
+    is_fake = np.array([clip.is_fake for clip in heard])
+    said = np.full(len(heard), np.nan)
+    for group in range(FOLDS):
+        train, validation = split_by_source(heard, [group])
+        chosen = [index for index in train if heard[index].source in kept]
+        said[validation] = fitted([heard[index] for index in chosen], known[chosen]).decision_function(
+            known[validation]
+        )
+    on_split = fitted([heard[index] for index in indices], known[indices]).decision_function(asked)
+    return equal_error_rate(said, is_fake), equal_error_rate(on_split, np.array([clip.is_fake for clip in held]))
+
+
+def fitted(clips: Sequence[Clip], statistics: NDArray[np.float16]) -> Pipeline:
+    """Return the regression on `statistics` ``(n, n_statistics)``; sources weigh by the root of their size."""
+    sizes = Counter(clip.source for clip in clips)
+    weights = np.array([sizes[clip.source] ** -0.5 for clip in clips])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=2_000))
+    model.fit(
+        statistics.astype(np.float32),
+        np.array([clip.is_fake for clip in clips]),
+        logisticregression__sample_weight=weights / weights.mean(),
+    )
+    return model
+
+
+def embedded(network: specnet.SpecNet, bank: Bank, channel: str, encoder: str) -> NDArray[np.float16]:
+    """Return the statistics of each clip's first window, ``(n_clips, n_statistics)``; kept beside the bank's audio."""
+    rendering = ORIGINAL if channel == "clean" else channel
+    contract = specnet.CONTRACT
+    made_by = hashlib.sha256(f"{encoder} {contract.model_dump_json()} {bank.known_as(rendering)}".encode())
+    file = bank.folder / f"probed-{made_by.hexdigest()[:8]}.npy"
+    if not file.exists():
+        audio = bank.audio(rendering)
+        console = Console(stderr=True)
+        numbers = track(range(len(audio)), description=f"statistics {channel}", console=console)
+        rows = np.stack([_statistics(network, audio, number) for number in numbers])
+        with whole(file) as unfinished:
+            np.save(unfinished, rows)
+    statistics: NDArray[np.float16] = np.load(file, mmap_mode="r")
+    return statistics
+
+
+def _statistics(network: specnet.SpecNet, audio: Ragged, number: int) -> NDArray[np.float16]:
+    contract = specnet.CONTRACT
+    samples = audio[number][: contract.window_samples].astype(np.float32) / np.float32(FULL_SCALE)
+    samples = np.resize(samples, max(len(samples), contract.features.hop_samples * 16))
+    with torch.inference_mode():
+        frames = torch.from_numpy(contract.features.stream().push(samples))
+        return network.embed(frames[None])[0].numpy().astype(np.float16)
