@@ -28,7 +28,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "tinystatnet"
 """What `open_detector` opens when nothing else is asked for."""
 
-VERIFIER: str | None = "whisperstat"
+VERIFIER: str | None = "specnet"
 """The shipped heavy model that is asked where the default one is in doubt; None where none is shipped."""
 
 

@@ -97,25 +97,30 @@ def to_onnx(network: nn.Module, contract: Contract) -> bytes:
     Raises:
         ModelError: ONNX Runtime's log-odds differ from PyTorch's by more than `TOLERANCE`.
     """
-    served = LogOdds(network).eval()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        write_graph(LogOdds(network), contract, file, ("log_odds",))
+        check_parity(network, file, contract)
+        return file.read_bytes()
+
+
+def write_graph(network: nn.Module, contract: Contract, file: Path, outputs: Sequence[str]) -> None:
+    """Write `network`, which takes ``frames`` and returns `outputs`, as ONNX with a free batch size."""
     example = torch.zeros(2, *contract.input_shape)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells that torchvision is not there, four times
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        file = Path(folder) / "model.onnx"
         program = torch.onnx.export(
-            served,
+            network.eval(),
             (example,),
             dynamo=True,
             input_names=["frames"],
-            output_names=["log_odds"],
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
         assert program is not None
         program.save(file, external_data=False)
-        check_parity(network, file, contract)
-        return file.read_bytes()
 
 
 def storage_cost(

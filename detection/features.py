@@ -104,7 +104,7 @@ class ComplexSpectrum(BaseModel):
     fft_samples: PositiveInt = 320
     """Length of the Hann window and of the transform."""
     hop_samples: PositiveInt = 160
-    compression: float = Field(0.3, gt=0, le=1)
+    compression: Annotated[float, Field(gt=0, le=1)] = 0.3
     """The magnitude is raised to this power."""
 
     @model_validator(mode="after")
@@ -138,7 +138,9 @@ def _kind(contract: Any) -> str:
 
 
 Features = Annotated[
-    Annotated[FeatureSpec, Tag("frames")] | Annotated[Waveform, Tag("waveform")] | Annotated[ComplexSpectrum, Tag("complex")],
+    Annotated[FeatureSpec, Tag("frames")]
+    | Annotated[Waveform, Tag("waveform")]
+    | Annotated[ComplexSpectrum, Tag("complex")],
     Discriminator(_kind),
 ]
 """Any of the three, distinguished by the field `kind`, which band features do not have."""
@@ -167,7 +169,7 @@ class WaveformStream:
 
 
 class _FrameStream:
-    """Cuts audio into overlapping frames as soon as they are complete, and transforms them; says nothing of features."""
+    """Cuts audio into overlapping frames as they complete, and transforms them; subclasses make features of that."""
 
     def __init__(self, fft_samples: int, hop_samples: int, n_features: int) -> None:
         self._hop_samples = hop_samples
@@ -222,12 +224,12 @@ class SpectrumStream(_FrameStream):
         return np.concatenate((compressed.real, compressed.imag), axis=1).astype(np.float32, copy=False)
 
 
-def to_decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_decibels(power: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return powers in decibels, in their place; none is taken to lie below `FLOOR_POWER`."""
     np.maximum(power, np.float32(FLOOR_POWER), out=power)
     decibels = np.log10(power, out=power)
     decibels *= np.float32(10)
-    return decibels
+    return np.asarray(decibels, np.float32)
 
 
 class WindowFrontend:

@@ -1,13 +1,11 @@
 """SpecNet: convolutions on the complex, compressed spectrum, transformer layers over them, and a linear classifier.
 
-The verifier `specnet` is made of DistillMOS (Stahl and Gamper, "Distillation and pruning for scalable self-supervised
+The verifier is made of DistillMOS (Stahl and Gamper, "Distillation and pruning for scalable self-supervised
 representation-based speech quality assessment", ICASSP 2025; weights under the MIT licence), which was distilled from
 XLS-R: its convolutions, each in two factors of lower rank at half the cost, and the lowest of its transformer layers.
 Magnitude is compressed and phase is kept: vocoders leave traces in both. The classifier takes mean, deviation and mean
 step over time of the channels of the convolutions, mean and deviation of each channel and frequency row of the last
 one, and mean and deviation over time of each transformer layer.
-
-`specnet_light` hears every window of every leg: narrow convolutions alone, from a random start, taught by the verifier.
 """
 
 from __future__ import annotations
@@ -24,14 +22,16 @@ from detection.features import ComplexSpectrum
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=3.0, features=ComplexSpectrum())
-LIGHT_CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=ComplexSpectrum())
 SETTINGS = Settings(
-    epochs=1, batch=48, windows_per_epoch=48_000, learning_rate=2e-3, weight_decay=1e-2, ranking=0.5, anchors=3,
+    epochs=1, batch=48, windows_per_epoch=24_000, learning_rate=3e-4, weight_decay=1e-2, ranking=0.5, anchors=3,
     average=0.99,
 )  # fmt: skip
 
 WIDTHS = (64, 64, 128, 256, 256, 256)
 """Channels of DistillMOS's convolutions."""
+STRIDES = ((1, 1), (2, 1), (2, 1), (2, 1), (2, 1), (2, 2))
+"""Over frequency and over time."""
+NO_RANKS = (None,) * len(WIDTHS)
 RANKS = (None, 32, 64, 96, 96, 96)
 """Of the two factors that each of them becomes; 93 to 97 % of the variance of their outputs is kept."""
 SIZE = 200
@@ -40,6 +40,8 @@ HEADS = 8
 POSITIONS = 384
 LAYERS = 3
 """Of DistillMOS's seven transformer layers."""
+STEP = 2
+"""Of the encoder's frames, 20 ms apart, the transformer layers take every second one."""
 LOUDEST = 2.8
 """Compressed magnitude that the loudest bin of a window is brought to: the median where samples have a peak of 1."""
 
@@ -47,22 +49,22 @@ LOUDEST = 2.8
 class SpecNet(nn.Module):
     """Compressed complex spectrum -> convolutions -> transformer layers -> statistics -> linear -> logits."""
 
-    def __init__(self, contract: Contract, encoder: Encoder, context_layers: int) -> None:
-        """Take the convolutions, and how many transformer layers follow."""
+    def __init__(self, contract: Contract = CONTRACT) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.context = Context(encoder.n_outputs, context_layers)
-        n_statistics = encoder.n_statistics + context_layers * 2 * SIZE
+        self.encoder = Encoder(contract, RANKS, described_from=2)
+        self.context = Context(self.encoder.n_outputs)
+        n_statistics = self.encoder.n_statistics + LAYERS * 2 * SIZE
         self.normalise = nn.BatchNorm1d(n_statistics, affine=False)
         self.dropout = nn.Dropout(0.3)
         self.decide = nn.Linear(n_statistics, 2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map frames ``(batch, n_frames, 2 * n_bins)`` to logits ``(batch, 2)``."""
-        return self.classify(*self.encoder(frames))
+        statistics, sequence = self.encoder(frames)
+        return self.classify(statistics, sequence[:, ::STEP])
 
     def classify(self, statistics: Tensor, sequence: Tensor) -> Tensor:
-        """Map what `Encoder` returns to logits ``(batch, 2)``."""
+        """Map what `Encoder` returns, every `STEP`-th frame of the sequence, to logits ``(batch, 2)``."""
         described = torch.cat([statistics, *self.context(sequence)], 1)
         logits: Tensor = self.decide(self.dropout(self.normalise(described)))
         return logits
@@ -71,42 +73,27 @@ class SpecNet(nn.Module):
 class Encoder(nn.Module):
     """Convolutions over frequency and time, and the statistics of what they find."""
 
-    def __init__(
-        self,
-        contract: Contract,
-        widths: Sequence[int],
-        time_strides: Sequence[int],
-        frequency_strides: Sequence[int],
-        ranks: Sequence[int | None] = (),
-        described_from: int = 0,
-        normalised: bool = False,
-    ) -> None:
-        """Take channels and strides of each layer, and the first layer whose channels are described.
+    def __init__(self, contract: Contract, ranks: Sequence[int | None] = NO_RANKS, described_from: int = 0) -> None:
+        """Take the rank of each layer, and the first layer whose channels are described.
 
-        A layer with a rank is made of two factors. Layers that are `normalised` over the batch learn from a random
-        start; published ones are not.
+        A layer with a rank is made of two factors; without ranks the layers are as they were published.
         """
         super().__init__()
         rows = contract.features.n_features // 2
         layers: list[nn.Module] = []
-        for place, (inputs, outputs) in enumerate(zip((2, *widths[:-1]), widths, strict=True)):
-            strides = (frequency_strides[place], time_strides[place])
-            rank = ranks[place] if ranks else None
-            layer = nn.Conv2d(inputs, rank or outputs, 3, strides, padding=(0, 1), bias=not (rank or normalised))
-            if rank:
-                layers.append(nn.Sequential(layer, nn.Conv2d(rank, outputs, 1)))
-            else:
-                layers.append(nn.Sequential(layer, nn.BatchNorm2d(outputs)) if normalised else layer)
+        for inputs, outputs, strides, rank in zip((2, *WIDTHS[:-1]), WIDTHS, STRIDES, ranks, strict=True):
+            layer = nn.Conv2d(inputs, rank or outputs, 3, strides, padding=(0, 1), bias=not rank)
+            layers.append(nn.Sequential(layer, nn.Conv2d(rank, outputs, 1)) if rank else layer)
             rows = (rows - 3) // strides[0] + 1
         self.layers = nn.ModuleList(layers)
         self._described_from = described_from
-        self.n_outputs = rows * widths[-1]
-        self.n_statistics = 3 * sum(widths[described_from:]) + 2 * self.n_outputs
+        self.n_outputs = rows * WIDTHS[-1]
+        self.n_statistics = 3 * sum(WIDTHS[described_from:]) + 2 * self.n_outputs
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames ``(batch, n_frames, 2 * n_bins)`` to statistics, and to the last layer's outputs over time.
 
-        Shapes: ``(batch, n_statistics)`` and ``(batch, frames, n_outputs)``; frames are as many as the strides leave.
+        Shapes: ``(batch, n_statistics)`` and ``(batch, n_frames / 2, n_outputs)``.
         """
         hidden = levelled(frames)
         statistics: list[Tensor] = []
@@ -123,22 +110,17 @@ class Context(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, n_inputs: int, n_layers: int) -> None:
+    def __init__(self, n_inputs: int) -> None:
         super().__init__()
-        self.n_layers = n_layers
-        if not n_layers:
-            return
         self.normalise = nn.BatchNorm1d(n_inputs)
         self.project = nn.Linear(n_inputs, SIZE)
         self.register_buffer("positions", torch.zeros(POSITIONS, SIZE))
-        self.layers = nn.ModuleList(_Layer() for _ in range(n_layers))
+        self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
 
     def forward(self, sequence: Tensor) -> list[Tensor]:
-        """Map ``(batch, frames, n_inputs)`` to two tensors ``(batch, SIZE)`` a layer."""
-        if not self.n_layers:
-            return []
+        """Map ``(batch, frames, n_inputs)``, frames `STEP` apart, to two tensors ``(batch, SIZE)`` a layer."""
         normal = self.normalise(sequence.transpose(1, 2)).transpose(1, 2)
-        hidden = self.project(normal) + self.positions[: sequence.shape[1]]
+        hidden = self.project(normal) + self.positions[::STEP][: sequence.shape[1]]
         statistics = []
         for layer in self.layers:
             hidden = layer(hidden)
@@ -170,29 +152,13 @@ class _Layer(nn.Module):
         return fed
 
 
-def published_encoder() -> Encoder:
-    """Return DistillMOS's convolutions as they were published, without weights: 7.2 G multiplications in 4 s."""
-    return Encoder(CONTRACT, WIDTHS, (1, 1, 1, 1, 1, 2), (1, 2, 2, 2, 2, 2))
-
-
-def verifier(contract: Contract = CONTRACT) -> SpecNet:
-    """Return the verifier: 3 G multiplications a window of 3 s."""
-    encoder = Encoder(contract, WIDTHS, (1, 1, 1, 1, 1, 2), (1, 2, 2, 2, 2, 2), RANKS, described_from=2)
-    return SpecNet(contract, encoder, LAYERS)
-
-
-def light(contract: Contract = LIGHT_CONTRACT) -> SpecNet:
-    """Return the light network: 55 M multiplications a window of 3 s."""
-    strides = (2, 2, 1, 2, 1)
-    encoder = Encoder(contract, (16, 24, 48, 96, 96), strides, (2,) * 5, described_from=1, normalised=True)
-    return SpecNet(contract, encoder, 0)
-
-
 def levelled(frames: Tensor) -> Tensor:
     """Return frames as ``(batch, 2, n_bins, n_frames)``, their loudest bin brought to `LOUDEST`: level is no cue."""
-    parts = frames.unflatten(2, (2, -1)).permute(0, 2, 3, 1)
+    batch, n_frames, n_features = frames.shape
+    parts = frames.view(batch, n_frames, 2, n_features // 2).permute(0, 2, 3, 1)
     magnitude = (parts * parts).sum(1, keepdim=True).amax((2, 3), keepdim=True).clamp(min=1e-6).sqrt()
-    return parts * (LOUDEST / magnitude)
+    levelled: Tensor = parts * (LOUDEST / magnitude)
+    return levelled
 
 
 def describe(hidden: Tensor, axes: tuple[int, ...]) -> list[Tensor]:

@@ -27,7 +27,7 @@ from detection import channels
 from detection.audio import read_audio
 from detection.channels import CHANNELS, apply_channel
 from detection.errors import DataError
-from detection.features import FeatureSpec, FeatureStream, Waveform
+from detection.features import Features, Waveform
 from detection.training import augment, rawboost
 from detection.training.augment import Surroundings, load_surroundings, spoil, spoil_by
 from detection.training.data import Clip, data_hash
@@ -117,7 +117,7 @@ class Bank:
             made_by.update(self._surroundings.read_bytes() if self._surroundings.is_file() else b"")
         return f"{rendering}-{made_by.hexdigest()[:8]}"
 
-    def features(self, rendering: str, spec: FeatureSpec | Waveform) -> Ragged:
+    def features(self, rendering: str, spec: Features) -> Ragged:
         """Return the clips' frames, ``(frames of all clips, n_features)``: float16, or the samples in [-1, 1]."""
         audio = self.audio(rendering)
         if isinstance(spec, Waveform):
@@ -205,5 +205,5 @@ def _spoiled_by(step: str, surroundings: Surroundings, job: tuple[int, NDArray[n
     return _to_int16(spoil_by(step, _to_float(samples), surroundings, np.random.default_rng(seed)))
 
 
-def _features(spec: FeatureSpec, samples: NDArray[np.int16]) -> NDArray[np.float16]:
-    return FeatureStream(spec).push(_to_float(samples)).astype(np.float16)
+def _features(spec: Features, samples: NDArray[np.int16]) -> NDArray[np.float16]:
+    return spec.stream().push(_to_float(samples)).astype(np.float16)

@@ -11,6 +11,15 @@ from pathlib import Path
 from detection.errors import DataError
 
 LABELS = ("real", "fake")
+FAMILIES = (
+    "human", "acoustic+vocoder", "vocoder-copy-synthesis", "codec-copy-synthesis", "flow", "end-to-end", "codec-lm",
+    "diffusion", "vc", "formant", "diphone", "statistical-parametric", "unknown",
+)  # fmt: skip
+"""How a voice was made; `codec-copy-synthesis` is a person's voice through a neural codec."""
+CODEC_COPIES = "codec-copy-synthesis"
+RECORDINGS = ("", "studio", "close-mic", "close", "far", "broadcast", "phone", "telephone", "wild", "unknown")
+"""Values of the optional column ``channel``: how a clip was recorded, as far as known."""
+BY_TELEPHONE = ("phone", "telephone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Clip:
     language: str
     split: str
     source: str
+    channel: str = ""
+    """How it was recorded, one of `RECORDINGS`."""
 
     @property
     def is_fake(self) -> bool:
@@ -32,15 +43,16 @@ class Clip:
         return self.label == "fake"
 
 
-COLUMNS = ("path", *(field.name for field in fields(Clip) if field.name != "file"))
-"""What a manifest holds; further columns are left alone."""
+COLUMNS = ("path", *(field.name for field in fields(Clip) if field.name not in ("file", "channel")))
+"""What a manifest holds; ``channel`` may be there, and further columns are left alone."""
 
 
 def read_manifest(manifest: Path, splits: Iterable[str] = ()) -> list[Clip]:
     """Read the clips of `splits` (all of them if none is named); paths are relative to the manifest's folder.
 
     Raises:
-        DataError: what `read_rows` refuses, an unknown label, a missing file, no clip at all, or an empty split.
+        DataError: what `read_rows` refuses, an unknown label, family or channel, a missing file, no clip at all, or an
+            empty split.
     """
     wanted = tuple(splits)
     rows = read_rows(manifest, COLUMNS)
@@ -82,12 +94,17 @@ def read_rows(listing: Path, columns: Sequence[str]) -> list[tuple[int, dict[str
 def _clip(manifest: Path, line: int, row: dict[str, str]) -> Clip:
     if row["label"] not in LABELS:
         raise DataError(f"{manifest}:{line}: label: expected real or fake; got {row['label']!r}")
+    for column, known in (("family", FAMILIES), ("channel", RECORDINGS)):
+        if (row.get(column) or "") not in known:
+            names = ", ".join(name for name in known if name)
+            raise DataError(f"{manifest}:{line}: {column}: expected one of {names}; got {row[column]!r}")
     if not row["path"]:
         raise DataError(f"{manifest}:{line}: path: expected the name of a file; got none")
     file = manifest.parent / row["path"]
     if not file.is_file():
         raise DataError(f"{manifest}:{line}: path: no file {file}")
-    return Clip(file=file, **{column: row[column] for column in COLUMNS if column != "path"})
+    known = {column: row[column] for column in COLUMNS if column != "path"}
+    return Clip(file=file, **known, channel=row.get("channel") or "")
 
 
 def refuse_shared_speakers(train: Iterable[Clip], validation: Iterable[Clip], manifest: Path | None = None) -> None:

@@ -71,7 +71,9 @@ def load_context(network: SpecNet, published: Mapping[str, Tensor]) -> None:
     parts = {name.removeprefix(f"{_CONTEXT}."): value for name, value in published.items() if name.startswith(_CONTEXT)}
 
     def of(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{prefix}."): value for name, value in parts.items() if name.startswith(f"{prefix}.")}
+        return {
+            name.removeprefix(f"{prefix}."): value for name, value in parts.items() if name.startswith(f"{prefix}.")
+        }
 
     network.context.normalise.load_state_dict(of("norm"))
     network.context.project.load_state_dict(of("linear_proj"))
@@ -114,5 +116,3 @@ def _factorise(factors: nn.Module, hidden: Tensor, weight: Tensor, bias: Tensor)
     second.load_state_dict(
         {"weight": kept[:, :, None, None], "bias": (kept @ kept.T @ (bias[:, None] - mean) + mean)[:, 0]}
     )
-
-

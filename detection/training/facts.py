@@ -42,9 +42,11 @@ class Facts(BaseModel):
 
 
 def gather_facts(
-    scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels, data_hash: str, recipe: str
+    scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Mapping[str, Labels], data_hash: str, recipe: str
 ) -> Facts:
     """Fit calibration over the windows of all renderings, and note the figures of the clips by rendering.
+
+    `scores` holds the raw log-odds of each clip's windows, by rendering; `is_fake` the labels of those clips.
 
     Calibration is by window, since that is what the decision adds up, and by class of channel, as the renderings' names
     tell; `calibrate` fits it along the path that calls take, and counts false alarms.
@@ -52,9 +54,9 @@ def gather_facts(
     metrics = {}
     for name, parts in scores.items():
         clips = np.array([part.mean() for part in parts])
-        metrics[f"eer_{name}"] = equal_error_rate(clips, is_fake)
-        metrics[f"auc_{name}"] = area_under_curve(clips, is_fake)
-        metrics[f"miss_at_1pct_false_alarms_{name}"] = miss_rate_at(clips, is_fake, 0.01)
+        metrics[f"eer_{name}"] = equal_error_rate(clips, is_fake[name])
+        metrics[f"auc_{name}"] = area_under_curve(clips, is_fake[name])
+        metrics[f"miss_at_1pct_false_alarms_{name}"] = miss_rate_at(clips, is_fake[name], 0.01)
     return Facts(
         calibration=_calibration(scores, is_fake),
         raise_p=0.9,
@@ -70,12 +72,12 @@ def gather_facts(
     )
 
 
-def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) -> ChannelCalibration:
+def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Mapping[str, Labels]) -> ChannelCalibration:
     """Fit each class of channel on its own renderings; on all, where there is none of it."""
 
     def fitted(names: list[str]) -> Calibration:
         windows = [window for name in names or scores for window in scores[name]]
-        labels = [fake for _ in names or scores for fake in is_fake]
+        labels = [fake for name in names or scores for fake in is_fake[name]]
         return fit(np.concatenate(windows), np.repeat(labels, [len(window) for window in windows]))
 
     narrow = [name for name in scores if name in CHANNELS and channel_class(name) == "narrow"]

@@ -1,7 +1,7 @@
 """`python -m detection probe`: how much a published encoder tells before it is trained at all (a linear probe).
 
-The convolutions of DistillMOS stay as they were published. Each clip becomes the statistics that `specnet_full`
-classifies, and one logistic regression on them says what there is to hear: the figure that training has to beat.
+The convolutions of DistillMOS stay as they were published. Each clip becomes the statistics of every
+layer, and one logistic regression on them says what there is to hear: the figure that training has to beat.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ from detection.measure.metrics import equal_error_rate
 from detection.models import specnet
 from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Ragged, whole
 from detection.training.data import Clip, file_hash, read_manifest
-from detection.training.distillmos import read_convolutions
+from detection.training.distillmos import load_convolutions, read_published
 from detection.training.material import DEFAULT_CACHE
 from detection.training.sampling import FOLDS, split_by_source
+from detection.types import SAMPLE_RATE_HZ
 
+HEARD_S = 4.0
+"""Of each clip."""
+SHORTEST_SAMPLES = 2_560
+"""A shorter clip is repeated."""
 INVERSE_PENALTY = 0.003
 """scikit-learn's `C`."""
 
@@ -40,11 +45,11 @@ and one logistic regression. Says its equal error rate by grouped cross-validati
 and people held out) and on the split named by --test."""
 
 EPILOG = """\
-The encoder is not part of this package: pip download --no-deps distillmos==0.9.1
+The published weights are not part of this package: pip download --no-deps distillmos==0.9.1
 
 examples:
-  probe --data clips/manifest.csv --encoder distillmos-0.9.1-py3-none-any.whl
-  probe --data clips/manifest.csv --encoder distillmos-0.9.1-py3-none-any.whl --sources 0.25 0.5 0.75 1"""
+  probe --data clips/manifest.csv --published distillmos-0.9.1-py3-none-any.whl
+  probe --data clips/manifest.csv --published distillmos-0.9.1-py3-none-any.whl --sources 0.25 0.5 0.75 1"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
-    add("--encoder", type=Path, required=True, metavar="WHEEL", help="the wheel of distillmos 0.9.1")
+    add("--published", type=Path, required=True, metavar="WHEEL", help="the wheel of distillmos 0.9.1")
     add("--test", default="test", metavar="SPLIT", help="split that is only reported on (%(default)s)")
     add("--channel", choices=CHANNELS, default="clean", help="send all clips through this (%(default)s)")
     add(
@@ -80,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
     for clips, where in ((heard, f"outside split {args.test}"), (held, f"in split {args.test}")):
         if len({clip.is_fake for clip in clips}) < 2:
             raise DataError(f"{args.data}: expected clips of both labels {where}")
-    network = specnet.full()
-    network.load_state_dict(read_convolutions(args.encoder), strict=False)
-    encoder = file_hash(args.encoder)
+    encoder = specnet.Encoder(specnet.CONTRACT)
+    load_convolutions(encoder, read_published(args.published))
+    made_by = file_hash(args.published)
     surroundings = args.data.parent / "noise_rir.csv"
     known, asked = (
-        embedded(network.eval(), Bank(clips, surroundings, args.cache, args.workers), args.channel, encoder)
+        encoded(encoder.eval(), Bank(clips, surroundings, args.cache, args.workers), args.channel, made_by)
         for clips in (heard, held)
     )
     console = Console()
@@ -139,27 +144,25 @@ def fitted(clips: Sequence[Clip], statistics: NDArray[np.float16]) -> Pipeline:
     return model
 
 
-def embedded(network: specnet.SpecNet, bank: Bank, channel: str, encoder: str) -> NDArray[np.float16]:
+def encoded(encoder: specnet.Encoder, bank: Bank, channel: str, weights: str) -> NDArray[np.float16]:
     """Return the statistics of each clip's first window, ``(n_clips, n_statistics)``; kept beside the bank's audio."""
     rendering = ORIGINAL if channel == "clean" else channel
-    contract = specnet.CONTRACT
-    made_by = hashlib.sha256(f"{encoder} {contract.model_dump_json()} {bank.known_as(rendering)}".encode())
+    made_by = hashlib.sha256(f"{weights} {HEARD_S} {bank.known_as(rendering)}".encode())
     file = bank.folder / f"probed-{made_by.hexdigest()[:8]}.npy"
     if not file.exists():
         audio = bank.audio(rendering)
         console = Console(stderr=True)
         numbers = track(range(len(audio)), description=f"statistics {channel}", console=console)
-        rows = np.stack([_statistics(network, audio, number) for number in numbers])
+        rows = np.stack([_statistics(encoder, audio, number) for number in numbers])
         with whole(file) as unfinished:
             np.save(unfinished, rows)
     statistics: NDArray[np.float16] = np.load(file, mmap_mode="r")
     return statistics
 
 
-def _statistics(network: specnet.SpecNet, audio: Ragged, number: int) -> NDArray[np.float16]:
-    contract = specnet.CONTRACT
-    samples = audio[number][: contract.window_samples].astype(np.float32) / np.float32(FULL_SCALE)
-    samples = np.resize(samples, max(len(samples), contract.features.hop_samples * 16))
+def _statistics(encoder: specnet.Encoder, audio: Ragged, number: int) -> NDArray[np.float16]:
+    stream = specnet.CONTRACT.features.stream()
+    samples = audio[number][: round(HEARD_S * SAMPLE_RATE_HZ)].astype(np.float32) / np.float32(FULL_SCALE)
+    samples = np.resize(samples, max(len(samples), SHORTEST_SAMPLES))
     with torch.inference_mode():
-        frames = torch.from_numpy(contract.features.stream().push(samples))
-        return network.embed(frames[None])[0].numpy().astype(np.float16)
+        return encoder(torch.from_numpy(stream.push(samples))[None])[0][0].numpy().astype(np.float16)

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--teacher", type=Path, metavar="SCORES.csv",
-        help="learn from a teacher's opinion, too: what `transfer --opinions` writes",
+        help="learn from a teacher's opinion, too: what `finetune` writes as opinions.csv",
     )  # fmt: skip
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
@@ -161,7 +161,8 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
         forget_facts(weights)
         save_weights(trainer.average, args.model, weights)
         if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
-            facts = gather_facts(scores, material.is_fake, material.data_hash, _recipe(args, settings))
+            labels = dict.fromkeys(scores, material.is_fake)
+            facts = gather_facts(scores, labels, material.data_hash, _recipe(args, settings))
             write_facts(facts, weights)
 
     if (out / "last.pt").exists():

@@ -8,13 +8,14 @@ import pytest
 from detection import Samples
 from detection.bandwidth import is_narrow
 from detection.channels import apply_channel
-from detection.features import FeatureSpec, Waveform
+from detection.features import ComplexSpectrum, Features, FeatureSpec, Waveform
 
 KINDS = [
     FeatureSpec(bands=64),
     FeatureSpec(bands=64, coefficients=32),
     FeatureSpec(bands=96, scale="linear"),
     Waveform(),
+    ComplexSpectrum(),
 ]
 
 
@@ -29,7 +30,7 @@ def hissing(seed: int = 0) -> Samples:
     return (np.fft.irfft(spectrum, len(voice)) + fricatives + 1e-5 * rng.standard_normal(len(voice))).astype(np.float32)
 
 
-def heard(spec: FeatureSpec | Waveform, *channels: str, gain: float = 1.0) -> bool:
+def heard(spec: Features, *channels: str, gain: float = 1.0) -> bool:
     samples = hissing() * np.float32(gain)
     for channel in channels:
         samples = apply_channel(samples, channel)
@@ -39,7 +40,7 @@ def heard(spec: FeatureSpec | Waveform, *channels: str, gain: float = 1.0) -> bo
 
 @pytest.mark.parametrize("spec", KINDS, ids=str)
 @pytest.mark.parametrize("gain", [1.0, 0.05])
-def test_telephone_lines_are_narrow_also_inside_a_wider_codec(spec: FeatureSpec | Waveform, gain: float) -> None:
+def test_telephone_lines_are_narrow_also_inside_a_wider_codec(spec: Features, gain: float) -> None:
     for narrow in ("pstn", "amrnb", "gsm", "pstn opus24"):
         assert heard(spec, *narrow.split(), gain=gain), narrow
     for wide in ("", "g722", "opus24"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detection.card import Contract
-from detection.features import FeatureSpec, FeatureStream, Waveform, WindowFrontend
+from detection.features import ComplexSpectrum, FeatureSpec, FeatureStream, Waveform, WindowFrontend
 from detection.types import Samples, Window
 
 WINDOW = 16_000
@@ -143,12 +143,37 @@ def test_a_network_of_samples_is_given_them_whatever_the_window_shares() -> None
     assert np.array_equal(frames, kept)
 
 
+def test_a_complex_spectrum_keeps_phase_and_compresses_magnitude_whatever_the_chunks() -> None:
+    spec = ComplexSpectrum()
+    audio = speechlike(5_000)
+    whole = spec.stream().push(audio)
+    assert whole.shape == (spec.n_frames(5_000), 322)
+    second = np.fft.rfft(audio[160:480] * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(320) / 320)))
+    expected = np.abs(second) ** 0.3 * np.exp(1j * np.angle(second))
+    assert whole[1, :161] == pytest.approx(expected.real, abs=1e-3)
+    assert whole[1, 161:] == pytest.approx(expected.imag, abs=1e-3)
+    stream = spec.stream()
+    pieces = [stream.push(audio[start : start + 333]) for start in range(0, 5_000, 333)]
+    assert np.concatenate(pieces) == pytest.approx(whole, abs=1e-5)
+
+
+def test_silence_has_a_finite_spectrum() -> None:
+    assert np.all(ComplexSpectrum().stream().push(np.zeros(1_000, np.float32)) == 0)
+
+
 def test_a_contract_says_which_and_refuses_a_mix() -> None:
     samples = Contract(window_s=1.0, hop_s=0.5, features=Waveform())
     assert samples.input_shape == (16_000, 1)
     assert Contract.model_validate_json(samples.model_dump_json()) == samples
     frames = Contract(window_s=1.0, hop_s=0.5, features=SPEC)
     assert Contract.model_validate_json(frames.model_dump_json()) == frames
-    for wrong, named in (({"kind": "waveform", "bands": 64}, "bands"), ({"kind": "wavelets"}, "kind")):
+    spectrum = Contract(window_s=1.0, hop_s=0.5, features=ComplexSpectrum())
+    assert spectrum.input_shape == (99, 322)
+    assert Contract.model_validate_json(spectrum.model_dump_json()) == spectrum
+    for wrong, named in (
+        ({"kind": "waveform", "bands": 64}, "bands"),
+        ({"kind": "wavelets"}, "kind"),
+        ({"kind": "complex", "hop_samples": 321}, "hop_samples"),
+    ):
         with pytest.raises(ValidationError, match=named):
             Contract.model_validate({"window_s": 1.0, "hop_s": 0.5, "features": wrong})

@@ -29,7 +29,8 @@ def make_corpus(folder: Path) -> None:
             for part in range(2):
                 name = f"{label}-{source}-{part}.wav"
                 soundfile.write(folder / name, samples[part * 56_000 :][:56_000], 16_000)
-                rows.append([name, label, label, label, f"{label}{source}", "en", SPLITS[source], f"page{source}"])
+                family = "human" if label == "real" else "vc"
+                rows.append([name, label, label, family, f"{label}{source}", "en", SPLITS[source], f"page{source}"])
     write_manifest(folder / "manifest.csv", rows)
     soundfile.write(folder / "noise.wav", noise(1, -20), 16_000)
     soundfile.write(folder / "room.wav", np.eye(1, 100)[0], 16_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.errors import DataError
-from detection.training.data import Clip, data_hash, file_hash, read_manifest, refuse_shared_speakers
+from detection.training.data import BY_TELEPHONE, Clip, data_hash, file_hash, read_manifest, refuse_shared_speakers
 
 HEADER = "path,label,system,family,speaker,language,split,source"
 
@@ -31,6 +31,12 @@ def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
     (clip,) = read_manifest(manifest, ["val"])
     assert clip == Clip(tmp_path / "b.wav", "fake", "vits", "end-to-end", "ann", "en", "val", "page")
     assert clip.is_fake
+    assert clip.channel == ""
+
+
+def test_how_a_clip_was_recorded_may_be_told(tmp_path: Path) -> None:
+    (clip,) = read_manifest(write(tmp_path, HUMAN_ROW + ",phone", header=HEADER + ",channel"))
+    assert clip.channel in BY_TELEPHONE
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,8 @@ def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
     [
         ([HUMAN_ROW], HEADER.replace(",source", ""), "no column source"),
         ([HUMAN_ROW.replace("real", "maybe")], HEADER, "manifest.csv:2: label: expected real or fake; got 'maybe'"),
+        ([FAKE_ROW.replace("end-to-end", "magic")], HEADER, "csv:2: family: expected one of human, .*got 'magic'"),
+        ([FAKE_ROW + ",lift"], HEADER + ",channel", "manifest.csv:2: channel: expected one of studio, .*got 'lift'"),
         ([FAKE_ROW.replace("b.wav", "c.wav")], HEADER, "manifest.csv:2: path: no file"),
         ([HUMAN_ROW], HEADER, "split 'val' holds no clip"),
         ([FAKE_ROW.replace("b.wav", "")], HEADER, "manifest.csv:2: path: expected the name of a file; got none"),
@@ -45,7 +53,7 @@ def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
         ([HUMAN_ROW, "x" * 140_000], HEADER, "manifest.csv: expected CSV in UTF-8: field larger than"),
         ([], HEADER, "manifest.csv: holds no clip"),
     ],
-    ids=["column", "label", "file", "split", "no path", "short", "no CSV", "empty"],
+    ids=["column", "label", "family", "channel", "file", "split", "no path", "short", "no CSV", "empty"],
 )
 def test_a_bad_manifest_is_refused(tmp_path: Path, rows: list[str], header: str, said: str) -> None:
     with pytest.raises(DataError, match=said):

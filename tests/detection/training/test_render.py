@@ -25,7 +25,8 @@ def manifest(tmp_path: Path) -> Path:
     for number in range(5):
         soundfile.write(tmp_path / f"{number}.wav", speechlike(12_000, number), 16_000)
         label = "fake" if number == 4 else "real"
-        rows.append(f"{number}.wav,{label},s,f,ann{number},en,{'val' if number == 1 else 'train'},page{number // 3}")
+        split = "val" if number == 1 else "train"
+        rows.append(f"{number}.wav,{label},s,unknown,ann{number},en,{split},page{number // 3}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "manifest.csv"
 

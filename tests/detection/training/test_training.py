@@ -41,7 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 samples = np.sign(samples) * np.float32(0.1)
             soundfile.write(folder / name, samples, 16_000)
             split = ("train", "train", "train", "val", "test")[source % 5]
-            rows.append([name, label, f"{label}-{source}", label, f"p{source}", "en", split, f"page{source}"])
+            rows.append([name, label, f"{label}-{source}", "unknown", f"p{source}", "en", split, f"page{source}"])
     write_csv(folder / "manifest.csv", rows)
     rng = np.random.default_rng(0)
     soundfile.write(folder / "noise.wav", rng.normal(0, 0.1, 8_000), 16_000)
