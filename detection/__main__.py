@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
     "transfer": ("detection.training.transfer", "train the verifier's head on a published speech encoder"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
+    "fuse": ("detection.measure.fuse", "fit a light model and its verifier into one decision, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from detection.decision import Policy
 from detection.detector import CardDetector, open_detector
 from detection.measure.conditions import Condition
-from detection.offline import score_windows
+from detection.offline import Answer, Cut, score_windows, verify_windows
 from detection.training.data import Clip, is_known
 from detection.types import Samples, Score
 
@@ -74,6 +74,10 @@ class Listener:
         joined = iter(self.listen(condition, [leg for leg in legs if len(leg) > 1]))
         return [next(joined) if len(leg) > 1 else alone[leg[0]] for leg in legs]
 
+    def verify(self, condition: Condition, legs: Sequence[Leg], light: Cut) -> list[list[Answer]]:
+        """Return what the model says of each leg as the verifier beside a light one that cuts it so."""
+        return list(self.each(partial(_verify, light), (leg_samples(condition, leg) for leg in legs)))
+
     def each(self, work: Callable[[CardDetector, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
         """Yield what `work`, which other processes must be able to import, makes of each job with the model."""
         for result in self._results(work, iter(jobs)):
@@ -109,3 +113,7 @@ def _with_model(work: Callable[[CardDetector, Job], Result], job: Job) -> Result
 
 def _score(detector: CardDetector, samples: Samples) -> list[Score]:
     return score_windows(samples, detector, MIN_SPEECH_S)
+
+
+def _verify(light: Cut, detector: CardDetector, samples: Samples) -> list[Answer]:
+    return verify_windows(samples, light, detector, MIN_SPEECH_S)

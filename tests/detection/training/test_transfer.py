@@ -149,7 +149,7 @@ def test_transfer_export_and_open(corpus: Path, encoder: Path, tmp_path: Path) -
     assert main(["export", f"{run}", "--weights", "final.pt", "--out", f"{tmp_path}", "--storage", "int8"]) == 0
     detector = open_detector(tmp_path / "whisperstat.onnx")
     frames = CONTRACT.features.stream().push(speechlike(CONTRACT.window_samples, 1))
-    assert np.isfinite(detector.score(frames[None])).all()
+    assert np.isfinite(detector.score(frames[None]).log_odds).all()
 
 
 def clip(page: int, label: str, system: str) -> Clip:
