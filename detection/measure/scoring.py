@@ -49,7 +49,10 @@ def clips_alone(clips: Sequence[Clip]) -> list[Leg]:
 
 
 class Listener:
-    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager."""
+    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager.
+
+    Each process takes one thread: matrices are small, more threads only cost more CPU, and other sums.
+    """
 
     def __init__(self, detector: CardDetector, model: str | Path, jobs: int, done: Callable[[], object]) -> None:
         """Take a detector, and where other processes find its model."""
@@ -57,9 +60,11 @@ class Listener:
         self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (model,)) if jobs > 1 else None
 
     def __enter__(self) -> Self:
+        self._limits = threadpool_limits(1, user_api="blas")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._limits.restore_original_limits()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
