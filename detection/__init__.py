@@ -1,18 +1,19 @@
 """Says of a voice whether it sounds synthetic. Knows audio and numbers; never calls, sockets or clocks.
 
 The way of one leg: `Windower` cuts its audio and lets `Activity` find the speech; a `Frontend` of the `Detector` turns
-each `Window` into model input; `Detector.score` gives log-odds; `Decider` makes alerts (`Change`) and the `Verdict`;
-`Hybrid` asks a heavier `Detector` about the legs that are hard.
+each `Window` into model input; `Detector.score` gives log-odds; `Decider` makes alerts (`Change`) and the `Verdict`.
+`Coverage` cuts the same speech for a heavier `Detector`, the verifier, and `Fusion` makes one number of what both say.
 """
 
 from __future__ import annotations
 
 from detection.activity import Activity
-from detection.decision import AlertState, Change, Decider, Outcome, Policy, Verdict
+from detection.coverage import Coverage, Question
+from detection.decision import AlertState, Change, Decider, Outcome, Policy, Ruling, Verdict, Verification
 from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, Frontend, open_detector
 from detection.errors import AudioError, DetectionError, ModelError
-from detection.hybrid import Hybrid, Ruling, Verification
-from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
+from detection.fusion import Fusion, open_fusion
+from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window, WindowScores
 from detection.windows import Windower
 
 __all__ = [
@@ -23,20 +24,24 @@ __all__ = [
     "AlertState",
     "AudioError",
     "Change",
+    "Coverage",
     "Decider",
     "DetectionError",
     "Detector",
     "Frontend",
-    "Hybrid",
+    "Fusion",
     "ModelError",
     "Outcome",
     "Policy",
+    "Question",
     "Ruling",
     "Samples",
     "Score",
     "Verdict",
     "Verification",
     "Window",
+    "WindowScores",
     "Windower",
     "open_detector",
+    "open_fusion",
 ]

@@ -17,6 +17,7 @@ COMMANDS = {
     "probe": ("detection.training.probe", "measure what a published encoder tells before it is trained"),
     "finetune": ("detection.training.finetune", "train the verifier from a published encoder, group by group"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
+    "fuse": ("detection.measure.fuse", "fit a light model and its verifier into one decision, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }

@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, model_validator
 
+from detection.errors import ModelError
+
 RULE_OF_THREE = 3.0
 """No alarm in n hours leaves rates up to 3 / n per hour possible, at 95 % (Hanley and Lippman-Hand, JAMA 1983)."""
 
@@ -46,11 +48,11 @@ class AlarmRates(BaseModel):
         """Return the lowest threshold at which at most `per_hour` false alarms are expected.
 
         Raises:
-            ValueError: less than the hours measured can show, or than any threshold measured reaches.
+            ModelError: less than the hours measured can show, or than any threshold measured reaches.
         """
         least = RULE_OF_THREE / self.hours
         if per_hour < least:
-            raise ValueError(
+            raise ModelError(
                 f"expected at least {least:.2g} an hour, which is what {self.hours:.2g} h of speech can show (rule of "
                 f"three); got {per_hour:g}"
             )
@@ -58,4 +60,4 @@ class AlarmRates(BaseModel):
             if all(higher.per_hour <= per_hour for higher in self.rates[place:]):
                 return rate.raise_p
         fewest = self.rates[-1].per_hour
-        raise ValueError(f"expected at least {fewest:.2g} an hour, the fewest that were measured; got {per_hour:g}")
+        raise ModelError(f"expected at least {fewest:.2g} an hour, the fewest that were measured; got {per_hour:g}")

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+_ITERATIONS = 50
+
 
 class Calibration(BaseModel):
     """``calibrated = scale * raw + offset``, both natural log-odds."""
@@ -40,18 +42,39 @@ class ChannelCalibration(BaseModel):
         return np.where(narrow, self.narrow.apply(raw), self.wide.apply(raw))
 
 
-def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_], iterations: int = 50) -> Calibration:
-    """Fit scale and offset by Newton's method on the class-balanced log-likelihood; needs clips of both classes."""
+def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_]) -> Calibration:
+    """Fit scale and offset to windows of both classes, ``(n,)``; raises `ValueError` as `logistic_regression` does."""
+    scale, offset = logistic_regression(raw[:, None], is_fake).tolist()
+    return Calibration(scale=scale, offset=offset)
+
+
+def logistic_regression(
+    inputs: NDArray[np.floating], is_fake: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Fit an affine map of `inputs`, ``(n, k)``, to log-odds by Newton's method on the class-balanced log-likelihood.
+
+    Args:
+        inputs: natural log-odds, one column a model.
+        is_fake: ``(n,)``; both classes must be there.
+        weights: how much each row counts within its class, ``(n,)``, positive; None: all alike.
+
+    Returns:
+        The weight of each column, then the offset: ``(k + 1,)``.
+
+    Raises:
+        ValueError: rows of one class alone.
+    """
     if is_fake.all() or not is_fake.any():
         raise ValueError("is_fake: expected clips of both classes")
-    design = np.stack([raw, np.ones_like(raw)], axis=1).astype(np.float64)
+    design = np.column_stack([inputs, np.ones(len(inputs))]).astype(np.float64)
     target = is_fake.astype(np.float64)
-    weight = np.where(is_fake, 0.5 / is_fake.sum(), 0.5 / (~is_fake).sum())
-    ridge = 1e-6 * np.eye(2)  # keeps perfectly separated scores finite
-    solution = np.zeros(2)
-    for _ in range(iterations):
+    weight = np.ones(len(inputs)) if weights is None else weights.astype(np.float64)
+    weight = np.where(is_fake, 0.5 / weight[is_fake].sum(), 0.5 / weight[~is_fake].sum()) * weight
+    ridge = 1e-6 * np.eye(design.shape[1])  # keeps perfectly separated scores finite
+    solution = np.zeros(design.shape[1])
+    for _ in range(_ITERATIONS):
         probability = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))
         gradient = design.T @ (weight * (probability - target)) + ridge @ solution
         hessian = (design * (weight * probability * (1 - probability))[:, None]).T @ design + ridge
         solution -= np.linalg.solve(hessian, gradient)
-    return Calibration(scale=float(solution[0]), offset=float(solution[1]))
+    return solution

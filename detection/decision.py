@@ -1,8 +1,10 @@
-"""From the scores of one leg's windows to alerts and a verdict.  [sans-I/O]
+"""From the log-likelihood ratios of one leg's windows to alerts and a verdict.  [sans-I/O]
 
-**Evidence.** Each window says calibrated log-odds, clipped so that no window counts as more than `max_window_log_odds`.
-Windows overlap, so each weighs only as much as it holds speech that its predecessors did not. The weighted mean over
-the last `recent_speech_s` of speech (a rolling view: what the voice is now), and over the whole leg, then count as
+**Evidence.** Each window of the light model says calibrated log-odds; where a verifier heard the same speech, and as
+soon as it has answered, the fusion of both counts (`detection.fusion`). Either is clipped so that no window counts as
+more than `max_window_log_odds`. Windows overlap, so each weighs only as much as it holds speech that its predecessors
+did not. The weighted mean over the last `recent_speech_s` of speech (a rolling view: what the voice is now), and over
+the whole leg, then count as
 
     n_eff = n / (1 + (n - 1) * window_correlation)
 
@@ -24,10 +26,8 @@ state           goes on when                                                    
 
 `clear_p` lies below `raise_p`, and both ways take a stretch of speech, so a confidence that wavers around one of the
 two cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute ten is caught as in the
-first, because the rolling view forgets.
-
-A better judge may move the alert, too (`settle`), and keep this one from undoing that for a while (`withhold`): see
-`detection.hybrid`.
+first, because the rolling view forgets. An answer of the verifier changes what was counted before, adds no speech, and
+the alert may move by it as by a window.
 
 **Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
 """
@@ -35,10 +35,10 @@ A better judge may move the alert, too (`settle`), and keep this one from undoin
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
+from detection.evidence import LegEvidence, Llr, light_alone
 from detection.types import Score, Window
 
 
@@ -170,14 +170,43 @@ class Verdict:
     """Highest rolling probability while there was enough speech to raise an alert; 0 if there never was."""
 
 
-class Decider:
-    """Follows one leg: `update` with each scored window, `skip` with each that wasn't, `verdict` at any time."""
+class Ruling(StrEnum):
+    """What an answer of the verifier did beside the alert; the first that holds."""
 
-    def __init__(self, policy: Policy) -> None:
+    ESCALATED = "escalated"
+    """It raised an alert."""
+    CONFIRMED = "confirmed"
+    """It leans synthetic, and an alert stands."""
+    CLEARED = "cleared"
+    """It leans human, and no alert stands."""
+    INCONCLUSIVE = "inconclusive"
+    """It contradicts what all evidence together says, or leans to neither side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """An answer of the verifier, and what came of it."""
+
+    ruling: Ruling
+    p_synthetic: float
+    """The verifier's, of the window it heard, 0 to 1."""
+    light_p_synthetic: float
+    """Rolling probability by what the light model alone said, 0 to 1."""
+    change: Change | None
+    """The move of the alert."""
+
+
+class Decider:
+    """Follows one leg: `update` with each scored window, `skip` with each that wasn't, `answer`, `verdict` at any time.
+
+    `answer` is for what a verifier says of the same speech, at any time later.
+    """
+
+    def __init__(self, policy: Policy, llr: Llr = light_alone) -> None:
+        """Take the rules, and how the models' log-odds of a window become one number: `Fusion.llr`, with a verifier."""
         self.policy = policy
         self.state = AlertState.UNDECIDED
-        self._recent = _RecentEvidence(policy.recent_speech_s)
-        self._whole = _Evidence()
+        self._evidence = LegEvidence(llr, policy.recent_speech_s, policy.max_window_log_odds)
         self._zone = _Zone.BETWEEN
         self._zone_speech_s = 0.0
         self._heard_s = 0.0
@@ -187,18 +216,23 @@ class Decider:
         self._peak_p = 0.0
         self._snr_db = math.inf
         self._out_of_domain_s = 0.0
-        self._withheld: AlertState | None = None
-        self._withheld_until_s = 0.0
 
     @property
     def recent_p_synthetic(self) -> float:
-        """Rolling probability that the voice is synthetic, as of the last scored window; 0.5 before the first."""
-        return self._recent.p_synthetic(self.policy.window_correlation)
+        """Rolling probability that the voice is synthetic, as of the last window or answer; 0.5 before the first."""
+        return self._evidence.recent.p_synthetic(self.policy.window_correlation)
 
     @property
     def speech_s(self) -> float:
         """Speech heard so far, scored or not."""
         return self._heard_s
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether an alert is provisional, or none stands and the rolling probability is not that of a person."""
+        if _stands(self.state):
+            return self.state is AlertState.PROVISIONAL
+        return self.recent_p_synthetic > self.policy.human_p
 
     def skip(self, window: Window | Score) -> None:
         """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
@@ -216,12 +250,37 @@ class Decider:
         self._carried_s = 0.0
         self._heard_s += score.fresh_speech_s
         self._windows += 1
-        limit = self.policy.max_window_log_odds
-        log_odds = min(max(score.log_odds, -limit), limit)
         self._follow_snr(fresh_s, score.snr_db)
         self._out_of_domain_s += fresh_s * score.out_of_domain
-        self._whole.add(fresh_s, log_odds, score.end_s - score.start_s)
-        self._recent.add(fresh_s, log_odds, score.end_s - score.start_s)
+        self._evidence.add(score.start_s, score.end_s, fresh_s, score.log_odds, score.narrow)
+        return self._moved(fresh_s, score.end_s)
+
+    def answer(self, start_s: float, end_s: float, log_odds: float) -> Verification | None:
+        """Take what the verifier says of the speech between two media times; None if that is no longer remembered.
+
+        Windows of the light model that hold it are counted anew, and the alert may move. Raises `ValueError` when the
+        log-odds are not a number.
+        """
+        if math.isnan(log_odds):
+            raise ValueError("log_odds: expected a number, got nan")
+        if not self._evidence.answer(start_s, end_s, log_odds):
+            return None
+        change = self._moved(0.0, end_s)
+        return Verification(
+            ruling=self._ruling(log_odds, change),
+            p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),
+            light_p_synthetic=self._evidence.light_p_synthetic(self.policy.window_correlation),
+            change=change,
+        )
+
+    def verdict(self) -> Verdict:
+        """Return what to say of the leg if it ended now."""
+        p = self._evidence.whole.p_synthetic(self.policy.window_correlation)
+        outcome, reason = self._outcome(p)
+        return Verdict(outcome, reason, p, self._heard_s, self._windows, self._peak_p)
+
+    def _moved(self, fresh_s: float, at_s: float) -> Change | None:
+        """See where the rolling probability lies now, after so much further speech, and move the alert accordingly."""
         p = self.recent_p_synthetic
         if self._enough_for_alert():
             self._peak_p = max(self._peak_p, p)
@@ -229,51 +288,29 @@ class Decider:
         self._zone_speech_s = self._zone_speech_s + fresh_s if zone is self._zone else fresh_s
         self._zone = zone
         move = self._next_state()
-        if move is None or move[0] is self.withheld:
+        if move is None:
             return None
         previous, (self.state, reason) = self.state, move
         self._zone_speech_s = 0.0
-        return Change(self.state, previous, score.end_s, p, self._heard_s, self._windows, reason)
+        return Change(self.state, previous, at_s, p, self._heard_s, self._windows, reason)
 
-    def settle(self, state: AlertState, *, at_s: float, p_synthetic: float, reason: str) -> Change | None:
-        """Move the alert on the word of a better judge; return the move, None if it stood there already.
+    def _ruling(self, log_odds: float, change: Change | None) -> Ruling:
+        if change is not None and change.state is AlertState.PROVISIONAL:
+            return Ruling.ESCALATED
+        if log_odds > 0 and _stands(self.state):
+            return Ruling.CONFIRMED
+        return Ruling.CLEARED if log_odds < 0 and not _stands(self.state) else Ruling.INCONCLUSIVE
 
-        Args:
-            at_s: media time up to which that judge heard.
-            p_synthetic: what it found, 0 to 1.
-        """
-        if state is self.state:
-            return None
-        previous, self.state = self.state, state
-        self._zone_speech_s = 0.0
-        return Change(state, previous, at_s, p_synthetic, self._heard_s, self._windows, reason)
-
-    def withhold(self, state: AlertState | None, speech_s: float = 0.0) -> None:
-        """Don't move to `state` by oneself before that much further speech was heard; None lifts what was withheld."""
-        self._withheld, self._withheld_until_s = state, self._heard_s + speech_s
-
-    @property
-    def withheld(self) -> AlertState | None:
-        """The state that this decider doesn't move to by itself now."""
-        return self._withheld if self._heard_s < self._withheld_until_s else None
-
-    @property
-    def unfit_for_human(self) -> str | None:
+    def _unfit_for_human(self) -> str | None:
         """Why nobody may call this leg human, whatever was said on it: `out_of_domain`, `noisy`; None: one may."""
-        if self._out_of_domain_s > self.policy.out_of_domain_share * self._whole.speech_s:
+        if self._out_of_domain_s > self.policy.out_of_domain_share * self._evidence.whole.speech_s:
             return "out_of_domain"
         return "noisy" if self._snr_db < self.policy.noisy_snr_db else None
-
-    def verdict(self) -> Verdict:
-        """Return what to say of the leg if it ended now."""
-        p = self._whole.p_synthetic(self.policy.window_correlation)
-        outcome, reason = self._outcome(p)
-        return Verdict(outcome, reason, p, self._heard_s, self._windows, self._peak_p)
 
     def _follow_snr(self, fresh_s: float, snr_db: float) -> None:
         """Keep the mean over all scored speech; beyond `_CLEAN_SNR_DB` it makes no difference how clean."""
         snr_db = min(snr_db, _CLEAN_SNR_DB)
-        heard_s = self._whole.speech_s
+        heard_s = self._evidence.whole.speech_s
         self._snr_db = (heard_s * min(self._snr_db, _CLEAN_SNR_DB) + fresh_s * snr_db) / max(heard_s + fresh_s, 1e-9)
 
     def _zone_of(self, p: float) -> _Zone:
@@ -283,13 +320,12 @@ class Decider:
 
     def _enough_for_alert(self) -> bool:
         return (
-            self._recent.speech_s >= self.policy.min_alert_speech_s
-            and self._recent.leaning_windows >= self.policy.min_alert_windows
+            self._evidence.recent.speech_s >= self.policy.min_alert_speech_s
+            and self._evidence.recent.leaning_windows >= self.policy.min_alert_windows
         )
 
     def _next_state(self) -> tuple[AlertState, str] | None:
-        stands = self.state in (AlertState.PROVISIONAL, AlertState.CONFIRMED)
-        if not stands:
+        if not _stands(self.state):
             if self._zone is _Zone.HIGH and self._enough_for_alert():
                 return AlertState.PROVISIONAL, "p_above_raise"
         elif self._zone is _Zone.LOW:
@@ -306,14 +342,14 @@ class Decider:
     def _outcome(self, p: float) -> tuple[Outcome, str]:
         if self.state is AlertState.CONFIRMED:
             return Outcome.SYNTHETIC, "alert_confirmed"
-        if not self._windows or self._whole.speech_s < self.policy.min_verdict_speech_s:
+        if not self._windows or self._evidence.whole.speech_s < self.policy.min_verdict_speech_s:
             return Outcome.INDETERMINATE, "too_little_speech"
         if p >= self.policy.raise_p:
             return Outcome.SYNTHETIC, "p_above_raise"
         if self.state is not AlertState.UNDECIDED:
             return Outcome.INDETERMINATE, f"alert_{self.state}"
-        if self.unfit_for_human is not None:
-            return Outcome.INDETERMINATE, self.unfit_for_human
+        if (unfit := self._unfit_for_human()) is not None:
+            return Outcome.INDETERMINATE, unfit
         if p <= self.policy.human_p:
             return Outcome.HUMAN, "p_below_human"
         return Outcome.INDETERMINATE, "uncertain"
@@ -327,48 +363,5 @@ class _Zone(Enum):
     HIGH = auto()
 
 
-class _Evidence:
-    """Mean of log-odds, weighted by seconds of speech."""
-
-    def __init__(self) -> None:
-        self.speech_s = 0.0
-        self._weighted_sum = 0.0
-        self._window_s = math.inf
-
-    def add(self, speech_s: float, log_odds: float, window_s: float) -> None:
-        """Count `log_odds` for `speech_s` of speech, told by a window `window_s` long."""
-        self.speech_s += speech_s
-        self._weighted_sum += speech_s * log_odds
-        self._window_s = window_s
-
-    def p_synthetic(self, window_correlation: float) -> float:
-        """Return the probability after discounting windows that say the same; 0.5 without any speech."""
-        if self.speech_s <= 0:
-            return 0.5
-        n = self.speech_s / self._window_s
-        n_effective = n / (1 + (n - 1) * window_correlation)
-        return 1 / (1 + math.exp(-self._weighted_sum / self.speech_s * n_effective))
-
-
-class _RecentEvidence(_Evidence):
-    """The same over the last `span_s` of speech only."""
-
-    def __init__(self, span_s: float) -> None:
-        super().__init__()
-        self._span_s = span_s
-        self._entries: deque[tuple[float, float]] = deque()
-        self.leaning_windows = 0
-        """How many windows in the span speak for synthetic."""
-
-    def add(self, speech_s: float, log_odds: float, window_s: float) -> None:
-        """Count a window and forget those that lie more than the span behind it."""
-        if speech_s <= 0:
-            return
-        super().add(speech_s, log_odds, window_s)
-        self._entries.append((speech_s, log_odds))
-        self.leaning_windows += log_odds > 0
-        while self.speech_s - self._entries[0][0] >= self._span_s:
-            old_speech_s, old_log_odds = self._entries.popleft()
-            self.speech_s -= old_speech_s
-            self._weighted_sum -= old_speech_s * old_log_odds
-            self.leaning_windows -= old_log_odds > 0
+def _stands(state: AlertState) -> bool:
+    return state in (AlertState.PROVISIONAL, AlertState.CONFIRMED)

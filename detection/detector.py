@@ -20,7 +20,7 @@ from detection.bandwidth import is_narrow
 from detection.card import Card
 from detection.errors import ModelError
 from detection.features import WindowFrontend
-from detection.types import Window
+from detection.types import Window, WindowScores
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the models that ship with the package lie."""
@@ -29,7 +29,7 @@ DEFAULT_MODEL = "tinystatnet"
 """What `open_detector` opens when nothing else is asked for."""
 
 VERIFIER: str | None = "specnet"
-"""The shipped heavy model that is asked where the default one is in doubt; None where none is shipped."""
+"""The shipped heavy model that hears legs beside the default one, as CPU allows; None where none is shipped."""
 
 
 class Frontend(Protocol):
@@ -70,8 +70,8 @@ class Detector(Protocol):
         """Return a fresh front end for one leg."""
         ...
 
-    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return calibrated log-odds of 'synthetic', shape ``(batch,)``, for stacked front-end outputs."""
+    def score(self, inputs: NDArray[np.float32]) -> WindowScores:
+        """Return what the model says of stacked front-end outputs, ``(batch, n_frames, n_features)``."""
         ...
 
 
@@ -86,9 +86,11 @@ class Backend(Protocol):
 class CardDetector:
     """The `Detector` that a model card describes, on either backend."""
 
-    def __init__(self, card: Card, backend: Backend) -> None:
+    def __init__(self, card: Card, backend: Backend, folder: Path | None = None) -> None:
+        """`folder` is where the model's files lie, None where they do not."""
         self.card = card
         self.backend = backend
+        self.folder = folder
 
     @property
     def name(self) -> str:
@@ -118,19 +120,16 @@ class CardDetector:
         """
         if self.card.alarms is None:
             raise ModelError(f"{self.name}: its false alarms were never counted (`detection calibrate` does)")
-        try:
-            return self.card.alarms.raise_p_for(alerts_per_hour)
-        except ValueError as error:
-            raise ModelError(str(error)) from None
+        return self.card.alarms.raise_p_for(alerts_per_hour)
 
     def frontend(self) -> WindowFrontend:
         """Return a fresh front end for one leg."""
         return WindowFrontend(self.card.contract.features, self.card.contract.window_samples)
 
-    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return calibrated log-odds ``(batch,)`` for front-end outputs ``(batch, n_frames, n_features)``."""
+    def score(self, inputs: NDArray[np.float32]) -> WindowScores:
+        """Return calibrated log-odds, and which channels are narrow, for ``(batch, n_frames, n_features)``."""
         narrow = is_narrow(inputs, self.card.contract.features)
-        return self.card.calibration.apply(self.backend.log_odds(inputs), narrow)
+        return WindowScores(self.card.calibration.apply(self.backend.log_odds(inputs), narrow), narrow)
 
 
 def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch"] = "onnx") -> CardDetector:
@@ -148,11 +147,11 @@ def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["on
         from detection.backends.torch import TorchBackend, load_network  # optional, and slow to import
 
         _, network = load_network(file.with_suffix(".pt"), card)
-        return CardDetector(card, TorchBackend(network))
+        return CardDetector(card, TorchBackend(network), file.parent)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     if sha256 != card.sha256:
         raise ModelError(f"{file}: not the file its card describes: sha256 {sha256[:8]}…, card {card.sha256[:8]}…")
-    return CardDetector(card, OnnxBackend(file, card.contract.input_shape))
+    return CardDetector(card, OnnxBackend(file, card.contract.input_shape), file.parent)
 
 
 def read_card(file: Path) -> Card:

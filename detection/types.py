@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +60,11 @@ class Score:
     """As in `Window`."""
     out_of_domain: bool = False
     """As in `Window`."""
+    narrow: bool = False
+    """Whether the window came through a narrow channel (`detection.bandwidth`)."""
 
     @classmethod
-    def of(cls, window: Window, log_odds: float) -> Score:
+    def of(cls, window: Window, log_odds: float, narrow: bool = False) -> Score:
         """Return the score of `window`."""
         return cls(
             window.start_s,
@@ -71,4 +74,14 @@ class Score:
             log_odds,
             window.snr_db,
             window.out_of_domain,
+            narrow,
         )
+
+
+class WindowScores(NamedTuple):
+    """What a model says of a batch of windows."""
+
+    log_odds: NDArray[np.float32]
+    """Calibrated natural log-odds of 'synthetic', shape ``(batch,)``."""
+    narrow: NDArray[np.bool_]
+    """Which windows came through a narrow channel (`detection.bandwidth`), shape ``(batch,)``."""

@@ -20,7 +20,7 @@ import uvloop
 from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits
 
-from detection import DEFAULT_MODEL, Policy, open_detector
+from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
 from detection.detector import CardDetector
 from detection.errors import DetectionError
 from gateway import logs
@@ -28,9 +28,9 @@ from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.call.aftermath import endings
 from gateway.call.registry import Registry
-from gateway.call.scorer import Scorer
+from gateway.call.scorer import Fifo, Scorer
 from gateway.call.session import Judging
-from gateway.call.thresholds import thresholds
+from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.connection import Connection, HttpConnection
@@ -76,7 +76,7 @@ class House:
     url: str
     model: str
     verifier: str | None
-    """The heavy model that is asked about legs in doubt."""
+    """The heavy model that hears legs, too."""
     registry: Registry
     bus: Bus
     serving: asyncio.Task[None]
@@ -146,12 +146,11 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
     """Open the models, and let them score for as long as the body runs. Raises ConfigError."""
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
-    scorer = Scorer(detector, settings.scorer_queue_windows, settings.scorer_batch_windows)
-    raise_p = thresholds(settings, detector, second)
-    verifier = None
-    if second is not None and raise_p.verifier is not None:
-        verifier = Verifier(second, settings.verifier_legs_per_minute, raise_p.verifier)
-    judging = Judging(detector, scorer, _policy(settings, raise_p.model), bus, settings.expected_machine, verifier)
+    fusion = _open_fusion(detector, second) if second else None
+    policy = _policy(settings, threshold(settings, detector, fusion))
+    scorer = Scorer(detector, Fifo(settings.scorer_queue_windows), settings.scorer_batch_windows)
+    verifier = Verifier(second, fusion, settings.verifier_cpu_share) if second and fusion else None
+    judging = Judging(detector, scorer, policy, bus, settings.expected_machine, verifier)
     running = [judge for judge in (scorer, verifier) if judge]
     for judge in running:
         judge.start()
@@ -242,7 +241,7 @@ def _open_detector(settings: Settings) -> CardDetector:
 
 def _open_verifier(settings: Settings) -> CardDetector | None:
     """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
-    name = verifier_name(settings.verifier)
+    name = verifier_name(settings.verifier, settings.verifier_cpu_share)
     if name is None:
         return None
     try:
@@ -252,3 +251,14 @@ def _open_verifier(settings: Settings) -> CardDetector | None:
             raise ConfigError(f"verifier: {error}") from None
         _log.warning("no verifier", reason=str(error))
         return None
+
+
+def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
+    """Open how both models become one number; that nobody fitted it is warned of. Raises ConfigError."""
+    try:
+        fusion, plain = open_fusion(light, verifier)
+    except DetectionError as error:
+        raise ConfigError(f"verifier: {error}") from None
+    if plain:
+        _log.warning("no fitted fusion", reason=plain)
+    return fusion

@@ -35,6 +35,14 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveRate = Annotated[float, Field(gt=0.0)]
 PositiveSeconds = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+CpuSeconds = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+"""Of the one thread that verifies, in a second: it cannot take more than a core."""
+
+REPLACED = {
+    "verifier_p": "both models make one number now, whose threshold is `alert_p` or `alerts_per_hour`",
+    "verifier_legs_per_minute": "set `verifier_cpu_share`, the share of a core that the verifier may take",
+}
+"""Settings that there were, and what to do instead."""
 
 
 class Settings(BaseSettings):
@@ -95,26 +103,26 @@ class Settings(BaseSettings):
 
     # Judging
     model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
-    alert_p: Fraction | None = Field(None, description="raise above this rolling probability; none: the model card's")
+    alert_p: Fraction | None = Field(
+        None,
+        description="raise above this rolling probability; none: the fusion's, without a verifier the model card's",
+    )
     alerts_per_hour: PositiveRate | None = Field(
         None,
-        description="thresholds by their cost: so many false alarms expected per hour of genuine speech, half of them "
-        "the verifier's where there is one",
+        description="the threshold by its cost: so many false alarms expected per hour of genuine speech, of the "
+        "decision of both models where there is a verifier",
     )
     clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
     expected_machine: tuple[ExpectedMachine, ...] = Field(
         (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
     )
     verifier: str = Field(
-        "auto", description="heavy model that legs are handed to: a name or path; auto: the shipped one, if any; off"
+        "auto", description="heavy model that hears legs, too: a name or path; auto: the shipped one, if any; off"
     )
-    verifier_p: Fraction | None = Field(
-        None,
-        ge=0.5,
-        description="probability from which the verifier calls a voice synthetic; none: its model card's, or what "
-        "alerts_per_hour comes to",
+    verifier_cpu_share: CpuSeconds = Field(
+        0.5,
+        description="CPU seconds a second for the verifier, 1 (a whole core) at most: doubtful legs first; 0: off",
     )
-    verifier_legs_per_minute: Count = Field(120, description="legs handed to the verifier; more go on without it")
     scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
     scorer_batch_windows: Count = Field(32, description="windows scored in one go")
 
@@ -184,7 +192,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **ov
         if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields
     )
     if unknown:
-        raise ConfigError(f"{unknown[0]}: there is no such setting (see `callscreen serve --help`)")
+        raise ConfigError(_no_such(unknown[0], unknown[0].removeprefix(ENV_PREFIX).lower()))
     values = _read(file) if file else {}
 
     class FromFile(Settings):
@@ -222,13 +230,19 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not TOML: {error}") from None
 
 
+def _no_such(shown: str, setting: str) -> str:
+    if setting in REPLACED:
+        return f"{shown}: this setting is gone: {REPLACED[setting]}"
+    return f"{shown}: there is no such setting (see `callscreen serve --help`)"
+
+
 def _explain(error: ValidationError) -> str:
     """One line a fault: key, what is wrong. Never the value of a secret."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: there is no such setting (see `callscreen serve --help`)")
+            lines.append(_no_such(key, key))
         elif not key:
             lines.append(fault["msg"].removeprefix("Value error, "))
         else:

@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from detection import DEFAULT_MODEL, open_detector
+from detection import DEFAULT_MODEL, open_detector, open_fusion
+from detection.coverage import step_s
 from detection.detector import CardDetector
 from detection.errors import DetectionError
-from detection.hybrid import RECENT_WINDOWS
 from gateway.alerts.journal import Journal
-from gateway.call.thresholds import thresholds
+from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
@@ -92,40 +92,55 @@ def _model(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("model", "ok", f"{detector.name}: file and card belong together")
         if settings.alerts_per_hour is not None:
-            yield _thresholds(settings, detector)
+            yield _threshold(settings, detector)
 
 
-def _thresholds(settings: Settings, detector: CardDetector) -> Finding:
-    name, verifier = verifier_name(settings.verifier), None
+def _threshold(settings: Settings, detector: CardDetector) -> Finding:
+    name, fusion = verifier_name(settings.verifier, settings.verifier_cpu_share), None
     with suppress(DetectionError):  # what ails the verifier is a finding of its own
-        verifier = open_detector(name) if name else None
+        fusion = open_fusion(detector, open_detector(name))[0] if name else None
     try:
-        found = thresholds(settings, detector, verifier)
+        raise_p = threshold(settings, detector, fusion)
     except ConfigError as error:
         return Finding("alerts_per_hour", "error", str(error).removeprefix("alerts_per_hour: "))
-    second = f", the verifier's from {found.verifier:g}" if found.verifier else ""
-    return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {found.model:g} on{second}")
+    return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {raise_p:g} on")
 
 
 def _verifier(settings: Settings) -> Iterator[Finding]:
-    name = verifier_name(settings.verifier)
+    share = settings.verifier_cpu_share
+    name = verifier_name(settings.verifier, share)
     if name is None:
-        off = "off" if settings.verifier == OFF else "none is installed; name one, or the path of one, in `verifier`"
-        yield Finding("verifier", "note", f"{off}; legs in doubt are judged by the model alone")
+        off = "off" if settings.verifier == OFF or not share else "none is installed; name one, or the path of one"
+        yield Finding("verifier", "note", f"{off}; legs are judged by the light model alone")
         return
     try:
         detector = open_detector(name)
     except DetectionError as error:
         yield Finding("verifier", "warning" if settings.verifier == AUTO else "error", str(error))
+        return
+    cost_s = seconds_a_window(detector)
+    legs = share * step_s(detector.window_s, detector.hop_s) / cost_s
+    yield Finding(
+        "verifier",
+        "ok" if legs >= 1 else "warning",
+        f"{detector.name}: {1000 * cost_s:.0f} ms of CPU a window, so that `verifier_cpu_share` = {share:g} covers "
+        f"{legs:.0f} legs here that speak without a pause; of more, the doubtful ones first",
+    )
+    yield from _fusion(settings, detector)
+
+
+def _fusion(settings: Settings, verifier: CardDetector) -> Iterator[Finding]:
+    """Tell how the models are fused; what ails the light one is a finding of its own."""
+    try:
+        light = open_detector(settings.model or DEFAULT_MODEL)
+    except DetectionError:
+        return
+    try:
+        _, plain = open_fusion(light, verifier)
+    except DetectionError as error:
+        yield Finding("fusion", "error", str(error))
     else:
-        cost_s = RECENT_WINDOWS * seconds_a_window(detector)
-        share = settings.verifier_legs_per_minute * cost_s / 60
-        yield Finding(
-            "verifier",
-            "ok" if share < 1 else "warning",
-            f"{detector.name}: {1000 * cost_s:.0f} ms a leg, so that `verifier_legs_per_minute` = "
-            f"{settings.verifier_legs_per_minute} takes up to {share:.0%} of one core",
-        )
+        yield Finding("fusion", "note" if plain else "ok", plain or f"fitted for {light.name} and {verifier.name}")
 
 
 def _journal(settings: Settings) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ async def test_one_frame(tmp_path: Path) -> None:
 
     # 4. detection/features and detector: windows -> calibrated log-odds of "synthetic".
     frontend = detector.frontend()
-    log_odds = [float(detector.score(frontend.inputs(window)[None])[0]) for window in windows]
+    log_odds = [float(detector.score(frontend.inputs(window)[None]).log_odds[0]) for window in windows]
 
     # 5. detection/decision: evidence adds up -> a change of the alert, most of the time none.
     #    The evidence is overstated here, for the map must not depend on how good today's model is.

@@ -16,16 +16,16 @@ from detection.channels import CHANNELS
 from detection.decision import Policy
 from detection.detector import DEFAULT_MODEL, VERIFIER, WEIGHTS, CardDetector, open_detector
 from detection.errors import ModelError
+from detection.fusion import open_fusion
 from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
 from detection.measure.conditions import FIRST_S, Condition, channel_class, conditions
 from detection.measure.figures import Figures, by_group, of_clips, of_scores, worst_codec
-from detection.measure.legs import Course, follow, of_alarms, of_legs, of_outcomes
+from detection.measure.legs import Course, course_of, of_alarms, of_legs, of_outcomes
 from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
 from detection.measure.scoring import Listener, clips_alone, legs_of
-from detection.measure.verified import Filter, follow_all
-from detection.offline import ClipScore, summarise
+from detection.offline import ClipScore, Cut, summarise
 from detection.training.bank import Bank
 from detection.training.data import Clip, read_manifest
 from detection.types import Score
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     baseline = _baseline(args, voices)
     windows, legs = _listen(args.model, detector, voices, voices.conditions, voices.with_legs, args.jobs)
     metrics, scored = _figures(detector, voices, windows, legs)
-    metrics["with_verifier"] = _with_verifier(verifier, Filter.of(detector), voices, legs, args.jobs)
+    metrics["with_verifier"] = _with_verifier(verifier, detector, voices, legs, args.jobs)
     metrics["beside"] = dict(_beside(model, other, voices, args.jobs) for model, other in beside.items())
     metrics["beside"] |= _baselines(baseline, voices)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,7 @@ def _figures(
     clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
     scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
     of_conditions = {name: of_clips(clips, scores) for name, scores in scored.items()}
-    courses = {name: [follow(scores, policy) for scores in heard] for name, heard in legs.items()}
+    courses = {name: [course_of(scores, policy) for scores in heard] for name, heard in legs.items()}
     uncut = [condition.name for condition in voices.conditions if condition.kind != "cut"]
     metrics: Figures = {
         "model": detector.name,
@@ -242,22 +242,28 @@ def _log_odds(scores: Sequence[ClipScore]) -> Scores:
 
 
 def _with_verifier(
-    verifier: tuple[str, CardDetector] | None, light: Filter, voices: Voices, legs: Heard, jobs: int
+    verifier: tuple[str, CardDetector] | None, light: CardDetector, voices: Voices, legs: Heard, jobs: int
 ) -> Figures | None:
     """Return what both models together make of the legs, by channel; None where there is no verifier."""
     if verifier is None:
         return None
     model, detector = verifier
     clips, joined = voices.clips, legs_of(voices.clips)
+    fusion, plain = open_fusion(light, detector)
+    if plain:
+        _tell(plain)
+    policy = Policy(raise_p=fusion.raise_p)
     courses: dict[str, list[Course]] = {}
     with _progress() as progress:
         task = progress.add_task(f"with {detector.name}", total=len(joined) * len(voices.beside))
         with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
-            for condition in voices.beside:
-                courses[condition.name] = follow_all(listener, condition, joined, legs[condition.name], light)
+            for one in voices.beside:
+                said = zip(legs[one.name], listener.verify(one, joined, Cut.of(light)), strict=True)
+                courses[one.name] = [course_of(scores, policy, answers, fusion.llr) for scores, answers in said]
     return {
         "verifier": detector.name,
-        "legs": {name: of_legs(clips, joined, one, ranked=False) for name, one in courses.items()},
+        "raise_p": fusion.raise_p,
+        "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
         "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
         "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
     }
@@ -274,7 +280,7 @@ def _beside(model: str, detector: CardDetector, voices: Voices, jobs: int) -> tu
         name: of_clips(clips, [summarise(scores, policy) for scores in heard]) for name, heard in windows.items()
     }
     for name, heard in legs.items():
-        figures[name]["outcomes"] = of_outcomes(clips, joined, [follow(scores, policy) for scores in heard])
+        figures[name]["outcomes"] = of_outcomes(clips, joined, [course_of(scores, policy) for scores in heard])
     return detector.name, figures
 
 

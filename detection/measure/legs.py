@@ -9,14 +9,18 @@ import numpy as np
 
 from detection.alarms import RULE_OF_THREE
 from detection.decision import AlertState, Change, Decider, Policy, Verdict
+from detection.evidence import Llr, light_alone
 from detection.measure.figures import Figures, endings, share, with_intervals
 from detection.measure.metrics import NAN, Curve, Labels, Scores, Weights, intervals
 from detection.measure.scoring import Leg
+from detection.offline import Answer, follow
 from detection.training.data import Clip
 from detection.types import Score
 
 SPEECH_S = (2, 4, 8, 16)
 """How much speech of a leg has been heard when it's judged."""
+DETECTED_WITHIN_S = 12
+"""Seconds of speech in which a synthetic voice is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,9 @@ class Moment:
     """Where the alert went with this window."""
 
     @classmethod
-    def of(cls, decider: Decider, changes: Iterable[Change | None]) -> Moment:
+    def of(cls, decider: Decider, changes: Iterable[Change]) -> Moment:
         """Return how the leg of `decider` stands after these moves of its alert."""
-        moves = tuple(change.state for change in changes if change)
+        moves = tuple(change.state for change in changes)
         return cls(decider.speech_s, decider.verdict().p_synthetic, moves)
 
 
@@ -54,16 +58,15 @@ class Course:
         return sum(moment.moves.count(state) for moment in self.moments)
 
 
-def follow(scores: Iterable[Score], policy: Policy) -> Course:
-    """Let a `Decider` hear a leg's windows, as live calls are heard: those with too little speech are skipped."""
-    decider, moments = Decider(policy), []
-    for score in scores:
-        change = None
-        if score.speech_s < policy.min_window_speech_s:
-            decider.skip(score)
-        else:
-            change = decider.update(score)
-        moments.append(Moment.of(decider, [change]))
+def course_of(
+    scores: Iterable[Score], policy: Policy, answers: Sequence[Answer] = (), llr: Llr = light_alone
+) -> Course:
+    """Return how a leg goes of which the light model said `scores`, and a verifier, if there is one, `answers`.
+
+    `llr` is how both become one number, as in `Decider`.
+    """
+    decider = Decider(policy, llr)
+    moments = [Moment.of(decider, changes) for changes in follow(scores, decider, answers)]
     return Course(moments, decider.verdict())
 
 
@@ -89,13 +92,10 @@ def of_outcomes(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Co
     return counts | with_intervals(shares(np.ones(len(legs))), intervals(shares, sources))
 
 
-def of_legs(
-    clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course], *, ranked: bool = True
-) -> dict[str, Figures]:
+def of_legs(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> dict[str, Figures]:
     """Return, for 2, 4, 8 and 16 s of speech, the errors of the legs that hold so much, decided as live calls are.
 
-    An alert counts once raised, provisional or confirmed. The equal error rate ranks legs by all their evidence so far;
-    it's left out where that isn't `ranked`, for it is not what raised the alerts.
+    An alert counts once raised, provisional or confirmed. The equal error rate ranks legs by all their evidence so far.
     """
     is_fake, sources = _truth(clips, legs)
     table = {}
@@ -105,7 +105,7 @@ def of_legs(
         p = np.array([stage[0] for stage in stages if stage])
         alerted = np.array([stage[1] for stage in stages if stage], np.bool_)
         there = [source for source, was_reached in zip(sources, reached, strict=True) if was_reached]
-        table[str(speech_s)] = _of_stage(is_fake[reached], p if ranked else None, alerted, there)
+        table[str(speech_s)] = _of_stage(is_fake[reached], p, alerted, there)
     return table
 
 
@@ -128,15 +128,13 @@ def _stage(course: Course, speech_s: float) -> tuple[float, bool] | None:
     return None
 
 
-def _of_stage(is_fake: Labels, p: Scores | None, alerted: Labels, sources: list[str]) -> Figures:
+def _of_stage(is_fake: Labels, p: Scores, alerted: Labels, sources: list[str]) -> Figures:
     figures: Figures = {"human": int((~is_fake).sum()), "synthetic": int(is_fake.sum())}
     if not figures["human"] or not figures["synthetic"]:
         return figures
 
     def errors(weights: Weights) -> dict[str, float]:
         rates = {"false_alarms": share(alerted, weights * ~is_fake), "misses": share(~alerted, weights * is_fake)}
-        if p is None:
-            return rates
         curve = Curve.of(p, is_fake, weights)
         return {"eer": curve.equal_error_rate if curve else NAN} | rates
 
@@ -170,3 +168,25 @@ def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Cour
     bounds = intervals(rates, [sources[number] for number in human])
     widened = {name: (low, max(high, RULE_OF_THREE / hours)) for name, (low, high) in bounds.items()}
     return {"legs": len(human), "hours": hours} | with_intervals(rates(np.ones(len(human))), widened)
+
+
+def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
+    """Return the share of synthetic legs on which an alert was raised within `DETECTED_WITHIN_S` s of their speech.
+
+    Legs with less speech count as well: an alert that there was no time for was not raised.
+    """
+    is_fake, sources = _truth(clips, legs)
+    synthetic = np.flatnonzero(is_fake).tolist()
+    detected = np.array([_alerted_within(courses[one], DETECTED_WITHIN_S) for one in synthetic], np.bool_)
+
+    def rates(weights: Weights) -> dict[str, float]:
+        return {"detected": share(detected, weights)}
+
+    bounds = intervals(rates, [sources[number] for number in synthetic])
+    return {"synthetic": len(synthetic)} | with_intervals(rates(np.ones(len(synthetic))), bounds)
+
+
+def _alerted_within(course: Course, speech_s: float) -> bool:
+    """Whether an alert was raised by the first window up to whose end so much speech was heard."""
+    stage = _stage(course, speech_s)
+    return stage[1] if stage else course.alerts(AlertState.PROVISIONAL) > 0

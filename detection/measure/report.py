@@ -36,11 +36,9 @@ LEG_NOTES = """\
 *alerted*: legs on which an alert was raised, of machines the hits; *confirmed*: on which one was confirmed."""
 
 VERIFIED_NOTES = """\
-Rows *with {verifier}*:
-legs as a gateway judges them that has this verifier beside the model. It's asked at the same moments of speech, about
-the same audio. Here it answers at once and is never too busy; live an answer takes some tenths of a second, and a leg
-for which a minute has no room goes on without. The verifier moves alerts and verdicts, not a leg's probability, so
-there is no equal error rate with it."""
+Rows *with {verifier}*: legs as a gateway judges them that has this verifier beside the model, by the fusion of what
+both say, from probability {raise_p:g} on. Here it hears all speech and answers at once; live an answer takes some
+tenths of a second, and what its share of CPU has no room for it never hears."""
 
 GROUP_NOTES = f"""\
 Intervals from {GROUP_REPEATS} draws of sources; of clips, where a group lies within one source. A group of one class is
@@ -104,7 +102,7 @@ def write_markdown(metrics: Figures, file: Path) -> None:
         lines += ["", "## Beside it", "", *_beside_table(metrics)]
     lines += ["", "## Legs, by outcome", "", LEG_NOTES, ""]
     if metrics["with_verifier"]:
-        lines += [VERIFIED_NOTES.format(verifier=metrics["with_verifier"]["verifier"]), ""]
+        lines += [VERIFIED_NOTES.format(**metrics["with_verifier"]), ""]
     lines += [*_outcomes_table(metrics)]
     lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics)]
     lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics)]

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from detection.decision import Policy
 from detection.detector import CardDetector, open_detector
 from detection.measure.conditions import Condition
-from detection.offline import score_windows
+from detection.offline import Answer, Cut, score_windows, verify_windows
 from detection.training.data import Clip, is_known
 from detection.types import Samples, Score
 
@@ -49,7 +49,10 @@ def clips_alone(clips: Sequence[Clip]) -> list[Leg]:
 
 
 class Listener:
-    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager."""
+    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager.
+
+    Each process takes one thread: matrices are small, more threads only cost more CPU, and other sums.
+    """
 
     def __init__(self, detector: CardDetector, model: str | Path, jobs: int, done: Callable[[], object]) -> None:
         """Take a detector, and where other processes find its model."""
@@ -57,9 +60,11 @@ class Listener:
         self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (model,)) if jobs > 1 else None
 
     def __enter__(self) -> Self:
+        self._limits = threadpool_limits(1, user_api="blas")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._limits.restore_original_limits()
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
@@ -73,6 +78,10 @@ class Listener:
         """Return the same, taking the scores of legs of one clip from those of all clips `alone`."""
         joined = iter(self.listen(condition, [leg for leg in legs if len(leg) > 1]))
         return [next(joined) if len(leg) > 1 else alone[leg[0]] for leg in legs]
+
+    def verify(self, condition: Condition, legs: Sequence[Leg], light: Cut) -> list[list[Answer]]:
+        """Return what the model says of each leg as the verifier beside a light one that cuts it so."""
+        return list(self.each(partial(_verify, light), (leg_samples(condition, leg) for leg in legs)))
 
     def each(self, work: Callable[[CardDetector, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
         """Yield what `work`, which other processes must be able to import, makes of each job with the model."""
@@ -109,3 +118,7 @@ def _with_model(work: Callable[[CardDetector, Job], Result], job: Job) -> Result
 
 def _score(detector: CardDetector, samples: Samples) -> list[Score]:
     return score_windows(samples, detector, MIN_SPEECH_S)
+
+
+def _verify(light: Cut, detector: CardDetector, samples: Samples) -> list[Answer]:
+    return verify_windows(samples, light, detector, MIN_SPEECH_S)

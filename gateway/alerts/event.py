@@ -10,7 +10,7 @@ The names are final. The version of the contract is in `dataschema`, so that `ty
     score                 one window of one leg (only for subscribers who ask)
     alert.raised          a voice sounds synthetic: stage `provisional`, then, with more speech, `confirmed`
     alert.cleared         it no longer does
-    alert.verified        the heavy verifier was asked: it confirms, clears or escalates the alert, or cannot say
+    alert.verified        the heavy verifier heard a window: what it says, and how that stands to the alert
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
     coverage.reduced      some audio was not judged: overload, lost or late media
 
@@ -126,7 +126,7 @@ class Scored(EventData):
 class AlertRaised(EventData):
     """A voice sounds synthetic.
 
-    `model` and `p_synthetic` are the verifier's where `reason` is ``verifier_synthetic``.
+    `p_synthetic` is the fusion of all models that heard the leg's recent speech; `model` the one that tipped the scale.
     """
 
     alert_id: str
@@ -142,22 +142,23 @@ class AlertCleared(EventData):
 
 
 class AlertVerified(EventData):
-    """The verifier was asked about the leg's recent speech. `model` and `p_synthetic` are the verifier's.
+    """The verifier heard a window of the leg. `model` and `p_synthetic` are the verifier's, of that window alone.
 
-    Where that moves the alert, ``alert.raised`` or ``alert.cleared`` follows.
+    For information: alerts hang on what both models say. Where that moves the alert, ``alert.raised`` or
+    ``alert.cleared`` follows. `reason` is ``verifier_synthetic`` or ``verifier_human``: to which side it leans.
     """
 
     verdict: Ruling
-    """``confirmed``: the alert is right. ``cleared``: the voice is human, and no alert stands. ``escalated``: it's
-    synthetic, though there was no alert. ``inconclusive``: nothing changes."""
+    """``escalated``: its answer raised an alert. ``confirmed``: it leans synthetic, and an alert stands. ``cleared``:
+    it leans human, and no alert stands. ``inconclusive``: else."""
     alert_id: str | None
     """Of the alert that stands, stood or is raised by this; null where there is none."""
     judged_speech_s: Seconds
-    """Seconds of speech that the verifier heard."""
+    """Seconds of speech in that window."""
     filter_p_synthetic: Probability
-    """The rolling confidence of the light model, as `p_synthetic` of the other events has it."""
+    """The rolling confidence by what the light model alone says."""
     lag_ms: float
-    """From the end of the audio that made it be asked, as received, to the making of this event."""
+    """From the end of the audio that completed the window, as received, to the making of this event."""
 
 
 class VoiceExpected(EventData):

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
-from detection import AlertState, Change, Verification
+from detection import AlertState, Change, Question, Verification
 from gateway import clock
 from gateway.alerts.event import AlertCleared, AlertRaised, AlertVerified
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer of the verifier, and what it was asked."""
+
+    verification: Verification
+    question: Question
+    model: str
+    """The verifier's name."""
+    received_s: float
+    """When the audio that made it be asked came, by `clock.monotonic_s`."""
 
 
 class LegAlerts:
@@ -28,7 +41,7 @@ class LegAlerts:
 
         Args:
             received_s: when the audio that tipped the scale came, by `clock.monotonic_s`.
-            judge: whose word it was: `model`, where it's not the filter's.
+            judge: `model`, where it was not the light one whose window tipped the scale.
         """
         self._name(change)
         self.confirmed += change.state is AlertState.CONFIRMED
@@ -47,24 +60,25 @@ class LegAlerts:
             self._publish(AlertRaised, stage=change.state.value, lag_ms=_lag_ms(received_s), **facts)
             self._logger.warning("alert raised", stage=change.state.value, **told)
 
-    def verified(self, answer: Verification, model: str, filter_p: float, received_s: float) -> None:
-        """Tell an answer of the verifier `model`, then the move it made; `filter_p` is what the filter thinks now."""
-        if answer.change is not None:
-            self._name(answer.change)
+    def verified(self, answer: Answered) -> None:
+        """Tell an answer of the verifier, then the move of the alert that it made."""
+        verification, question = answer.verification, answer.question
+        if verification.change is not None:
+            self._name(verification.change)
         self._publish(
             AlertVerified,
-            media_time_s=answer.at_s,
-            p_synthetic=answer.p_synthetic,
-            model=model,
-            reason=answer.reason,
-            verdict=answer.ruling.value,
+            media_time_s=question.end_s,
+            p_synthetic=verification.p_synthetic,
+            model=answer.model,
+            reason="verifier_synthetic" if verification.p_synthetic > 0.5 else "verifier_human",
+            verdict=verification.ruling.value,
             alert_id=self._alert_id,
-            judged_speech_s=round(answer.speech_s, 3),
-            filter_p_synthetic=filter_p,
-            lag_ms=_lag_ms(received_s),
+            judged_speech_s=round(question.window.speech_s, 3),
+            filter_p_synthetic=verification.light_p_synthetic,
+            lag_ms=_lag_ms(answer.received_s),
         )
-        if answer.change is not None:
-            self.moved(answer.change, received_s, model=model)
+        if verification.change is not None:
+            self.moved(verification.change, answer.received_s, model=answer.model)
 
     def _name(self, change: Change) -> None:
         """Give an alert that is about to be raised its id."""

@@ -4,8 +4,8 @@ The event loop only offers windows and is told the scores; it never waits for th
 the model scores them the queue fills, and then a window is skipped, counted and told to its leg: coverage shrinks,
 delay does not grow.
 
-There is one `Scorer` for the filter, which hears every leg, and one for the verifier, which hears a few; each with a
-thread and meters of its own.
+There is one `Scorer` for the light model, which hears every leg, and one for the verifier, which hears what its share
+of CPU allows; each with a thread, a backlog and meters of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import os
 import sys
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,10 +22,15 @@ from typing import Protocol
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
-from detection import Detector, Frontend, Window
+from detection import Detector, Frontend, Score, Window, WindowScores
 from gateway import clock, logs
+from gateway.call.share import CpuShare
 
 _log = logs.get(__name__)
+
+
+SKIPPED = "skipped"
+"""Outcome of a window for which there is no room, that the model failed on, or that waits when all ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,13 @@ class Meters:
     name: str
     """Of its thread and its task."""
     windows: Counter
-    """By `outcome`: ``scored`` and ``skipped`` here, others where windows are offered."""
+    """By `outcome`: ``scored``, `SKIPPED`, what a backlog says of windows it drops, others where they are offered."""
     queued: Gauge
     batch: Histogram
     seconds: Histogram
     """From a window's end, as received, to its score."""
+    cpu: Counter
+    """Seconds of CPU time of the thread."""
 
 
 FILTER_METERS = Meters(
@@ -51,6 +59,7 @@ FILTER_METERS = Meters(
         "From a window's end, as received, to its score.",
         buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
     ),
+    Counter("callscreen_scorer_cpu_seconds_total", "CPU time spent on features and the model."),
 )
 WINDOWS = FILTER_METERS.windows
 
@@ -60,7 +69,7 @@ class ScoredLeg(Protocol):
 
     frontend: Frontend
 
-    def scored(self, window: Window, log_odds: float, received_s: float) -> None:
+    def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take the score of a window that was offered; `received_s` is given back."""
         ...
 
@@ -70,10 +79,52 @@ class ScoredLeg(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
+    """A window that waits for the model."""
+
     leg: ScoredLeg
     window: Window
     received_s: float
+
+
+Dropped = tuple[Job, str]
+"""A window that will never be scored, and the `outcome` that it is counted under."""
+
+
+class Backlog(Protocol):
+    """The windows that wait: bounded."""
+
+    def __len__(self) -> int: ...
+
+    def put(self, job: Job) -> list[Dropped]:
+        """Take a window; return what there is no room for, maybe that very one."""
+        ...
+
+    def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
+        """Return up to `most` windows to be scored next, and those that it is too late for."""
+        ...
+
+
+class Fifo:
+    """First come, first scored; what comes when `limit` windows wait is dropped."""
+
+    def __init__(self, limit: int) -> None:
+        self._jobs: deque[Job] = deque()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> list[Dropped]:
+        """See `Backlog`."""
+        if len(self._jobs) >= self._limit:
+            return [(job, SKIPPED)]
+        self._jobs.append(job)
+        return []
+
+    def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
+        """See `Backlog`."""
+        return [self._jobs.popleft() for _ in range(min(most, len(self._jobs)))], []
 
 
 class Scorer:
@@ -82,21 +133,23 @@ class Scorer:
     def __init__(
         self,
         detector: Detector,
-        queue_windows: int,
+        backlog: Backlog,
         batch_windows: int,
         meters: Meters = FILTER_METERS,
         niceness: int = 0,
+        share: CpuShare | None = None,
     ) -> None:
-        """Take how many windows may wait, how many are scored in one go, and how far the thread stands back.
+        """Take where windows wait, how many are scored in one go, and how far the thread stands back.
 
         Args:
             niceness: 0 to 19, as of `nice`, against the other threads of this process too; on Linux only.
+            share: how much CPU time the thread may take; None: as much as it needs.
         """
         self._detector = detector
         self._meters = meters
-        self._limit = queue_windows
+        self._backlog = backlog
         self._batch_windows = batch_windows
-        self._jobs: deque[_Job] = deque()
+        self._share = share
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, meters.name, initializer=_stand_back, initargs=(niceness,))
         self._worker: asyncio.Task[None] | None = None
@@ -116,8 +169,8 @@ class Scorer:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
         self._thread.shutdown(wait=False)
-        while self._jobs:
-            self._skip(self._jobs.popleft())
+        waiting, dropped = self._backlog.take(len(self._backlog))
+        self._skip([*dropped, *((job, SKIPPED) for job in waiting)])
 
     def offer(self, leg: ScoredLeg, window: Window, received_s: float) -> None:
         """Queue a window; never waits. `leg` hears of it later, by `scored` or `skipped`, exactly once.
@@ -125,49 +178,56 @@ class Scorer:
         Args:
             received_s: when the audio that completed the window came, by `clock.monotonic_s`.
         """
-        job = _Job(leg, window, received_s)
-        if len(self._jobs) >= self._limit:
-            self._skip(job)
-            return
-        self._jobs.append(job)
+        self._skip(self._backlog.put(Job(leg, window, received_s)))
         self._wake.set()
 
-    def _skip(self, job: _Job) -> None:
-        self._meters.windows.labels("skipped").inc()
-        job.leg.skipped(job.window)
+    def _skip(self, dropped: Iterable[Dropped]) -> None:
+        for job, outcome in dropped:
+            self._meters.windows.labels(outcome).inc()
+            job.leg.skipped(job.window)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._jobs:
-                batch = [self._jobs.popleft() for _ in range(min(self._batch_windows, len(self._jobs)))]
-                self._meters.queued.set(len(self._jobs))
-                self._meters.batch.observe(len(batch))
-                try:
-                    log_odds = await loop.run_in_executor(self._thread, self._score, batch)
-                except asyncio.CancelledError:
-                    self._jobs.extendleft(reversed(batch))
-                    raise
-                except Exception:  # task root: a model that fails on one batch must not end all calls
-                    _log.exception("scoring failed", windows=len(batch))
-                    for job in batch:
-                        self._skip(job)
+            while len(self._backlog):
+                if self._share and (wait_s := self._share.wait_s(clock.monotonic_s())):
+                    await asyncio.sleep(wait_s)
                     continue
-                self._tell(batch, log_odds)
+                batch, dropped = self._backlog.take(self._batch_windows)
+                self._meters.queued.set(len(self._backlog))
+                self._skip(dropped)
+                if batch:
+                    await self._score(batch)
 
-    def _score(self, batch: list[_Job]) -> list[float]:
-        """Runs in the worker thread."""
+    async def _score(self, batch: list[Job]) -> None:
+        self._meters.batch.observe(len(batch))
+        try:
+            said, cpu_s = await asyncio.get_running_loop().run_in_executor(self._thread, self._said, batch)
+        except asyncio.CancelledError:
+            self._skip((job, SKIPPED) for job in batch)
+            raise
+        except Exception:  # task root: a model that fails on one batch must not end all calls
+            _log.exception("scoring failed", windows=len(batch))
+            self._skip((job, SKIPPED) for job in batch)
+            return
+        self._meters.cpu.inc(cpu_s)
+        if self._share:
+            self._share.spend(cpu_s)
+        self._tell(batch, said)
+
+    def _said(self, batch: list[Job]) -> tuple[WindowScores, float]:
+        """Runs in the worker thread; returns also the CPU time it took."""
+        began_s = clock.thread_cpu_s()
         inputs = np.stack([job.leg.frontend.inputs(job.window) for job in batch])
-        return [float(value) for value in self._detector.score(inputs)]
+        return self._detector.score(inputs), clock.thread_cpu_s() - began_s
 
-    def _tell(self, batch: list[_Job], log_odds: list[float]) -> None:
+    def _tell(self, batch: list[Job], said: WindowScores) -> None:
         now_s = clock.monotonic_s()
-        for job, value in zip(batch, log_odds, strict=True):
+        for job, log_odds, narrow in zip(batch, said.log_odds.tolist(), said.narrow.tolist(), strict=True):
             self._meters.windows.labels("scored").inc()
             self._meters.seconds.observe(now_s - job.received_s)
-            job.leg.scored(job.window, value, job.received_s)
+            job.leg.scored(job.window, Score.of(job.window, log_odds, narrow), job.received_s)
 
 
 def _stand_back(niceness: int) -> None:

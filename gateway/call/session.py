@@ -94,7 +94,7 @@ class LegSession:
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
-        self._decider = Decider(judging.policy)
+        self._decider = Decider(judging.policy, *([judging.verifier.fusion.llr] if judging.verifier else []))
         self._expectation = Expectation(judging.expected, stream, description)
         self._expected_decider = Decider(judging.policy)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
@@ -170,8 +170,6 @@ class LegSession:
                 self._listen(run)
         for window in self._windower.flush():
             self._offer(window)
-        if self._verification:
-            self._verification.end()
         self._end_reason = reason
         self._end_when_done()
 
@@ -185,24 +183,30 @@ class LegSession:
     def _offer(self, window: Window) -> None:
         if window.speech_s < self._judging.policy.min_window_speech_s:
             WINDOWS.labels("no_speech").inc()
-            self._decider.skip(window)
+            self._skip(window)
             return
         if self._crosstalk.is_leak(self.description.leg, window):
             WINDOWS.labels("crosstalk").inc()
             self._leaked_windows += 1
-            self._decider.skip(window)
+            self._skip(window)
             return
         self._waiting_windows += 1
         self._judging.scorer.offer(self, window, self._received_s)
 
-    def scored(self, window: Window, log_odds: float, received_s: float) -> None:
+    def _skip(self, window: Window) -> None:
+        """A window is no evidence for or against this leg's speaker."""
+        self._decider.skip(window)
+        if self._verification and not self._waiting_windows:  # else it is not its turn yet
+            self._verification.pause(self._received_s)
+
+    def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""
         self._waiting_windows -= 1
         expected = self._expectation.covers(window.start_s, window.end_s)
         if expected:
-            self._decider.skip(window)
+            self._skip(window)
         decider = self._expected_decider if expected else self._decider
-        change = decider.update(Score.of(window, log_odds))
+        change = decider.update(score)
         self._publish(
             Scored,
             media_time_s=window.end_s,
@@ -210,21 +214,21 @@ class LegSession:
             reason="machine_expected" if expected else "window_scored",
             window_start_s=window.start_s,
             window_speech_s=window.speech_s,
-            window_p_synthetic=1 / (1 + math.exp(-log_odds)),
+            window_p_synthetic=1 / (1 + math.exp(-score.log_odds)),
         )
         if change is not None and expected:
             self._tell_expected(change)
         elif change is not None:
             self._alerts.moved(change, received_s)
         if self._verification and not expected:
-            self._verification.hear(window, change, received_s)
+            self._verification.hear(window, received_s)
         self._end_when_done()
 
     def skipped(self, window: Window) -> None:
         """Be told of a window that is not scored; see `ScoredLeg`."""
         self._waiting_windows -= 1
         self._skipped_windows += 1
-        self._decider.skip(window)
+        self._skip(window)
         self._report_coverage()
         self._end_when_done()
 
@@ -238,7 +242,7 @@ class LegSession:
 
     def _verdict(self) -> Verdict:
         """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
-        verdict, expected = (self._verification or self._decider).verdict(), self._expected_decider.verdict()
+        verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
         windows = verdict.windows + expected.windows
         if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
             return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
@@ -252,9 +256,11 @@ class LegSession:
             )
 
     def _end_when_done(self) -> None:
-        if self._end_reason is None or self._waiting_windows or (self._verification and self._verification.under_way):
+        if self._end_reason is None or self._waiting_windows:
             return
         if self._verification:
+            if not self._verification.ended(self._received_s):
+                return
             self._verification.close()
         verdict, counters = self._verdict(), self._leg.counters
         self._publish(

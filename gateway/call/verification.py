@@ -1,19 +1,20 @@
-"""The heavy verifier beside the light filter: whom it is asked about, and at what expense.  [IO]
+"""The heavy verifier beside the light model: what it hears, in which order, and at what expense.  [IO]
 
-`detection.hybrid` says when a leg is in doubt and what an answer does. Here the windows of a doubtful leg go to a
-second `Scorer`, whose thread stands back behind all others: no call, no score of the filter and no alert ever waits for
-it. How many legs a minute it takes is limited; half of what may come at once is kept for legs on which an alert stands.
-A question there is no room for is counted and dropped, and its leg goes on as if there were no verifier.
+Each leg's speech is cut for it once over (`detection.coverage`), and every window is offered to a second `Scorer`,
+whose thread stands back behind all others and takes no more than its share of CPU: no call, no score of the light model
+and no alert ever waits for it. Windows wait by the need of their legs (`Rank`); what there is no room or no time for is
+dropped and counted, and its leg goes on with what the light model says.
 
-A leg that ends waits for an answer that is under way, for `ANSWER_WITHIN_S` at most: its call is over, and nobody else
-waits with it.
+A leg that ends waits for answers that are due, for `ANSWER_WITHIN_S` at most: its call is over, and nobody else waits
+with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from enum import IntEnum
 
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
@@ -22,48 +23,62 @@ from detection import (
     SAMPLE_RATE_HZ,
     VERIFIER,
     AlertState,
-    Change,
+    Coverage,
     Decider,
     Detector,
-    Hybrid,
-    Policy,
+    Fusion,
+    Question,
     Score,
-    Verdict,
     Window,
 )
-from detection.hybrid import RECENT_WINDOWS
+from detection.evidence import MEMORY_S
 from gateway import clock
-from gateway.call.alerting import LegAlerts
-from gateway.call.scorer import Meters, Scorer
+from gateway.call.alerting import Answered, LegAlerts
+from gateway.call.scorer import Dropped, Job, Meters, Scorer
+from gateway.call.share import CpuShare
 
 AUTO, OFF = "auto", "off"
 """Values of the setting `verifier` that name no model."""
 ANSWER_WITHIN_S = 2.0
-"""Of wall time after a leg's end."""
-QUEUE_WINDOWS = 16
+"""Of wall time after a leg's last score."""
+QUEUE_WINDOWS = 64
 NICENESS = 10
 """A tenth of what others get of a busy core: an answer comes late then, but it comes."""
 
-VERIFICATIONS = Counter(
-    "callscreen_verifications_total", "Questions to the verifier, by what came of them.", ["outcome"]
-)
+VERIFICATIONS = Counter("callscreen_verifications_total", "Answers of the verifier, by what came of them.", ["outcome"])
 INSTALLED = Gauge("callscreen_verifier", "1 for the verifier in use.", ["model"])
 METERS = Meters(
     "verifier",
     Counter("callscreen_verifier_windows_total", "Windows for the verifier, by what became of them.", ["outcome"]),
     Gauge("callscreen_verifier_queue_windows", "Windows waiting for the verifier."),
-    Histogram("callscreen_verifier_batch_windows", "Windows verified in one go.", buckets=(1, 2)),
+    Histogram("callscreen_verifier_batch_windows", "Windows verified in one go.", buckets=(1,)),
     Histogram(
         "callscreen_verifying_seconds",
-        "From the end of the filter's window that caused it, as received, to the verifier's score.",
+        "From the end of the light model's window that completed it, as received, to the verifier's score.",
         buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
     ),
+    Counter("callscreen_verifier_cpu_seconds_total", "CPU time spent on verifying."),
 )
 
 
-def verifier_name(setting: str) -> str | None:
-    """Return which model the setting `verifier` means, a name or a path; None: no verifier."""
-    return VERIFIER if setting == AUTO else None if setting == OFF else setting
+class Rank(IntEnum):
+    """Whose windows are verified first."""
+
+    DOUBTFUL = 0
+    """`Decider.in_doubt`."""
+    ALERTED = 1
+    NEW = 2
+    """None of the leg's windows was answered yet."""
+    REST = 3
+    AGAIN = 4
+    """Windows of doubtful legs of which others hold everything: all is heard once before anything is heard twice."""
+
+
+def verifier_name(setting: str, cpu_share: float) -> str | None:
+    """Return which model the settings `verifier` and `verifier_cpu_share` mean, a name or a path; None: none."""
+    if setting == OFF or not cpu_share:
+        return None
+    return VERIFIER if setting == AUTO else setting
 
 
 def seconds_a_window(detector: Detector) -> float:
@@ -80,16 +95,16 @@ def seconds_a_window(detector: Detector) -> float:
 
 
 class Verifier:
-    """The heavy model, its queue and its budget, for all legs. `start` before the first leg, `close` after the last."""
+    """The heavy model, its queue and its share of CPU. `start` before the first leg, `close` after the last."""
 
-    def __init__(self, detector: Detector, legs_per_minute: int, raise_p: float) -> None:
-        """Take how many legs it may be handed, and from which probability it calls a voice synthetic."""
+    def __init__(self, detector: Detector, fusion: Fusion, cpu_share: float) -> None:
+        """Take how its answers are fused with the light model's, and CPU seconds a second, above 0 and up to 1."""
         self.name = detector.name
-        self.window_s = detector.window_s
-        self.policy = Policy(raise_p=raise_p)
+        self.window_s, self.hop_s = detector.window_s, detector.hop_s
+        self.fusion = fusion
         self._detector = detector
-        self._scorer = Scorer(detector, QUEUE_WINDOWS, RECENT_WINDOWS, METERS, NICENESS)
-        self._budget = Budget(legs_per_minute)
+        share = CpuShare(cpu_share, clock.monotonic_s())
+        self._scorer = Scorer(detector, ByRank(QUEUE_WINDOWS), 1, METERS, NICENESS, share)
         INSTALLED.labels(self.name).set(1)
 
     def start(self) -> None:
@@ -106,74 +121,71 @@ class Verifier:
         await self._scorer.close()
         INSTALLED.labels(self.name).set(0)
 
-    def ask(
-        self, windows: Sequence[Window], received_s: float, *, urgent: bool, done: Callable[[list[Score]], None]
-    ) -> None:
-        """Have windows of one leg scored, in order of time; never waits.
+    def ask(self, leg: LegVerification, question: Question, received_s: float) -> None:
+        """Have a window of a leg scored; never waits. `leg` is told, later: `answered` or `unanswered`.
 
         Args:
             received_s: when the newest audio came, by `clock.monotonic_s`.
-            urgent: an alert stands.
-            done: is told the scores, later; none when there was no room, or no answer.
         """
-        if not self._budget.take(clock.monotonic_s(), urgent=urgent):
-            VERIFICATIONS.labels("over_budget").inc()
-            asyncio.get_running_loop().call_soon(done, [])
-            return
-        question = _Question(self._detector, len(windows), done)
-        for window in windows:
-            self._scorer.offer(question, window, received_s)
+        self._scorer.offer(_Asked(leg, question, self._detector), question.window, received_s)
 
 
-class _Question:
-    """Gathers the scores of windows that are asked about together; a `ScoredLeg`."""
+class _Asked:
+    """One question of one leg; a `ScoredLeg`."""
 
-    def __init__(self, detector: Detector, count: int, done: Callable[[list[Score]], None]) -> None:
+    def __init__(self, leg: LegVerification, question: Question, detector: Detector) -> None:
+        self.leg, self.question = leg, question
         self.frontend = detector.frontend()
-        self._left = count
-        self._scores: list[Score] = []
-        self._done = done
 
-    def scored(self, window: Window, log_odds: float, received_s: float) -> None:  # noqa: ARG002
-        """See `ScoredLeg`. What is no number is no answer."""
-        if not math.isnan(log_odds):
-            self._scores.append(Score.of(window, log_odds))
-        self._count_down()
+    @property
+    def rank(self) -> Rank:
+        """How soon it should be answered, as of now."""
+        return self.leg.rank(self.question)
+
+    def scored(self, window: Window, score: Score, received_s: float) -> None:  # noqa: ARG002
+        """See `ScoredLeg`."""
+        asyncio.get_running_loop().call_soon(self.leg.answered, self.question, score.log_odds, received_s)
 
     def skipped(self, window: Window) -> None:  # noqa: ARG002
         """See `ScoredLeg`."""
-        self._count_down()
-
-    def _count_down(self) -> None:
-        self._left -= 1
-        if not self._left:
-            if not self._scores:
-                VERIFICATIONS.labels("skipped").inc()
-            asyncio.get_running_loop().call_soon(self._done, self._scores)
+        asyncio.get_running_loop().call_soon(self.leg.unanswered)
 
 
-class Budget:
-    """So many questions a minute, a quarter of them at once; half of these are kept for the urgent ones.  [S]"""
+class ByRank:
+    """The first rank first, within a rank who came first; where it is full, the oldest of the last rank is dropped.
 
-    def __init__(self, per_minute: int) -> None:
-        self._per_s = per_minute / 60
-        self._most = max(1.0, per_minute / 4)
-        self._left = self._most
-        self._at_s = 0.0
+    Ranks are those of the moment: a leg that falls into doubt takes its waiting windows with it.
+    """
 
-    def take(self, now_s: float, *, urgent: bool) -> bool:
-        """Whether one more question may be put now; if so, it counts."""
-        self._left = min(self._most, self._left + self._per_s * (now_s - self._at_s))
-        self._at_s = now_s
-        kept = 0 if urgent else self._most // 2
-        if self._left < 1 + kept:
-            return False
-        self._left -= 1
-        return True
+    def __init__(self, limit: int) -> None:
+        """Take how many windows may wait; they are looked through one by one."""
+        self._jobs: list[tuple[_Asked, Job]] = []
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> list[Dropped]:
+        """See `Backlog`."""
+        assert isinstance(job.leg, _Asked)
+        self._jobs.append((job.leg, job))
+        if len(self._jobs) <= self._limit:
+            return []
+        last = max(range(len(self._jobs)), key=lambda place: self._jobs[place][0].rank)
+        return [(self._jobs.pop(last)[1], "queue_full")]
+
+    def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
+        """See `Backlog`."""
+        lapsed = [(job, why) for asked, job in self._jobs if (why := asked.leg.why_not(asked.question))]
+        gone = {id(job) for job, _ in lapsed}
+        left = [entry for entry in self._jobs if id(entry[1]) not in gone]
+        first = sorted(range(len(left)), key=lambda place: (left[place][0].rank, place))[:most]
+        self._jobs = [entry for place, entry in enumerate(left) if place not in first]
+        return [left[place][1] for place in first], lapsed
 
 
 class LegVerification:
-    """What the verifier has to do with one leg: `hear` each window that the leg's decider took, `end` when it ends."""
+    """The verifier's part in one leg: `hear` each window that the leg's decider took, until it has `ended`."""
 
     def __init__(
         self,
@@ -182,37 +194,34 @@ class LegVerification:
         alerts: LegAlerts,
         on_settled: Callable[[], None],
     ) -> None:
-        """`alerts` is told each answer; `on_settled` is called when no answer is due any longer."""
+        """`alerts` is told each answer; `on_settled` is called after each, and when none is waited for any longer."""
         self._verifier = verifier
         self._decider = decider
         self._alerts = alerts
         self._on_settled = on_settled
-        self._hybrid = Hybrid(decider, verifier.policy, verifier.window_s)
-        self._asked_received_s: float | None = None
+        self._coverage = Coverage(verifier.window_s, verifier.hop_s)
+        self._end_s = 0.0
+        self._due = 0
+        """Questions without an answer."""
+        self._heard = False
         self._deadline: asyncio.TimerHandle | None = None
         self._too_late = False
 
-    @property
-    def under_way(self) -> bool:
-        """Whether an answer is due."""
-        return self._asked_received_s is not None and not self._too_late
+    def hear(self, window: Window, received_s: float) -> None:
+        """Take a window that the decider took; ask the verifier about what is complete with it."""
+        self._end_s = window.end_s
+        self._ask(self._coverage.hear(window, again=self._decider.in_doubt), received_s)
 
-    def hear(self, window: Window, change: Change | None, received_s: float) -> None:
-        """Take a scored window and the move of the alert that came of it; ask the verifier if it's time."""
-        self._hybrid.hear(window, change)
-        if self._too_late or not (windows := self._hybrid.question()):
-            return
-        self._asked_received_s = received_s
-        urgent = self._decider.state in (AlertState.PROVISIONAL, AlertState.CONFIRMED)
-        self._verifier.ask(windows, received_s, urgent=urgent, done=self._answered)
+    def pause(self, received_s: float) -> None:
+        """No speech of this leg to be verified comes now."""
+        self._ask(self._coverage.pause(), received_s)
 
-    def verdict(self) -> Verdict:
-        """What to say of the leg; see `Hybrid.verdict`."""
-        return self._hybrid.verdict()
-
-    def end(self) -> None:
-        """The leg ends: answers are waited for no longer than `ANSWER_WITHIN_S`."""
-        self._deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up)
+    def ended(self, received_s: float) -> bool:
+        """The leg's last window was heard: whether all answers that are waited for came, for `ANSWER_WITHIN_S`."""
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up)
+            self.pause(received_s)
+        return self._too_late or not self._due
 
     def close(self) -> None:
         """The leg has ended."""
@@ -220,20 +229,53 @@ class LegVerification:
         if self._deadline is not None:
             self._deadline.cancel()
 
-    def _give_up(self) -> None:
-        if self.under_way:
-            VERIFICATIONS.labels("too_late").inc()
-        self._too_late = True
-        self._on_settled()
+    def rank(self, question: Question) -> Rank:
+        """Return how soon a question should be answered, as of now."""
+        if question.again:
+            return Rank.AGAIN
+        if self._decider.in_doubt:
+            return Rank.DOUBTFUL
+        if self._decider.state is AlertState.CONFIRMED:
+            return Rank.ALERTED
+        return Rank.REST if self._heard else Rank.NEW
 
-    def _answered(self, scores: list[Score]) -> None:
-        received_s, self._asked_received_s = self._asked_received_s, None
-        if self._too_late or received_s is None:
-            return
-        if scores:
-            answer = self._hybrid.answered(scores)
-            VERIFICATIONS.labels(answer.ruling.value).inc()
-            self._alerts.verified(answer, self._verifier.name, self._decider.recent_p_synthetic, received_s)
+    def why_not(self, question: Question) -> str | None:
+        """Return why a question needs no answer any more; None: it does."""
+        if self._too_late:
+            return "too_late"
+        return "too_old" if question.end_s < self._end_s - MEMORY_S else None
+
+    def answered(self, question: Question, log_odds: float, received_s: float) -> None:
+        """Take what the verifier says of a window; `received_s` is when its audio came. What is no number says nothing.
+
+        An answer after the leg's end, or about speech that is no longer remembered, is counted and dropped.
+        """
+        self._due -= 1
+        if self._too_late or math.isnan(log_odds):
+            VERIFICATIONS.labels("too_late" if self._too_late else "no_number").inc()
+        elif (verification := self._decider.answer(question.start_s, question.end_s, log_odds)) is None:
+            VERIFICATIONS.labels("too_old").inc()
         else:
-            self._hybrid.unanswered()
+            self._heard = True
+            VERIFICATIONS.labels(verification.ruling.value).inc()
+            self._alerts.verified(Answered(verification, question, self._verifier.name, received_s))
+        self._settle()
+
+    def unanswered(self) -> None:
+        """A question will not be answered."""
+        self._due -= 1
+        self._settle()
+
+    def _ask(self, questions: Iterable[Question], received_s: float) -> None:
+        for question in questions:
+            if not self._too_late:
+                self._due += 1
+                self._verifier.ask(self, question, received_s)
+
+    def _settle(self) -> None:
+        if not self._too_late:
+            self._on_settled()
+
+    def _give_up(self) -> None:
+        self._too_late = True
         self._on_settled()

@@ -6,14 +6,14 @@ import sys
 
 from rich.console import Console
 
-from tests.benchmarks import bench_calls, bench_hybrid, bench_parts, bench_webrtc
+from tests.benchmarks import bench_calls, bench_parts, bench_verifier, bench_webrtc
 
 if __name__ == "__main__":
     console = Console()
     for title, bench in (
         ("What a second of one leg costs", bench_parts.main),
         ("Twilio calls, against a bare websocket server", bench_calls.main),
-        ("The filter's delay, with and without a verifier", bench_hybrid.main),
+        ("The light model's delay, with and without a verifier", bench_verifier.main),
         ("WebRTC legs, against bare aiortc", bench_webrtc.main),
     ):
         console.rule(title)

@@ -23,11 +23,22 @@ from rich.progress import track
 from rich.table import Table
 from scipy.signal import butter, sosfilt
 
-from detection import DEFAULT_MODEL, SAMPLE_RATE_HZ, Detector, Outcome, Policy, Samples, Score, open_detector
+from detection import (
+    DEFAULT_MODEL,
+    SAMPLE_RATE_HZ,
+    AlertState,
+    Detector,
+    Outcome,
+    Policy,
+    Samples,
+    Score,
+    open_detector,
+)
 from detection.audio import read_audio
 from detection.channels import apply_channel, limit_band
 from detection.measure.conditions import add_noise
-from detection.offline import decide, score_windows
+from detection.measure.legs import course_of
+from detection.offline import score_windows
 from detection.training.augment import load_surroundings, rms
 from detection.training.data import Clip, read_manifest
 from detection.training.sampling import split_by_source
@@ -117,16 +128,16 @@ def _row(legs: Sequence[Leg], policy: Policy) -> tuple[str, ...]:
     believing = replace(policy, out_of_domain_share=1.0)
     cells = [f"{len(legs)}", f"{np.mean([_is_out_of_domain(scores, policy) for _, scores in legs]):.1%}"]
     for synthetic in (False, True):
-        decided = [decide(scores, believing) for is_fake, scores in legs if is_fake is synthetic]
-        cells.append(f"{np.mean([bool(changes) for _, changes in decided]):.1%}")
-        cells.append(f"{np.mean([decider.verdict().outcome is Outcome.HUMAN for decider, _ in decided]):.1%}")
+        courses = [course_of(scores, believing) for is_fake, scores in legs if is_fake is synthetic]
+        cells.append(f"{np.mean([course.alerts(AlertState.PROVISIONAL) > 0 for course in courses]):.1%}")
+        cells.append(f"{np.mean([course.verdict.outcome is Outcome.HUMAN for course in courses]):.1%}")
     return tuple(cells)
 
 
 def _is_out_of_domain(scores: Sequence[Score], policy: Policy) -> bool:
     """Tell it of a leg whatever the model says of it: an alert would come first in a verdict."""
     unsure = [replace(score, log_odds=0.0) for score in scores]
-    return decide(unsure, policy)[0].verdict().reason == "out_of_domain"
+    return course_of(unsure, policy).verdict.reason == "out_of_domain"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detection.alarms import AlarmRate, AlarmRates
+from detection.errors import ModelError
 
 
 def rates(*per_hour: float, hours: float = 1.5) -> AlarmRates:
@@ -23,10 +24,10 @@ def test_a_dip_that_higher_thresholds_do_not_keep_is_not_trusted() -> None:
 
 def test_rates_the_data_cannot_show_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"at least 2 an hour, which is what 1\.5 h of speech .*rule of three.*got 1\.9"
+        ModelError, match=r"at least 2 an hour, which is what 1\.5 h of speech .*rule of three.*got 1\.9"
     ):
         rates(12, 0).raise_p_for(1.9)
-    with pytest.raises(ValueError, match="at least 5 an hour, the fewest that were measured; got 3"):
+    with pytest.raises(ModelError, match="at least 5 an hour, the fewest that were measured; got 3"):
         rates(12, 5).raise_p_for(3)
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection import AlertState, Change, Decider, Outcome, Policy, Score, Window
+from detection import AlertState, Change, Decider, Outcome, Policy, Ruling, Score, Window
+from tests.detection.fakes import mean_fusion
 
 POLICY = Policy()
 WINDOW_S = 3.0
@@ -276,16 +277,6 @@ def test_nobody_is_called_human_out_of_domain_but_machines_are_still_caught() ->
     assert decider.verdict().outcome is Outcome.SYNTHETIC
 
 
-def test_what_makes_a_leg_unfit_for_human_is_told_whatever_else_there_is_to_say() -> None:
-    assert follow(noisy(POLICY.noisy_snr_db + 1, -3.0))[0].unfit_for_human is None
-    for leg, reason in (
-        (noisy(POLICY.noisy_snr_db - 1, *[4.0] * 4, *[-4.0] * 15), "noisy"),
-        (strange(*[4.0] * 4, *[-4.0] * 15), "out_of_domain"),
-    ):
-        decider, _ = follow(leg)
-        assert (decider.verdict().reason, decider.unfit_for_human) == ("alert_cleared", reason)
-
-
 def test_most_of_the_speech_decides_whether_a_leg_is_out_of_domain() -> None:
     known = scores(steady(-3.0))
     assert follow([*strange(*[-3.0] * 4), *known * 5])[0].verdict().reason == "p_below_human"
@@ -326,3 +317,85 @@ def test_simulated_calls_longer_speech_is_surer_and_a_change_of_voice_is_caught(
         caught += any(change.state is CONFIRMED and change.windows > 300 for change in changes)
     assert caught >= 190, "a clone that takes over in the sixth minute"
     assert alarmed <= 4, "five minutes of a person"
+
+
+FUSED = mean_fusion().llr
+
+
+def heard(log_odds: float, windows: int) -> tuple[Decider, list[Change]]:
+    decider = Decider(POLICY, FUSED)
+    return decider, play(decider, steady(*[log_odds] * windows))
+
+
+def test_an_answer_raises_what_the_light_model_was_unsure_of_and_more_speech_confirms_it() -> None:
+    decider, changes = heard(0.5, 5)
+    assert changes == []
+    verified = decider.answer(0.0, 8.0, 5.0)
+    assert verified is not None
+    assert verified.change is not None
+    assert (verified.change.state, verified.change.reason, verified.change.at_s) == (PROVISIONAL, "p_above_raise", 8.0)
+    assert (verified.ruling, verified.p_synthetic > 0.99) == (Ruling.ESCALATED, True)
+    assert verified.light_p_synthetic < 0.7 < POLICY.raise_p < decider.recent_p_synthetic
+    assert decider.in_doubt
+    more = [decider.update(Score(at, at + 3.0, 2.4, 0.8, 4.0)) for at in (5.0, 6.0, 7.0)]
+    assert [change.state for change in more if change] == [CONFIRMED]
+    assert not decider.in_doubt
+
+
+def test_an_answer_alone_confirms_nothing_for_it_adds_no_speech() -> None:
+    decider, (raised, *_) = heard(3.0, 5)
+    assert raised.state is PROVISIONAL
+    for _ in range(10):
+        verified = decider.answer(0.0, 8.0, 5.0)
+        assert verified is not None
+        assert (verified.ruling, verified.change) == (Ruling.CONFIRMED, None)
+    assert decider.state is PROVISIONAL
+
+
+def test_what_the_verifier_takes_for_a_person_is_cleared_on_further_speech() -> None:
+    decider, _ = heard(3.0, 5)
+    verified = decider.answer(0.0, 8.0, -5.0)
+    assert verified is not None
+    assert (verified.ruling, verified.change) == (Ruling.INCONCLUSIVE, None), "an alert still stands"
+    changes = []
+    for at in range(5, 15):
+        changes.append(decider.update(Score(at, at + 3.0, 2.4, 0.8, 1.0)))
+        verified = decider.answer(at + 2.0, at + 3.0, -5.0)
+    assert [change.state for change in changes if change] == [CLEARED]
+    assert verified is not None
+    assert verified.ruling is Ruling.CLEARED
+
+
+def test_who_is_unsure_ends_human_by_the_evidence_of_both() -> None:
+    decider, _ = heard(0.0, 8)
+    assert decider.verdict().reason == "uncertain"
+    assert decider.in_doubt
+    decider.answer(0.0, 11.0, -4.0)
+    assert (decider.verdict().outcome, decider.verdict().reason) == (Outcome.HUMAN, "p_below_human")
+    assert not decider.in_doubt
+
+
+def test_an_answer_about_nothing_that_is_remembered_is_none() -> None:
+    decider, _ = heard(0.0, 80)
+    before = decider.verdict()
+    assert decider.answer(0.0, 8.0, 5.0) is None
+    assert decider.answer(100.0, 104.0, 5.0) is None
+    assert decider.verdict() == before
+    with pytest.raises(ValueError, match="log_odds: expected a number"):
+        decider.answer(70.0, 74.0, math.nan)
+
+
+@given(leg=any_leg, answers=st.lists(st.tuples(st.integers(0, 60), any_log_odds), max_size=20))
+def test_with_answers_too_states_only_move_along_the_table(
+    leg: list[tuple[float, float]], answers: list[tuple[int, float]]
+) -> None:
+    decider, changes = Decider(POLICY, FUSED), list[Change | None]()
+    for number, score in enumerate(scores(leg)):
+        changes.append(decider.update(score))
+        for _, log_odds in (answer for answer in answers if answer[0] == number):
+            verified = decider.answer(score.end_s - 4, score.end_s, log_odds)
+            changes.append(verified.change if verified else None)
+    moves = [(change.previous, change.state) for change in changes if change]
+    assert set(moves) <= LEGAL
+    assert all(one[1] is other[0] for one, other in pairwise(moves))
+    assert 0 <= decider.recent_p_synthetic <= 1

@@ -30,10 +30,10 @@ def test_every_shipped_model_opens_and_scores_a_leg(name: str) -> None:
     first = frontend.inputs(Window(0.0, audio[:n_samples], n_samples, detector.window_s, detector.window_s))
     second = frontend.inputs(Window(detector.hop_s, audio[hop:], hop, detector.window_s, detector.hop_s))
     assert first.shape == second.shape == detector.card.contract.input_shape
-    together = detector.score(np.stack([first, second]))
+    together = detector.score(np.stack([first, second])).log_odds
     assert together.shape == (2,)
     assert together.dtype == np.float32
-    assert together == pytest.approx([detector.score(frames[None])[0] for frames in (first, second)], abs=1e-3)
+    assert together == pytest.approx([detector.score(frames[None]).log_odds[0] for frames in (first, second)], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -43,9 +43,9 @@ def test_silence_and_level_do_not_break_a_model(name: str) -> None:
     audio = speechlike(n_samples)
     window = Window(0.0, audio, n_samples, 1.0, 1.0)
     silent = Window(0.0, np.zeros(n_samples, np.float32), n_samples, 0.0, 0.0)
-    assert np.isfinite(detector.score(detector.frontend().inputs(silent)[None])).all()
+    assert np.isfinite(detector.score(detector.frontend().inputs(silent)[None]).log_odds).all()
     quieter = Window(0.0, audio * np.float32(0.25), n_samples, 1.0, 1.0)
-    scores = [detector.score(detector.frontend().inputs(one)[None])[0] for one in (window, quieter)]
+    scores = [detector.score(detector.frontend().inputs(one)[None]).log_odds[0] for one in (window, quieter)]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 

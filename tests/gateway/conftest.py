@@ -14,6 +14,7 @@ import pytest_asyncio
 import gateway.app
 from gateway.app import House, running
 from gateway.config import load
+from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector
 
 Serve = Callable[..., Awaitable[House]]
@@ -47,5 +48,6 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoudnessDetector]:
     """Serve with a detector whose truth the test sets by loudness."""
     loudness = LoudnessDetector()
     monkeypatch.setattr(gateway.app, "open_detector", lambda _name: loudness)
+    monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield loudness
     loudness.free.set()

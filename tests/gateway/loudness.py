@@ -10,9 +10,10 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from detection import Samples, Window
+from detection import Samples, Window, WindowScores
 from detection.audio import read_audio
 from tests.conftest import REPOSITORY
+from tests.detection.fakes import wide
 
 LOUD_RMS = 0.03
 VOICES = REPOSITORY / "sim" / "voices"
@@ -49,6 +50,6 @@ class LoudnessDetector:
     def frontend(self) -> _Frontend:
         return _Frontend()
 
-    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, inputs: NDArray[np.float32]) -> WindowScores:
         self.free.wait(10)
-        return np.where(inputs[:, 0] > LOUD_RMS, 4.0, -4.0).astype(np.float32)
+        return wide(np.where(inputs[:, 0] > LOUD_RMS, 4.0, -4.0).astype(np.float32))

@@ -51,6 +51,12 @@ def test_lists_and_tables_come_from_the_environment_as_json(monkeypatch: pytest.
         ("alert_p = 0.5\nclear_p = 0.6", "clear_p: expected less than alert_p (0.5), got 0.6"),
         ('roles = {inbound = "boss"}', "roles.inbound: Input should be 'caller', 'callee'"),
         ("[[expected_machine]]\nto_s = 8", "expected_machine.0: Value error, expected at least one of leg, role"),
+        ("verifier_cpu_share = -0.1", "verifier_cpu_share: Input should be greater than or equal to 0, got -0.1"),
+        ("verifier_cpu_share = 4", "verifier_cpu_share: Input should be less than or equal to 1, got 4"),
+        ("verifier_cpu_share = nan", "verifier_cpu_share: Input should be a finite number, got nan"),
+        ('verifier_cpu_share = "half"', "verifier_cpu_share: Input should be a valid number"),
+        ("verifier_p = 0.9", "verifier_p: this setting is gone: both models make one number now"),
+        ("verifier_legs_per_minute = 9", "verifier_legs_per_minute: this setting is gone: set `verifier_cpu_share`"),
         ("port =", "not TOML"),
         ('host = "0.0.0.0"', "host: '0.0.0.0' is reachable by others, so `token` must be set"),
         ('host = "0.0.0.0"\ntoken = ""', "token:"),
@@ -65,6 +71,8 @@ def test_a_bad_file_is_refused_by_its_key(tmp_path: Path, text: str, says: str) 
 def test_an_unknown_name_in_the_environment_is_refused() -> None:
     with pytest.raises(ConfigError, match="CALLSCREEN_PROT: there is no such setting"):
         load(environ={"CALLSCREEN_PROT": "1", "PATH": "/bin"})
+    with pytest.raises(ConfigError, match="CALLSCREEN_VERIFIER_P: this setting is gone: both models"):
+        load(environ={"CALLSCREEN_VERIFIER_P": "0.9"})
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
 import gateway.app
-from detection import Samples, Window
+from detection import Samples, Window, WindowScores
 from gateway.client import codecs
+from tests.detection.fakes import wide
 from tests.gateway.call.ears import leak, voice
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector
@@ -36,8 +37,8 @@ class MarkDetector(LoudnessDetector):
     def frontend(self) -> _Frontend:  # type: ignore[override]
         return _Frontend()
 
-    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.where(inputs[:, 0] > 0.01, 4.0, -4.0).astype(np.float32)
+    def score(self, inputs: NDArray[np.float32]) -> WindowScores:
+        return wide(np.where(inputs[:, 0] > 0.01, 4.0, -4.0).astype(np.float32))
 
 
 @pytest.fixture(autouse=True)

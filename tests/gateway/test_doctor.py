@@ -77,11 +77,15 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_verifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_legs_per_minute = 6')["verifier"]
+    findings = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_cpu_share = 0.25')
+    state, told = findings["verifier"]
     assert state == "ok"
-    assert re.search(r"tinyaudionet@\w+: \d+ ms a leg, .* = 6 takes up to \d+% of one core", told)
-    state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_legs_per_minute = 1000000')["verifier"]
-    assert state == "warning"
+    assert re.search(r"tinyaudionet@\w+: \d+ ms of CPU a window, .* = 0\.25 covers \d+ legs here", told)
+    state, told = findings["fusion"]
+    assert (state, "the mean of both models" in told) == ("note", True)
+    state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_cpu_share = 0.00001')["verifier"]
+    assert (state, "covers 0 legs" in told) == ("warning", True)
+    assert found(tmp_path, "port = 0\nverifier_cpu_share = 0")["verifier"][0] == "note"
     assert found(tmp_path, 'port = 0\nverifier = "off"')["verifier"][0] == "note"
     assert errors(found(tmp_path, 'port = 0\nverifier = "nothing"')) == {"verifier"}
     monkeypatch.setattr(verification, "VERIFIER", None)

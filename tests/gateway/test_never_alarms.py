@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 
+from detection import WindowScores
 from gateway.app import House
 from gateway.client.codecs import encode
+from tests.detection.fakes import wide
 from tests.detection.sounds import line_sounds
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
@@ -25,8 +27,8 @@ PCMU_SILENCE = b"\xff" * 160
 class Accuser(LoudnessDetector):
     """Says of whatever it's given that it is synthetic."""
 
-    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.full(len(inputs), 4.0, np.float32)
+    def score(self, inputs: NDArray[np.float32]) -> WindowScores:
+        return wide(np.full(len(inputs), 4.0, np.float32))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +10,8 @@ import pytest
 
 from detection.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
-from detection.measure import calibrate
-from detection.measure.calibrate import (
-    THRESHOLDS,
-    Counts,
-    Heard,
-    Uncalibrated,
-    cross_fitted,
-    fitted,
-    groups_of,
-    n_with_another_map,
-    worst_channel,
-)
-from detection.measure.conditions import Condition
-from detection.training.bank import Ragged
-from detection.types import Samples, Score
+from detection.measure.calibrate import Heard, cross_fitted, fitted, groups_of, n_with_another_map
+from detection.types import Score
 from tests.detection.measure.test_figures import clip
 from tests.detection.measure.toy import GOOD, SOURCES, command, write_manifest
 
@@ -74,31 +60,20 @@ IS_FAKE = np.tile([False, True], N_SOURCES)
 """Each source has a leg of a human and one of a machine."""
 
 
-def hear(monkeypatch: pytest.MonkeyPatch, *, odd: float) -> Heard:
+def hear(*, odd: float) -> Heard:
     """Legs of 60 windows through a wide channel; those of the first source are said `odd` log-odds more synthetic."""
     rng = np.random.default_rng(1)
-
-    def scripted() -> Iterator[list[float]]:
-        for group, is_fake in zip(GROUPS, IS_FAKE, strict=True):
-            mean = (1.0 if is_fake else -1.0) + (odd if group == 0 else 0.0)
-            yield rng.normal(mean, 1.5, 60).tolist()
-
-    legs = scripted()
-
-    def score_windows(_: Samples, detector: Uncalibrated, __: float) -> list[Score]:
-        log_odds = next(legs)
-        detector.narrow += [False] * len(log_odds)
+    legs = []
+    for group, is_fake in zip(GROUPS, IS_FAKE, strict=True):
+        mean = (1.0 if is_fake else -1.0) + (odd if group == 0 else 0.0)
         unheard = Score(0.0, 3.0, 0.1, 0.1, float("nan"))
-        return [unheard, *(Score(at, at + 3.0, 2.4, 1.0, value) for at, value in enumerate(log_odds))]
-
-    monkeypatch.setattr(calibrate, "score_windows", score_windows)
-    condition = Condition("clean", Ragged(np.zeros(len(GROUPS), np.int16), np.arange(len(GROUPS) + 1)))
-    detector = Uncalibrated(open_detector("tinyaudionet"))
-    return Heard(detector, condition, [(number,) for number in range(len(GROUPS))], IS_FAKE)
+        said = rng.normal(mean, 1.5, 60).tolist()
+        legs.append([unheard, *(Score(at, at + 3.0, 2.4, 1.0, value) for at, value in enumerate(said))])
+    return Heard("clean", legs, IS_FAKE)
 
 
-def test_a_leg_s_map_is_fitted_without_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, odd = (hear(monkeypatch, odd=shift) for shift in (0.0, 3.0))
+def test_a_leg_s_map_is_fitted_without_its_group() -> None:
+    plain, odd = (hear(odd=shift) for shift in (0.0, 3.0))
     maps = {one: cross_fitted([one], GROUPS, CURRENT) for one in (plain, odd)}
     assert maps[plain][:2] == maps[odd][:2], "whatever the first source says, its map knows nothing of it"
     assert maps[plain][2] != maps[odd][2]
@@ -107,8 +82,8 @@ def test_a_leg_s_map_is_fitted_without_its_group(monkeypatch: pytest.MonkeyPatch
     assert {one.narrow for one in maps[odd]} == {CURRENT.narrow}, "no narrow window was heard"
 
 
-def test_each_leg_is_mapped_by_its_own_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = hear(monkeypatch, odd=0.0)
+def test_each_leg_is_mapped_by_its_own_map() -> None:
+    heard = hear(odd=0.0)
     double, same = (ChannelCalibration(wide=Calibration(scale=scale), narrow=Calibration()) for scale in (2.0, 1.0))
     maps = [double if group == 0 else same for group in GROUPS]
     said = heard.mapped(maps)
@@ -120,7 +95,7 @@ def test_each_leg_is_mapped_by_its_own_map(monkeypatch: pytest.MonkeyPatch) -> N
     assert legs[0][1].log_odds == pytest.approx(2 * heard.raw[0])
 
 
-def test_one_source_alone_is_dealt_by_its_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_source_alone_is_dealt_by_its_speakers() -> None:
     clips = [
         clip("fake" if is_fake else "real", "", f"{'Ann' if is_fake else 'ann'}{group}")
         for group, is_fake in zip(GROUPS, IS_FAKE, strict=True)
@@ -129,7 +104,7 @@ def test_one_source_alone_is_dealt_by_its_speakers(monkeypatch: pytest.MonkeyPat
     groups = groups_of(clips, legs)
     assert len(set(groups.tolist())) > 1
     assert np.array_equal(groups[::2], groups[1::2]), "a person, and a machine in that person's voice"
-    heard = hear(monkeypatch, odd=0.0)
+    heard = hear(odd=0.0)
     assert CURRENT not in cross_fitted([heard], groups, CURRENT)
     nobody = [replace(one, speaker="") for one in clips]
     assert len(set(groups_of(nobody, legs).tolist())) > 1
@@ -137,34 +112,12 @@ def test_one_source_alone_is_dealt_by_its_speakers(monkeypatch: pytest.MonkeyPat
     assert np.array_equal(groups_of(paged, legs) == groups_of(paged, legs)[0], np.arange(len(clips)) < 6)
 
 
-def test_what_is_not_counted_with_a_map_like_the_new_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_counted_with_a_map_like_the_new_one_is_told() -> None:
     """Of one person and one machine there's nobody else to fit a map on."""
-    heard = hear(monkeypatch, odd=0.0)
+    heard = hear(odd=0.0)
     before, shipped = [CURRENT] * len(GROUPS), fitted([heard], CURRENT)
     maps = cross_fitted([heard], np.zeros(len(GROUPS), np.int64), CURRENT)
     assert maps == before
     assert n_with_another_map(before, maps, shipped) == len(GROUPS)
     assert n_with_another_map(before, maps, CURRENT) == 0, "too few windows for any map, and none is new"
     assert n_with_another_map(before, cross_fitted([heard], GROUPS, CURRENT), shipped) == 0
-
-
-def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
-    def rows(hours: float, *per_hour: float) -> dict[float, dict[str, object]]:
-        return {
-            raise_p: {"legs": 3, "hours": hours, "raised_per_hour": rate, "raised_per_hour_95": [rate / 2, rate + 3]}
-            for raise_p, rate in zip(THRESHOLDS, per_hour, strict=True)
-        }
-
-    falling = np.linspace(20, 6, len(THRESHOLDS))
-    counts: Counts = {"clean": rows(1.5, *falling), "pstn": rows(1.4, *falling[::-1])}
-    alarms = worst_channel(counts, "hash")
-    assert [rate.per_hour for rate in alarms.rates] == np.maximum(falling, falling[::-1]).round(2).tolist()
-    assert (alarms.rates[-1].low, alarms.rates[-1].high) == (10, 23), "the interval of that channel"
-    assert (alarms.channels, alarms.hours, alarms.data_hash) == (("clean", "pstn"), 1.4, "hash")
-    silent = rows(1.5, *[0.0] * len(THRESHOLDS))
-    for row, high in zip(silent.values(), np.arange(len(THRESHOLDS)), strict=True):
-        row["raised_per_hour_95"] = [0, high]
-    alarms = worst_channel({"clean": rows(1.5, *[0.0] * len(THRESHOLDS)), "pstn": silent}, "hash")
-    assert [rate.high for rate in alarms.rates] == [3, 3, 3, 3, *range(4, len(THRESHOLDS))], (
-        "the less certain, of equals"
-    )

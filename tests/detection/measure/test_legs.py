@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from detection import Policy, Score
-from detection.measure.legs import Course, follow, of_alarms, of_legs, of_outcomes
-from detection.offline import decide
+from detection.evidence import light_alone
+from detection.measure.legs import Course, course_of, of_alarms, of_detections, of_legs, of_outcomes
+from detection.offline import Answer
+from tests.detection.fakes import mean_fusion
 from tests.detection.measure.test_figures import clip
 
 POLICY = Policy()
@@ -21,7 +22,7 @@ def leg(*log_odds: float) -> list[Score]:
 
 
 def courses(*heard: list[Score]) -> list[Course]:
-    return [follow(scores, POLICY) for scores in heard]
+    return [course_of(scores, POLICY) for scores in heard]
 
 
 def test_legs_are_judged_when_so_much_speech_was_heard() -> None:
@@ -65,22 +66,32 @@ def test_outcomes_are_shares_of_the_legs_of_a_class() -> None:
     assert of_outcomes(clips, [], []) == {"human": 0, "synthetic": 0}
 
 
-@pytest.mark.parametrize(
-    "heard",
-    [
-        leg(*[4.0] * 20),
-        leg(*[-2.0] * 5, float("nan"), *[4.0] * 20, *[-4.0] * 30),
-        [replace(score, speech_s=0.7, fresh_speech_s=0.3) for score in leg(*[5.0] * 30)],
-    ],
-    ids=["synthetic", "one not scored", "too little speech"],
-)
-def test_a_leg_goes_as_live_calls_do(heard: list[Score]) -> None:
-    heard = [replace(score, speech_s=0.2) if np.isnan(score.log_odds) else score for score in heard]
-    decider, changes = decide(heard, POLICY)
-    course = follow(heard, POLICY)
-    assert course.verdict == decider.verdict()
-    assert [move for moment in course.moments for move in moment.moves] == [change.state for change in changes]
-    assert course.moments[-1].p_synthetic == decider.verdict().p_synthetic
+def test_a_verifier_that_heard_the_same_speech_moves_the_alert_by_the_fusion_of_both() -> None:
+    fused = mean_fusion().llr
+    answers = [Answer(at + 1, float(at), at + 4.0, False, 4.0, False) for at in range(0, 16, 4)]
+    heard = leg(*[0.5] * 20)
+    alone, both = course_of(heard, POLICY), course_of(heard, POLICY, answers, fused)
+    assert not any(moment.moves for moment in alone.moments)
+    assert [move for moment in both.moments for move in moment.moves] == ["provisional", "confirmed"]
+    assert both.moments[1].p_synthetic > alone.moments[1].p_synthetic
+    assert both.moments[0] == alone.moments[0], "it had not answered yet"
+    assert course_of(heard, POLICY, answers, light_alone).verdict == alone.verdict, "one that counts for nothing"
+
+
+def test_a_second_look_counts_in_doubt_only() -> None:
+    answers = [Answer(at + 1, float(at), at + 4.0, True, 4.0, False) for at in range(2, 14, 2)]
+    for log_odds, counts in ((-4.0, False), (0.0, True)):
+        heard = leg(*[log_odds] * 20)
+        fused = course_of(heard, POLICY, answers, mean_fusion().llr)
+        assert (fused.verdict != course_of(heard, POLICY).verdict) is counts
+
+
+def test_synthetic_legs_are_found_within_twelve_seconds_of_speech_or_not() -> None:
+    clips = [clip("fake", "a"), clip("fake", "b"), clip("fake", "c"), clip("fake", "d"), clip("real", "a")]
+    heard = [leg(*[4.0] * 20), leg(*[-4.0] * 14, *[4.0] * 20), leg(*[4.0] * 5), leg(4.0), leg(*[4.0] * 20)]
+    figures = of_detections(clips, [(number,) for number in range(5)], courses(*heard))
+    assert (figures["synthetic"], figures["detected"]) == (4, 0.5), "one too late, one too short"
+    assert figures["detected_95"] == [0, 1]
 
 
 def test_windows_with_too_little_speech_raise_nothing_at_any_stage() -> None:
@@ -88,9 +99,3 @@ def test_windows_with_too_little_speech_raise_nothing_at_any_stage() -> None:
     clips = [clip("real"), clip("fake")]
     table = of_legs(clips, [(0,), (1,)], courses(scraps, leg(*[4.0] * 30)))
     assert (table["8"]["human"], table["8"]["false_alarms"], table["8"]["misses"]) == (1, 0, 0)
-
-
-def test_what_is_not_ranked_has_no_equal_error_rate() -> None:
-    went = courses(leg(*[-2.0] * 20), leg(*[4.0] * 20))
-    table = of_legs([clip("real"), clip("fake")], [(0,), (1,)], went, ranked=False)
-    assert {name for name in table["4"] if not name.endswith("_95")} == {"human", "synthetic", "false_alarms", "misses"}

@@ -88,8 +88,8 @@ def test_train_and_export(corpus: Path, tmp_path: Path) -> None:
     assert "--windows 128" in detector.card.provenance.recipe
     frames = np.random.default_rng(0).normal(-40, 20, (3, *detector.card.contract.input_shape)).astype(np.float32)
     (tmp_path / "toy.pt").write_bytes((out / "best.pt").read_bytes())
-    by_torch = open_detector(tmp_path / "toy.onnx", backend="torch").score(frames)
-    assert detector.score(frames) == pytest.approx(by_torch, abs=1e-3)
+    by_torch = open_detector(tmp_path / "toy.onnx", backend="torch").score(frames).log_odds
+    assert detector.score(frames).log_odds == pytest.approx(by_torch, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -1,21 +1,25 @@
-"""Thresholds stated by the false alarms they cost: resolved by the models' cards, or refused before anything starts."""
+"""A threshold stated by the false alarms it costs: resolved by card or fusion, or refused before anything starts."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from detection.alarms import AlarmRate, AlarmRates
-from detection.detector import WEIGHTS, CardDetector, read_card
+from detection.detector import WEIGHTS, CardDetector, open_detector, read_card
+from detection.fusion import FILE, Fusion
 from gateway.app import running
-from gateway.call.thresholds import Thresholds, thresholds
+from gateway.call.thresholds import threshold
 from gateway.config import Settings, load
 from gateway.doctor import examine
 from gateway.errors import ConfigError
+from tests.detection.fakes import mean_fusion
 
 ALARMS = AlarmRates(
     hours=1.5, channels=("clean",), data_hash="x",
@@ -35,43 +39,35 @@ def with_card(alarms: AlarmRates | None, name: str = "own") -> CardDetector:
     return CardDetector(card.model_copy(update={"name": name, "alarms": alarms, "raise_p": 0.9}), Deaf())
 
 
-def test_without_a_verifier_the_model_may_cost_it_all() -> None:
-    found = thresholds(load(environ={}, alerts_per_hour=7), with_card(ALARMS), None)
-    assert found == Thresholds(model=0.85, verifier=None)
+def fused(alarms: AlarmRates | None) -> Fusion:
+    return mean_fusion(raise_p=0.8).model_copy(update={"alarms": alarms})
 
 
-def test_model_and_verifier_may_cost_half_each() -> None:
-    seldom = ALARMS.model_copy(update={"rates": tuple(AlarmRate(raise_p=0.6, per_hour=1, low=0, high=9) for _ in "1")})
-    found = thresholds(load(environ={}, alerts_per_hour=12), with_card(ALARMS), with_card(seldom))
-    assert found == Thresholds(model=0.85, verifier=0.6)
+def test_without_a_verifier_it_is_the_models() -> None:
+    assert threshold(load(environ={}), with_card(ALARMS), None) == 0.9
+    assert threshold(load(environ={}, alerts_per_hour=7), with_card(ALARMS), None) == 0.85
 
 
-def test_what_the_settings_say_of_the_verifier_stands() -> None:
-    settings = load(environ={}, alerts_per_hour=12, verifier_p=0.97)
-    assert thresholds(settings, with_card(ALARMS), with_card(None)) == Thresholds(model=0.85, verifier=0.97)
+def test_with_a_verifier_it_is_the_fusions() -> None:
+    assert threshold(load(environ={}), with_card(None), fused(ALARMS)) == 0.8
+    assert threshold(load(environ={}, alerts_per_hour=7), with_card(None), fused(ALARMS)) == 0.85
 
 
-def test_where_no_rate_is_set_the_cards_decide() -> None:
-    assert thresholds(load(environ={}), with_card(None), with_card(None)) == Thresholds(0.9, 0.9)
-    assert thresholds(load(environ={}, alert_p=0.8), with_card(None), with_card(None)) == Thresholds(0.8, 0.9)
+def test_what_the_settings_say_stands() -> None:
+    for fusion in (None, fused(ALARMS)):
+        assert threshold(load(environ={}, alert_p=0.97), with_card(ALARMS), fusion) == 0.97
 
 
 @pytest.mark.parametrize(
     ("alarms", "per_hour", "says"),
     [
-        (
-            None,
-            12,
-            r"alerts_per_hour: heavy@.*: its false alarms were never .*\(for heavy@.*: half of 12, which",
-        ),
-        (ALARMS, 3, r"alerts_per_hour: expected at least 2 an hour.*got 1\.5 \(for heavy@.*: half of 3, which"),
+        (None, 12, r"alerts_per_hour: light@.* with heavy@.*: their false alarms were never counted"),
+        (ALARMS, 1.5, r"alerts_per_hour: expected at least 2 an hour.*got 1\.5"),
     ],
 )
-def test_a_verifier_that_cannot_promise_its_half_is_refused(
-    alarms: AlarmRates | None, per_hour: float, says: str
-) -> None:
+def test_a_fusion_that_cannot_promise_it_is_refused(alarms: AlarmRates | None, per_hour: float, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        thresholds(load(environ={}, alerts_per_hour=per_hour), with_card(ALARMS), with_card(alarms, "heavy"))
+        threshold(load(environ={}, alerts_per_hour=per_hour), with_card(ALARMS), fused(alarms))
 
 
 def model(folder: Path, alarms: AlarmRates | None) -> str:
@@ -93,11 +89,29 @@ async def test_the_card_says_which_threshold_costs_so_many_alarms(tmp_path: Path
         assert house.registry._judging.policy.raise_p == 0.85
 
 
-async def test_the_verifier_that_runs_keeps_to_its_half(tmp_path: Path) -> None:
-    async with running(settings(tmp_path, ALARMS, 12, verifier=model(tmp_path, ALARMS))) as house:
+async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path) -> None:
+    own = model(tmp_path, None)
+    pair = Fusion.by_mean(open_detector(own), open_detector("tinystatnet"))
+    (tmp_path / FILE).write_text(pair.model_copy(update={"alarms": ALARMS}).model_dump_json())
+    async with running(settings(tmp_path, None, 7, verifier="tinystatnet")) as house:
         judging = house.registry._judging
         assert judging.verifier is not None
-        assert (judging.policy.raise_p, judging.verifier.policy.raise_p) == (0.85, 0.85)
+        assert judging.verifier.fusion.alarms == ALARMS
+        assert judging.policy.raise_p == 0.85
+
+
+async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops_the_start(tmp_path: Path) -> None:
+    own = model(tmp_path, None)
+    start = partial(load, port=0, journal=tmp_path / "j.sqlite3", model=own, verifier="tinystatnet")
+    with capture_logs() as logs:
+        async with running(start()) as house:
+            assert house.verifier is not None
+    (warning,) = [entry for entry in logs if entry["event"] == "no fitted fusion"]
+    assert warning["reason"].startswith("no fusion.json beside ")
+    (tmp_path / FILE).write_text("{}")
+    with pytest.raises(ConfigError, match=r"verifier: .*fusion\.json: light: Field required"):
+        async with running(start()):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -115,12 +129,18 @@ async def test_what_no_card_can_promise_is_refused(
             pass
 
 
-def test_doctor_tells_the_thresholds(tmp_path: Path) -> None:
+def test_doctor_tells_the_threshold(tmp_path: Path) -> None:
     config, own = tmp_path / "callscreen.toml", model(tmp_path, ALARMS)
+    pair = Fusion.by_mean(open_detector(own), open_detector("tinystatnet"))
+    rates = tuple(rate.model_copy(update={"raise_p": rate.raise_p + 0.01}) for rate in ALARMS.rates)
+    fusion = pair.model_copy(update={"alarms": ALARMS.model_copy(update={"rates": rates})})
+    (tmp_path / FILE).write_text(fusion.model_dump_json())
     found = {}
-    for verifier, per_hour in (("off", 7), ("off", 1.5), (own, 12)):
+    for verifier, per_hour in (("off", 7), ("off", 1.5), ("tinystatnet", 6)):
         config.write_text(f'model = "{own}"\nalerts_per_hour = {per_hour}\nverifier = "{verifier}"\n')
-        found[per_hour] = {finding.check: finding for finding in examine(config)}["alerts_per_hour"]
-    assert (found[7].state, found[7].detail) == ("ok", "alerts are raised from probability 0.85 on")
-    assert found[12].detail == "alerts are raised from probability 0.85 on, the verifier's from 0.85"
-    assert (found[1.5].state, found[1.5].detail.startswith("expected at least 2 an hour")) == ("error", True)
+        found[per_hour] = {finding.check: finding for finding in examine(config)}
+    seven, little, fused = (found[per_hour]["alerts_per_hour"] for per_hour in (7, 1.5, 6))
+    assert (seven.state, seven.detail) == ("ok", "alerts are raised from probability 0.85 on")
+    assert (fused.state, fused.detail) == ("ok", "alerts are raised from probability 0.86 on")
+    assert (little.state, little.detail.startswith("expected at least 2 an hour")) == ("error", True)
+    assert found[6]["fusion"].state == "ok"

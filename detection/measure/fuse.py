@@ -1,0 +1,209 @@
+"""`python -m detection fuse`: fit how what two models say of a window becomes one number, and count what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from detection.calibration import ChannelCalibration, logistic_regression
+from detection.decision import Policy
+from detection.detector import open_detector
+from detection.errors import DataError
+from detection.evidence import Entry, LegEvidence, light_alone
+from detection.fusion import FILE, MEAN, Fusion, FusionWeights
+from detection.measure import heldout
+from detection.measure.calibrate import MIN_WINDOWS, groups_of
+from detection.measure.heldout import HeldOut, Material, Said, models_by_fold
+from detection.measure.legs import Course, course_of
+from detection.measure.metrics import Curve, Labels, log_likelihood_cost
+from detection.measure.operating import Counts, alarms_table, count, detections_table, raise_p_for, worst_channel
+from detection.measure.scoring import MIN_SPEECH_S
+from detection.offline import Answer, Cut
+from detection.types import Score
+
+DESCRIPTION = f"""\
+Fit the fusion of a light model and its verifier to calls whose voices are known, by class of channel, and count the
+false alarms per hour, and the synthetic legs found in time, of the decision that hangs on it, at rising thresholds. The
+map is fitted on all clips; costs, alarms and finds are counted with maps that were fitted without the clip's own group
+of sources. Windows are scored with the calibrations of both models' cards, so `calibrate` them first. The clips must be
+such as neither model ever heard: your own calls, or with --hold-out and --twins the sources that training left out.
+Writes {FILE}, which belongs beside the light model's file, and operating_points.csv."""
+
+
+class Pairs:
+    """What two models say of the same windows, calibrated, of all legs through one channel."""
+
+    def __init__(
+        self, channel: str, scores: list[list[Score]], answers: list[list[Answer]], is_fake: Labels, sources: list[str]
+    ) -> None:
+        """Take what each model says of each leg, whether that is synthetic, and its source."""
+        self.channel, self.scores, self.answers = channel, scores, answers
+        heard = [_both_heard(*leg) for leg in zip(scores, answers, strict=True)]
+        entries = [entry for leg in heard for entry in leg]
+        self.light = np.array([entry.light for entry in entries])
+        self.verifier = np.array([entry.verifier for entry in entries], np.float64)
+        self.narrow = np.array([entry.narrow for entry in entries], np.bool_)
+        self.leg = np.repeat(np.arange(len(scores)), [len(leg) for leg in heard])
+        self.is_fake = is_fake[self.leg]
+        self.source = np.array(sources)[self.leg]
+
+    def fused(self, maps: Sequence[Fusion]) -> NDArray[np.float64]:
+        """Return the log-likelihood ratio of each window, by the one of `maps` that is for its leg."""
+        windows = zip(self.leg.tolist(), self.light, self.verifier, self.narrow.tolist(), strict=True)
+        return np.array([maps[leg].llr(light, verifier, narrow) for leg, light, verifier, narrow in windows])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.description = DESCRIPTION
+    parser.add_argument("light", metavar="LIGHT", help="name or path of the model that hears every leg")
+    parser.add_argument("verifier", metavar="VERIFIER", help="name or path of the heavy one")
+    heldout.add_arguments(parser, twins="LIGHT,VERIFIER")
+    parser.add_argument("--out", type=Path, required=True, help=f"folder for {FILE} and operating_points.csv")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen, fit, count, write. Raises `DataError` or `ModelError` with one clear line."""
+    light, verifier = open_detector(args.light), open_detector(args.verifier)
+    twins = [_pair(twin) for twin in args.twins]
+    light_models = models_by_fold(args.light, [one for one, _ in twins], args.hold_out)
+    verifier_models = models_by_fold(args.verifier, [other for _, other in twins], args.hold_out)
+    material = Material.of(args)
+    held_out = HeldOut(material, args.cache, args.jobs)
+    scores = held_out.scores(light_models)
+    answers = held_out.answers(verifier_models, Cut.of(light))
+    sources = [material.clips[leg[0]].source for leg in material.legs]
+    pairs = [
+        Pairs(
+            channel,
+            calibrated(scores[channel], light.card.calibration),
+            calibrated(answers[channel], verifier.card.calibration),
+            material.is_fake,
+            sources,
+        )
+        for channel in scores
+    ]
+    plain = Fusion.by_mean(light, verifier)
+    maps = cross_fitted(pairs, groups_of(material.clips, material.legs), plain)
+    went = {one.channel: partial(_courses, one, maps) for one in pairs}
+    counts = count(material.clips, material.legs, went)
+    alarms = worst_channel(counts, material.bank.hash)
+    raise_p = raise_p_for(args.alerts_per_hour, alarms, plain.raise_p)
+    fusion = fitted(pairs, plain).model_copy(update={"alarms": alarms, "raise_p": raise_p})
+    _write(fusion, counts, args.out)
+    _tell(pairs, maps, fusion, counts, args.out)
+    return 0
+
+
+def _pair(twin: str) -> tuple[str, str]:
+    light, comma, verifier = twin.partition(",")
+    if not (light and comma and verifier):
+        raise DataError(f"--twins: expected LIGHT,VERIFIER, not {twin!r}")
+    return light, verifier
+
+
+def calibrated(legs: list[list[Said]], calibration: ChannelCalibration) -> list[list[Said]]:
+    """Return raw log-odds of windows as a card's calibration maps them, each by its own class of channel."""
+    raw = np.array([one.log_odds for leg in legs for one in leg], np.float32)
+    narrow = np.array([one.narrow for leg in legs for one in leg], np.bool_)
+    values = iter(calibration.apply(raw, narrow).tolist())
+    return [[replace(one, log_odds=next(values)) for one in leg] for leg in legs]
+
+
+def _both_heard(scores: Sequence[Score], answers: Sequence[Answer]) -> list[Entry]:
+    """Return the windows of a leg that both models heard, once; they are put together as live (`LegEvidence`)."""
+    evidence = LegEvidence(light_alone, np.inf, np.inf)
+    waiting = deque(answer for answer in answers if not answer.again)
+    entries = []
+    for number, score in enumerate(scores):
+        if score.speech_s >= MIN_SPEECH_S:
+            entries.append(evidence.add(score.start_s, score.end_s, score.fresh_speech_s, score.log_odds, score.narrow))
+        while waiting and waiting[0].after <= number:
+            answer = waiting.popleft()
+            evidence.answer(answer.start_s, answer.end_s, answer.log_odds)
+    return [entry for entry in entries if entry.verifier is not None]
+
+
+def fitted(pairs: Sequence[Pairs], current: Fusion, legs: Labels | None = None) -> Fusion:
+    """Return `current` with a map for each class of channel that is fitted on these `legs` (all; ``(n_legs,)``).
+
+    Both classes weigh alike, and within a class a source as the square root of its windows. Where there are not enough
+    windows to fit one, it's the mean.
+    """
+    light, verifier, is_fake, narrow, leg, source = (
+        np.concatenate([getattr(one, name) for one in pairs])
+        for name in ("light", "verifier", "is_fake", "narrow", "leg", "source")
+    )
+    chosen = np.ones(len(leg), np.bool_) if legs is None else legs[leg]
+
+    def fit_or_mean(of: Labels) -> FusionWeights:
+        if np.bincount(is_fake[of].astype(np.int64), minlength=2).min() < MIN_WINDOWS:
+            return MEAN
+        _, group, size = np.unique(
+            np.char.add(source[of], is_fake[of].astype(str)), return_inverse=True, return_counts=True
+        )
+        weights = 1 / np.sqrt(size[group])
+        found = logistic_regression(np.column_stack([light[of], verifier[of]]), is_fake[of], weights).tolist()
+        return FusionWeights(light=found[0], verifier=found[1], offset=found[2])
+
+    return current.model_copy(update={"wide": fit_or_mean(chosen & ~narrow), "narrow": fit_or_mean(chosen & narrow)})
+
+
+def cross_fitted(pairs: Sequence[Pairs], groups: NDArray[np.int64], current: Fusion) -> list[Fusion]:
+    """Return a fusion for each leg, fitted on the legs of all `groups`, ``(n_legs,)``, but its own."""
+    maps = {group: fitted(pairs, current, groups != group) for group in np.unique(groups).tolist()}
+    return [maps[group] for group in groups.tolist()]
+
+
+def _courses(pairs: Pairs, maps: Sequence[Fusion], raise_p: float) -> list[Course]:
+    policy = Policy(raise_p=raise_p)
+    return [
+        course_of(scores, policy, answers, fusion.llr)
+        for scores, answers, fusion in zip(pairs.scores, pairs.answers, maps, strict=True)
+    ]
+
+
+def _write(fusion: Fusion, counts: Counts, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / FILE).write_text(fusion.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    figures = ("raised_per_hour", "confirmed_per_hour", "detected")
+    with (out / "operating_points.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        ends = [f"{figure}{end}" for figure in figures for end in ("", "_low", "_high")]
+        rows.writerow(["channel", "raise_p", "hours", "human_legs", "synthetic_legs", *ends])
+        for channel, by_threshold in counts.items():
+            for raise_p, row in by_threshold.items():
+                values = [value for figure in figures for value in (row[figure], *row[f"{figure}_95"])]
+                told = [f"{value:.4f}" for value in (row["hours"], *values)]
+                rows.writerow([channel, raise_p, told[0], row["legs"], row["synthetic"], *told[1:]])
+
+
+def _tell(pairs: Sequence[Pairs], maps: Sequence[Fusion], fusion: Fusion, counts: Counts, out: Path) -> None:
+    """Print what each model says of the windows alone, what both say together, and what thresholds cost."""
+    table = Table("channel", "windows of both", *(f"{name}: Cllr, EER" for name in ("light", "verifier", "fused")))
+    for one in pairs:
+        cells = []
+        for llr in (one.light, one.verifier, one.fused(maps)):
+            curve = Curve.of(llr, one.is_fake, np.ones(len(llr)))
+            rate = f"{curve.equal_error_rate:.1%}" if curve else ""
+            cells.append(f"{log_likelihood_cost(llr, one.is_fake):.3f}, {rate}")
+        table.add_row(one.channel, str(len(one.leg)), *cells)
+    console = Console()
+    console.print(table)
+    for name, weights in (("wide", fusion.wide), ("narrow", fusion.narrow)):
+        mean = f" (the mean: fewer than {MIN_WINDOWS} windows of a label)" if weights == MEAN else ""
+        told = f"{weights.light:.3f} light + {weights.verifier:.3f} verifier + {weights.offset:.3f}"
+        console.print(f"{name}: {told}{mean}", soft_wrap=True)
+    console.print(alarms_table(counts, fusion.raise_p))
+    console.print(detections_table(counts, fusion.raise_p))
+    console.print(f"wrote {out / FILE} and operating_points.csv", soft_wrap=True)

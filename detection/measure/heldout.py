@@ -1,0 +1,209 @@
+"""Labelled legs for `calibrate` and `fuse`, and what models say of them that never heard their sources.
+
+A model that ships has heard all sources; for each group of them there may be a twin, trained alike without that group.
+Legs of a group are scored by the group's twin, and what is scored stays on disk: the next run finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+import detection
+from detection.calibration import Calibration, ChannelCalibration
+from detection.channels import CHANNELS
+from detection.detector import CardDetector, open_detector
+from detection.errors import DataError
+from detection.measure.conditions import Condition, conditions
+from detection.measure.metrics import Labels
+from detection.measure.scoring import MIN_SPEECH_S, Leg, Listener, leg_samples, legs_of
+from detection.offline import Answer, Cut, score_windows, verify_windows
+from detection.training.bank import ORIGINAL, Bank, whole
+from detection.training.data import Clip, is_known, read_manifest
+from detection.training.sampling import FOLDS, source_folds, split_by_source
+from detection.types import Samples, Score
+
+Said = TypeVar("Said", Score, Answer)
+_SOURCES = ("activity", "bandwidth", "coverage", "domain", "features", "music", "offline", "spectra", "windows")
+"""Modules on which it depends what is scored: what was scored before one of them changed is not found again."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, twins: str) -> None:
+    """Declare the options that say what is heard, by whom; `twins` is how a twin is named."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
+    add("--split", nargs="*", default=[], help="which of its splits (all)")
+    add(
+        "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[],
+        help=f"only these of {FOLDS} groups of sources, which `train` held out by the same option and splits",
+    )  # fmt: skip
+    add(
+        "--twins", nargs="+", default=[], metavar=twins,
+        help="listen with models trained alike that held out sources: one for all, or one for each group of "
+        "--hold-out, in the order of the groups there",
+    )  # fmt: skip
+    add("--channel", choices=CHANNELS, nargs="+", default=["clean"], help="send the clips through these (clean)")
+    add("--alerts-per-hour", type=float, metavar="X", help="set the threshold so that no more are expected")
+    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio and what models "
+        "said of it (%(default)s)")  # fmt: skip
+    add("--jobs", type=int, metavar="N", default=1, help="processes (%(default)s)")
+
+
+@dataclass(frozen=True)
+class Material:
+    """The legs that are heard."""
+
+    clips: list[Clip]
+    legs: list[Leg]
+    is_fake: Labels
+    """Of each leg."""
+    folds: NDArray[np.int64]
+    """The group of sources that each leg is of, as `train --hold-out` numbers them."""
+    bank: Bank
+    channels: list[Condition]
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Material:
+        """Read what the options name. Raises `DataError`."""
+        clips = read_manifest(args.data, args.split)
+        chosen = split_by_source(clips, args.hold_out)[1] if args.hold_out else list(range(len(clips)))
+        legs = _all_legs(clips, chosen)
+        is_fake = np.array([clips[leg[0]].is_fake for leg in legs])
+        if is_fake.all() or not is_fake.any():
+            raise DataError(f"{args.data}: expected clips of both labels to calibrate on")
+        fold_of = source_folds(clips)
+        folds = np.array([fold_of[clips[leg[0]].source] for leg in legs])
+        bank = Bank(clips, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
+        return cls(clips, legs, is_fake, folds, bank, conditions(bank, args.channel, (), Path(), trimmed=False))
+
+
+def _all_legs(clips: Sequence[Clip], chosen: Sequence[int]) -> list[Leg]:
+    """Join the clips `chosen` by their speakers; those of unknown speakers stay alone."""
+    joined = [tuple(chosen[place] for place in leg) for leg in legs_of([clips[number] for number in chosen])]
+    return joined + [(number,) for number in chosen if not is_known(clips[number].speaker)]
+
+
+def models_by_fold(model: str, twins: Sequence[str], held_out: Sequence[int]) -> dict[int, str]:
+    """Return who listens to the legs of each group: `model` itself where it has no `twins`.
+
+    Raises:
+        DataError: several twins, but not one for each group held out; a twin that hears other windows than the model.
+        ModelError: a twin that cannot be opened.
+    """
+    if len(twins) <= 1:
+        by_fold = dict.fromkeys(range(FOLDS), twins[0] if twins else model)
+    elif len(twins) == len(held_out):
+        by_fold = dict(zip(held_out, twins, strict=True))
+    else:
+        raise DataError(
+            f"--twins: expected one, or one for each group of --hold-out ({len(held_out)}), not {len(twins)}"
+        )
+    contract = open_detector(model).card.contract
+    for twin in dict.fromkeys(twins):
+        if open_detector(twin).card.contract != contract:
+            raise DataError(f"--twins: {twin} is no twin of {model}: it takes other windows or features")
+    return by_fold
+
+
+class HeldOut:
+    """Has the legs of `material` scored, each by the model for its group."""
+
+    def __init__(self, material: Material, cache: Path, jobs: int) -> None:
+        self._material, self._jobs = material, jobs
+        self._folder = cache / "scores"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def scores(self, models: Mapping[int, str]) -> dict[str, list[list[Score]]]:
+        """Return the raw log-odds of all windows of each leg, by channel."""
+        return self._heard(models, Score, _scores, f"{MIN_SPEECH_S}")
+
+    def answers(self, models: Mapping[int, str], light: Cut) -> dict[str, list[list[Answer]]]:
+        """Return the raw log-odds of all windows of each leg that a verifier beside `light` is asked about."""
+        return self._heard(models, Answer, partial(_answers, light), f"{MIN_SPEECH_S} {light}")
+
+    def _heard(
+        self, models: Mapping[int, str], kind: type[Said], work: Callable[[CardDetector, Samples], list[Said]], how: str
+    ) -> dict[str, list[list[Said]]]:
+        material = self._material
+        return {channel.name: self._through(channel, models, kind, work, how) for channel in material.channels}
+
+    def _through(
+        self,
+        channel: Condition,
+        models: Mapping[int, str],
+        kind: type[Said],
+        work: Callable[[CardDetector, Samples], list[Said]],
+        how: str,
+    ) -> list[list[Said]]:
+        material, said = self._material, dict[int, list[Said]]()
+        for model in dict.fromkeys(models.values()):
+            of_model = [fold for fold, other in models.items() if other == model]
+            places = np.flatnonzero(np.isin(material.folds, of_model)).tolist()
+            detector = open_detector(model)
+            file = self._folder / f"{kind.__name__.lower()}-{self._key(detector, channel, places, how)}.npz"
+            if not file.is_file():
+                legs = [material.legs[place] for place in places]
+                with (
+                    Progress(console=Console(stderr=True), transient=True) as progress,
+                    Listener(detector, model, self._jobs, lambda: None) as listener,
+                ):
+                    samples = (leg_samples(channel, leg) for leg in legs)
+                    heard = listener.each(work, samples)
+                    title = f"{detector.name} {channel.name}"
+                    _save(file, list(progress.track(heard, len(legs), description=title)))
+            said |= dict(zip(places, _load(file, kind), strict=True))
+        return [said[place] for place in range(len(material.legs))]
+
+    def _key(self, detector: CardDetector, channel: Condition, places: Sequence[int], how: str) -> str:
+        """Return a hash of all on which it depends what is said."""
+        material = self._material
+        rendering = material.bank.known_as(ORIGINAL if channel.name == "clean" else channel.name)
+        legs = [material.legs[place] for place in places]
+        contract = detector.card.contract.model_dump_json()
+        facts = (detector.card.sha256, contract, material.bank.hash, rendering, legs, how, _source_hash())
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+
+def uncalibrated(detector: CardDetector) -> CardDetector:
+    """Return a detector that says its network's raw log-odds."""
+    plain = ChannelCalibration(wide=Calibration(), narrow=Calibration())
+    return CardDetector(detector.card.model_copy(update={"calibration": plain}), detector.backend)
+
+
+def _scores(detector: CardDetector, samples: Samples) -> list[Score]:
+    return score_windows(samples, uncalibrated(detector), MIN_SPEECH_S)
+
+
+def _answers(light: Cut, detector: CardDetector, samples: Samples) -> list[Answer]:
+    return verify_windows(samples, light, uncalibrated(detector), MIN_SPEECH_S)
+
+
+def _source_hash() -> str:
+    folder = Path(detection.__file__).parent
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
+
+
+def _save(file: Path, legs: Sequence[Sequence[Said]]) -> None:
+    """Write what was said of each leg, as one row of numbers a window."""
+    rows = np.array([astuple(one) for leg in legs for one in leg], np.float64)
+    with whole(file) as unfinished:
+        np.savez_compressed(unfinished, counts=np.array([len(leg) for leg in legs], np.int64), rows=rows)
+
+
+def _load(file: Path, kind: type[Said]) -> list[list[Said]]:
+    hints = get_type_hints(kind)
+    types = [hints[field.name] for field in fields(kind)]
+    with np.load(file) as stored:
+        said = [kind(*(of(value) for of, value in zip(types, row, strict=True))) for row in stored["rows"].tolist()]
+        ends: list[int] = np.cumsum(stored["counts"]).tolist()
+    return [said[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -1,0 +1,90 @@
+"""What thresholds cost and bring: false alarms per hour of genuine speech, and synthetic legs found in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.table import Table
+
+from detection.alarms import AlarmRate, AlarmRates
+from detection.errors import DataError, ModelError
+from detection.measure.figures import Figures
+from detection.measure.legs import DETECTED_WITHIN_S, Course, of_alarms, of_detections
+from detection.measure.scoring import Leg
+from detection.training.data import Clip
+
+THRESHOLDS = (
+    *(0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996, 0.998),
+)
+
+Counts = dict[str, dict[float, Figures]]
+"""What `of_alarms` and `of_detections` count, by channel and threshold."""
+
+
+def count(
+    clips: Sequence[Clip], legs: Sequence[Leg], went: Mapping[str, Callable[[float], Sequence[Course]]]
+) -> Counts:
+    """Return what each of `THRESHOLDS` costs and brings, by channel; `went` says how the legs go at a threshold."""
+    counts: Counts = {}
+    for channel, at in went.items():
+        counts[channel] = {}
+        for raise_p in THRESHOLDS:
+            courses = at(raise_p)
+            row = of_alarms(clips, legs, courses)
+            if not row["legs"]:
+                raise DataError(f"no human clip holds enough speech to count false alarms on ({channel})")
+            counts[channel][raise_p] = row | of_detections(clips, legs, courses)
+    return counts
+
+
+def worst_channel(counts: Counts, data: str) -> AlarmRates:
+    """Return, for each threshold, the rate of the channel that has most: nobody knows which one calls come through."""
+    rates = []
+    for raise_p in THRESHOLDS:
+        row = max((rows[raise_p] for rows in counts.values()), key=_rate_and_upper_end)
+        low, high = (round(end, 2) for end in row["raised_per_hour_95"])
+        rates.append(AlarmRate(raise_p=raise_p, per_hour=round(row["raised_per_hour"], 2), low=low, high=high))
+    hours = min(row["hours"] for rows in counts.values() for row in rows.values())
+    return AlarmRates(hours=round(hours, 3), channels=tuple(counts), data_hash=data, rates=tuple(rates))
+
+
+def _rate_and_upper_end(row: Figures) -> tuple[float, float]:
+    """Return what channels are ranked by: of those with no alarm at all, the one heard least allows most."""
+    return row["raised_per_hour"], row["raised_per_hour_95"][1]
+
+
+def raise_p_for(alerts_per_hour: float | None, alarms: AlarmRates, current: float) -> float:
+    """Return the threshold that `--alerts-per-hour` comes to; the `current` one where that isn't given."""
+    if alerts_per_hour is None:
+        return current
+    try:
+        return alarms.raise_p_for(alerts_per_hour)
+    except ModelError as error:
+        raise DataError(f"--alerts-per-hour: {error}") from None
+
+
+def alarms_table(counts: Counts, chosen: float) -> Table:
+    """Return false alarms per hour by threshold and channel; the star is at the threshold `chosen`."""
+    table = Table("threshold", *counts, title="false alarms per hour of speech (95 %)")
+    for raise_p in THRESHOLDS:
+        rows = [rows[raise_p] for rows in counts.values()]
+        ends = [(row["raised_per_hour"], *row["raised_per_hour_95"]) for row in rows]
+        table.add_row(_named(raise_p, chosen), *(f"{rate:.1f} ({low:.1f}–{high:.1f})" for rate, low, high in ends))
+    hours = (f"{max(row['hours'] for row in rows.values()):.2f}" for rows in counts.values())
+    table.add_row("hours heard", *hours)
+    return table
+
+
+def detections_table(counts: Counts, chosen: float) -> Table:
+    """Return the share of synthetic legs that were found in time by threshold and channel."""
+    table = Table("threshold", *counts, title=f"synthetic legs alerted within {DETECTED_WITHIN_S} s of speech (95 %)")
+    for raise_p in THRESHOLDS:
+        rows = [rows[raise_p] for rows in counts.values()]
+        ends = [(row["detected"], *row["detected_95"]) for row in rows]
+        table.add_row(_named(raise_p, chosen), *(f"{share:.1%} ({low:.0%}–{high:.0%})" for share, low, high in ends))
+    table.add_row("legs", *(str(next(iter(rows.values()))["synthetic"]) for rows in counts.values()))
+    return table
+
+
+def _named(raise_p: float, chosen: float) -> str:
+    return f"{raise_p:g}{' *' if raise_p == chosen else ''}"
