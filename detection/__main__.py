@@ -15,7 +15,7 @@ COMMANDS = {
     "render": ("detection.training.render", "make further synthetic clips to train on: vocoders' copies, local voices"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
     "probe": ("detection.training.probe", "measure what a published encoder tells before it is trained"),
-    "finetune": ("detection.training.finetune", "train the verifier from a published encoder, group by group"),
+    "transfer": ("detection.training.transfer", "train the verifier on a published encoder"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
     "fuse": ("detection.measure.fuse", "fit a light model and its verifier into one decision, count its false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),

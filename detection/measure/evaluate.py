@@ -21,7 +21,7 @@ from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
 from detection.measure.conditions import FIRST_S, Condition, channel_class, conditions
 from detection.measure.figures import Figures, by_group, of_clips, of_scores, worst_codec
-from detection.measure.legs import Course, course_of, of_alarms, of_legs, of_outcomes
+from detection.measure.legs import Course, course_of, of_alarms, of_detections, of_legs, of_outcomes
 from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
 from detection.measure.scoring import Listener, clips_alone, legs_of
@@ -232,6 +232,7 @@ def _figures(
         "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
         "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
         "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
+        "detections": {name: of_detections(clips, joined, one) for name, one in courses.items()},
         "groups": {name: by_group(clips, _log_odds(scored[name]), voices.training) for name in uncut},
     }
     return metrics, scored
@@ -266,6 +267,7 @@ def _with_verifier(
         "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
         "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
         "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
+        "detections": {name: of_detections(clips, joined, one) for name, one in courses.items()},
     }
 
 

@@ -26,7 +26,7 @@ from detection.training.data import Clip, is_known
 
 EVEN_ODDS = 0.0
 """Log-odds from which a clip counts as synthetic in accuracy, F1 and the tables by group."""
-GROUPS = ("system", "family", "language", "source")
+GROUPS = ("system", "family", "language", "source", "channel")
 HEARD = "heard in training"
 """A further group: whether the system of a synthetic clip, the person of a human one, is in the training data too."""
 MIN_IN_GROUP = 5

@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, twins: str) -> None:
         "--hold-out, in the order of the groups there",
     )  # fmt: skip
     add("--channel", choices=CHANNELS, nargs="+", default=["clean"], help="send the clips through these (clean)")
+    add("--every", type=int, default=1, metavar="N", help="hear one leg in N only: a heavy model takes hours (1)")
     add("--alerts-per-hour", type=float, metavar="X", help="set the threshold so that no more are expected")
     add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio and what models "
         "said of it (%(default)s)")  # fmt: skip
@@ -77,7 +78,9 @@ class Material:
         """Read what the options name. Raises `DataError`."""
         clips = read_manifest(args.data, args.split)
         chosen = split_by_source(clips, args.hold_out)[1] if args.hold_out else list(range(len(clips)))
-        legs = _all_legs(clips, chosen)
+        if args.every < 1:
+            raise DataError(f"--every: expected at least 1; got {args.every}")
+        legs = _all_legs(clips, chosen)[:: args.every]
         is_fake = np.array([clips[leg[0]].is_fake for leg in legs])
         if is_fake.all() or not is_fake.any():
             raise DataError(f"{args.data}: expected clips of both labels to calibrate on")

@@ -173,17 +173,21 @@ def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Cour
 def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
     """Return the share of synthetic legs on which an alert was raised within `DETECTED_WITHIN_S` s of their speech.
 
-    Legs with less speech count as well: an alert that there was no time for was not raised.
+    Legs with less speech count in `detected` as well: an alert that there was no time for was not raised. Not so in
+    `detected_long`, of the legs with so much speech alone.
     """
     is_fake, sources = _truth(clips, legs)
     synthetic = np.flatnonzero(is_fake).tolist()
     detected = np.array([_alerted_within(courses[one], DETECTED_WITHIN_S) for one in synthetic], np.bool_)
 
+    long = np.array([courses[one].hours * 3_600 >= DETECTED_WITHIN_S for one in synthetic], np.bool_)
+
     def rates(weights: Weights) -> dict[str, float]:
-        return {"detected": share(detected, weights)}
+        return {"detected": share(detected, weights), "detected_long": share(detected, weights * long)}
 
     bounds = intervals(rates, [sources[number] for number in synthetic])
-    return {"synthetic": len(synthetic)} | with_intervals(rates(np.ones(len(synthetic))), bounds)
+    counts = {"synthetic": len(synthetic), "synthetic_long": int(long.sum())}
+    return counts | with_intervals(rates(np.ones(len(synthetic))), bounds)
 
 
 def _alerted_within(course: Course, speech_s: float) -> bool:

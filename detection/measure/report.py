@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detection.measure.figures import GROUP_REPEATS, GROUPS, HEARD, RANKED, Figures
+from detection.measure.legs import DETECTED_WITHIN_S
 from detection.offline import ClipScore
 from detection.training.data import Clip
 
@@ -106,6 +107,7 @@ def write_markdown(metrics: Figures, file: Path) -> None:
     lines += [*_outcomes_table(metrics)]
     lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics)]
     lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics)]
+    lines += ["", f"## Synthetic voices found within {DETECTED_WITHIN_S} s of their speech", "", *_found_table(metrics)]
     groups = {channel: metrics["groups"][channel] for channel in metrics["channels"]}
     first = next(iter(groups))
     if HEARD in groups[first]:
@@ -210,6 +212,17 @@ def _alarms_table(metrics: Figures) -> list[str]:
         if row["legs"]:
             rates = f"{_rate(row, 'raised_per_hour')} | {_rate(row, 'confirmed_per_hour')}"
             lines.append(f"| {condition} | {judged} | {row['legs']} | {row['hours']:.2f} | {rates} |")
+    return lines
+
+
+def _found_table(metrics: Figures) -> list[str]:
+    lines = _heading(
+        f"condition | judged | synthetic legs | alerted in time | of {DETECTED_WITHIN_S} s or more | alerted in time"
+    )
+    for condition, judged, row in _rows_of_legs(metrics, "detections"):
+        shares = [_percent_if(row, name) for name in ("detected", "detected_long")]
+        cells = [condition, judged, row["synthetic"], shares[0], row["synthetic_long"], shares[1]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
 

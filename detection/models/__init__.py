@@ -21,13 +21,13 @@ class Architecture:
     settings: Settings = field(default_factory=Settings)
     """How it is trained best."""
     pretrained: bool = False
-    """Training starts from somebody's published weights, by `finetune`."""
+    """Training starts from somebody's published weights, by `transfer`."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tinyaudionet": Architecture(tinyaudionet.TinyAudioNet, tinyaudionet.CONTRACT, tinyaudionet.SETTINGS),
     "tinystatnet": Architecture(tinystatnet.TinyStatNet, tinystatnet.CONTRACT, tinystatnet.SETTINGS),
-    "specnet": Architecture(specnet.SpecNet, specnet.CONTRACT, specnet.SETTINGS, pretrained=True),
+    "specnet": Architecture(specnet.SpecNet, specnet.CONTRACT, pretrained=True),
     "rawnet2": Architecture(rawnet2.RawNet2, rawnet2.CONTRACT, rawnet2.SETTINGS),
     "rawnet3": Architecture(rawnet3.RawNet3, rawnet3.CONTRACT, rawnet3.SETTINGS),
     "ecapa_tdnn": Architecture(ecapa_tdnn.EcapaTdnn, ecapa_tdnn.CONTRACT, ecapa_tdnn.SETTINGS),

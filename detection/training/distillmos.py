@@ -1,4 +1,4 @@
-"""DistillMOS's published weights, read from its wheel: where the training of `specnet` starts from.
+"""DistillMOS's published weights, read from its wheel: what `specnet` hears with.
 
 The wheel (https://pypi.org/project/distillmos/0.9.1/, MIT licence, Microsoft) is needed once, to train; nothing of it
 is imported, and serving never needs it:
@@ -19,21 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.errors import ModelError
-from detection.models.specnet import Encoder, SpecNet, levelled
+from detection.models.specnet import Encoder, levelled
 
 VERSION = "0.9.1"
 WEIGHTS = "distillmos/weights/distill_mos_v7.pt"
 SHA256 = "b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40"
 """Of the file `WEIGHTS` in the wheel of `VERSION`."""
-
-_CONTEXT = "transformer_pool_attn.transformer"
-_LAYER_PARTS = {
-    "attended": "self_attn.out_proj",
-    "attention_norm": "norm1",
-    "widen": "linear1",
-    "narrow": "linear2",
-    "feed_norm": "norm2",
-}
 
 
 def read_published(wheel: Path) -> dict[str, Tensor]:
@@ -64,26 +55,6 @@ def load_convolutions(encoder: Encoder, published: Mapping[str, Tensor]) -> None
     """Give `encoder`, made without ranks, the published convolutions."""
     for number, layer in enumerate(encoder.layers):
         layer.load_state_dict({part: published[f"cnn.cnn.{2 * number}.{part}"] for part in ("weight", "bias")})
-
-
-def load_context(network: SpecNet, published: Mapping[str, Tensor]) -> None:
-    """Give `network` the published transformer layers, as many as it has."""
-    parts = {name.removeprefix(f"{_CONTEXT}."): value for name, value in published.items() if name.startswith(_CONTEXT)}
-
-    def of(prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(f"{prefix}."): value for name, value in parts.items() if name.startswith(f"{prefix}.")
-        }
-
-    network.context.normalise.load_state_dict(of("norm"))
-    network.context.project.load_state_dict(of("linear_proj"))
-    network.context.positions.copy_(parts["position_encoding.pe"][0])
-    for number, layer in enumerate(network.context.layers):
-        prefix = f"transformer_encoder.layers.{number}"
-        for ours, theirs in _LAYER_PARTS.items():
-            getattr(layer, ours).load_state_dict(of(f"{prefix}.{theirs}"))
-        attention = of(f"{prefix}.self_attn")
-        layer.attend.load_state_dict({"weight": attention["in_proj_weight"], "bias": attention["in_proj_bias"]})
 
 
 def factorise(encoder: Encoder, published: Mapping[str, Tensor], frames: Tensor) -> None:

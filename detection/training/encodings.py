@@ -1,7 +1,7 @@
-"""What the verifier's frozen encoder makes of each clip, kept on disk: it costs most, so it is computed once.
+"""What the verifier's encoder makes of each clip, kept on disk: it costs most, so it is computed once.
 
 Two windows of each clip: one as recorded, and one as heard over a line (`LINES`), each of a clip's middle. Rows
-``[0, n)`` of every array are the first, rows ``[n, 2 n)`` the second.
+``[0, n)`` are the first, rows ``[n, 2 n)`` the second.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ class Encodings:
 
     statistics: NDArray[np.float16]
     """``(2 n, n_statistics)``."""
-    sequences: NDArray[np.float16]
-    """``(2 n, frames, n_outputs)``."""
     line: NDArray[np.int64]
     """Of each clip, the place in `LINES` of what its second window went through, ``(n,)``."""
 
@@ -54,36 +52,19 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, workers: in
         made_by.update(inspect.getsource(part).encode())
     for value in encoder.state_dict().values():
         made_by.update(value.numpy().tobytes())
-    folder = bank.folder / f"encodings-{made_by.hexdigest()[:8]}"
-    folder.mkdir(exist_ok=True)
+    file = bank.folder / f"encodings-{made_by.hexdigest()[:8]}.npy"
     line = np.random.default_rng(0).integers(len(LINES), size=len(bank.clips))
-    files = [folder / "statistics.npy", folder / "sequences.npy"]
-    if not files[-1].exists():
+    if not file.exists():
         audio = bank.audio(ORIGINAL)
-        with TemporaryDirectory() as scratch, whole(files[0]) as statistics, whole(files[1]) as sequences:
+        jobs = [(row, row % len(audio), _line(row, line)) for row in range(2 * len(audio))]
+        with TemporaryDirectory() as scratch, whole(file) as unfinished:
             graph = Path(scratch) / "encoder.onnx"
-            contract = specnet.CONTRACT
-            write_graph(encoder, contract, graph, ("statistics", "sequence"))
-            frames = torch.zeros(1, *contract.input_shape)
-            with torch.inference_mode():
-                shapes = [tuple(part.shape[1:]) for part in encoder.eval()(frames)]
-            kept = (shapes[0], (-(-shapes[1][0] // specnet.STEP), shapes[1][1]))
-            outputs = [
-                np.lib.format.open_memmap(file, "w+", np.float16, (2 * len(audio), *shape))
-                for file, shape in zip((statistics, sequences), kept, strict=True)
-            ]
-            jobs = [(row, row % len(audio), _line(row, line)) for row in range(2 * len(audio))]
-            with ProcessPoolExecutor(
-                workers, initializer=_open, initargs=(graph, audio, load_surroundings(surroundings))
-            ) as pool:
-                console = Console(stderr=True)
+            write_graph(encoder, specnet.CONTRACT, graph, ("statistics",))
+            told = load_surroundings(surroundings)
+            with ProcessPoolExecutor(workers, initializer=_open, initargs=(graph, audio, told)) as pool:
                 made = pool.map(_encode, jobs, chunksize=16)
-                for (row, _, _), parts in zip(jobs, track(made, "encodings", len(jobs), console=console), strict=True):
-                    for output, part in zip(outputs, parts, strict=True):
-                        output[row] = part
-            for output in outputs:
-                output.flush()
-    return Encodings(np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"), line)
+                np.save(unfinished, np.stack(list(track(made, "encodings", len(jobs), console=Console(stderr=True)))))
+    return Encodings(np.load(file, mmap_mode="r"), line)
 
 
 def factorised_encoder(bank: Bank, published: dict[str, torch.Tensor]) -> specnet.Encoder:
@@ -123,7 +104,7 @@ def _open(graph: Path, audio: Ragged, surroundings: Surroundings) -> None:
     _worker = onnxruntime.InferenceSession(graph, options), audio, surroundings
 
 
-def _encode(job: tuple[int, int, str]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+def _encode(job: tuple[int, int, str]) -> NDArray[np.float16]:
     row, clip, line = job
     session, audio, surroundings = _worker
     samples = _middle(audio, clip)
@@ -132,5 +113,5 @@ def _encode(job: tuple[int, int, str]) -> tuple[NDArray[np.float16], NDArray[np.
     elif line != ORIGINAL:
         samples = apply_channel(samples, line)
     frames = specnet.CONTRACT.features.stream().push(samples)
-    statistics, sequence = session.run(None, {"frames": frames[None]})
-    return statistics[0].astype(np.float16), sequence[0, :: specnet.STEP].astype(np.float16)
+    (statistics,) = session.run(None, {"frames": frames[None]})
+    return np.asarray(statistics[0], np.float16)

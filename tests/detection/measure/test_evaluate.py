@@ -77,7 +77,7 @@ def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report
 
 def test_groups_are_written_for_every_channel_with_their_intervals(report: Path) -> None:
     groups = json.loads((report / "metrics.json").read_text())["groups"]["pstn"]
-    assert set(groups) == {"system", "family", "language", "source", "heard in training"}
+    assert set(groups) == {"system", "family", "language", "source", "channel", "heard in training"}
     assert [groups["system"]["real"][label] for label in ("human", "synthetic")] == [6, 0]
     heard = groups["heard in training"]
     assert {name: (row["human"], row["synthetic"]) for name, row in heard.items()} == {"no": (6, 0), "yes": (0, 6)}

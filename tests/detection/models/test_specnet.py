@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detection.models import specnet
-from detection.models.specnet import CONTRACT, LAYERS, SIZE, STEP, Encoder, SpecNet, describe
+from detection.models.specnet import CONTRACT, Encoder, SpecNet, describe
 from tests.detection.test_features import speechlike
 
 
@@ -32,17 +32,6 @@ def test_a_window_becomes_two_logits_and_level_does_not_matter(network: SpecNet)
 def test_silence_gives_finite_logits(network: SpecNet) -> None:
     with torch.inference_mode():
         assert bool(torch.isfinite(network(torch.zeros(2, *CONTRACT.input_shape))).all())
-
-
-def test_classifying_what_the_encoder_made_is_the_same_as_going_all_the_way(network: SpecNet) -> None:
-    frames = frames_of()
-    with torch.inference_mode():
-        statistics, sequence = network.encoder(frames)
-        assert statistics.shape == (1, network.encoder.n_statistics)
-        assert sequence.shape[2] == network.encoder.n_outputs
-        assert network.classify(statistics, sequence[:, ::STEP]) == pytest.approx(network(frames))
-        described = network.context(sequence[:, ::STEP])
-    assert [tuple(part.shape) for part in described] == [(1, SIZE)] * (2 * LAYERS)
 
 
 def test_without_ranks_the_encoder_describes_every_channel_of_every_layer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import zipfile
 from pathlib import Path
 
@@ -30,43 +31,50 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def finetune(corpus: Path, wheel: Path, out: Path, *more: str) -> int:
+def transfer(corpus: Path, wheel: Path, out: Path, *more: str) -> int:
     return main(
-        ["finetune", "--data", f"{corpus / 'manifest.csv'}", "--published", f"{wheel}", "--out", f"{out}",
-         "--cache", f"{corpus / 'cache'}", "--workers", "1", "--windows", "96", *more]
+        ["transfer", "--data", f"{corpus / 'manifest.csv'}", "--published", f"{wheel}", "--out", f"{out}",
+         "--cache", f"{corpus / 'cache'}", "--workers", "1", *more]
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_trains_one_network_a_group_and_one_on_everything(
+def test_trains_one_regression_a_group_and_one_on_everything(
     corpus: Path, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert finetune(corpus, wheel, out, "--group", "0", "1") == 0
+    assert transfer(corpus, wheel, out) == 0
     said = capsys.readouterr().err
-    assert "without-0: original EER" in said
-    assert "EER by grouped cross-validation" in said
+    assert "without group 0: original EER" in said
+    assert "5-fold grouped cross-validation: pstn EER" in said
     weights = {file.stem: torch.load(file, weights_only=True) for file in out.glob("*.pt")}
-    assert set(weights) == {"whole", "without-0", "without-1"}
+    assert set(weights) == {"whole", *(f"without-{group}" for group in range(5))}
     assert {state["architecture"] for state in weights.values()} == {"specnet"}
     encoders = [state["weights"]["encoder.layers.3.0.weight"] for state in weights.values()]
     assert all(torch.equal(encoder, encoders[0]) for encoder in encoders)
-    heads = [state["weights"]["decide.weight"] for state in weights.values()]
-    assert not torch.equal(heads[0], heads[1])
-    facts = read_facts(out / "whole.pt")
-    assert set(facts.provenance.metrics) >= {"eer_original", "eer_pstn"}
+    classifiers = [state["weights"]["decide.weight"] for state in weights.values()]
+    assert not torch.equal(classifiers[0], classifiers[1])
+    assert set(read_facts(out / "whole.pt").provenance.metrics) >= {"eer_original", "eer_pstn"}
     with (out / "opinions.csv").open() as lines:
-        opinions = {Path(row["path"]).name for row in csv.DictReader(lines)}
-    scores = np.load(out / "scores.npz")
-    assert len(opinions) == len(scores["original"]) == len(scores["original_row"]) > 0
-
-    before = {file: file.stat().st_mtime_ns for file in out.glob("*.pt")}
-    assert finetune(corpus, wheel, out, "--group", "0", "1") == 0
-    assert {file: file.stat().st_mtime_ns for file in out.glob("*.pt")} == before  # found, so not trained again
+        assert len(list(csv.DictReader(lines))) == 16  # all clips of train and val
 
     assert main(["export", f"{out}", "--weights", "whole.pt", "--out", f"{tmp_path}"]) == 0
     detector = open_detector(tmp_path / "specnet.onnx")
     assert np.isfinite(detector.score(np.zeros((2, *detector.card.contract.input_shape), np.float32))).all()
+
+
+@pytest.mark.slow
+def test_a_twin_never_hears_what_it_will_be_judged_on(
+    corpus: Path, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (corpus / "manifest.csv").read_text().splitlines()
+    (corpus / "calls.csv").write_text("\n".join([rows[0], *(row for row in rows if "page0" in row)]) + "\n")
+    out = tmp_path / "twin"
+    assert transfer(corpus, wheel, out, "--without", f"{corpus / 'calls.csv'}") == 0
+    assert json.loads((out / "config.json").read_text())["clips"] == 14
+    (corpus / "calls.csv").write_text((corpus / "manifest.csv").read_text())
+    assert transfer(corpus, wheel, out, "--without", f"{corpus / 'calls.csv'}") == 2
+    assert "expected clips of both labels to train on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
