@@ -19,6 +19,7 @@ from sim.caller import Gateway
 from sim.clips import from_folder
 from sim.play import Play, play_scenario
 from sim.scenario import CallPlan, LegPlan, Scenario
+from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector, speech
 
 HUMAN, SYNTHETIC, TURNING = LegPlan("human"), LegPlan("synthetic"), LegPlan("human-then-synthetic")
@@ -27,6 +28,7 @@ HUMAN, SYNTHETIC, TURNING = LegPlan("human"), LegPlan("synthetic"), LegPlan("hum
 @asynccontextmanager
 async def loudness_gateway(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     monkeypatch.setattr(gateway.app, "open_detector", lambda _name: LoudnessDetector())
+    monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3", max_speed=100)) as house:
         yield house.url
 
