@@ -91,6 +91,7 @@ def test_synthetic_legs_are_found_within_twelve_seconds_of_speech_or_not() -> No
     heard = [leg(*[4.0] * 20), leg(*[-4.0] * 14, *[4.0] * 20), leg(*[4.0] * 5), leg(4.0), leg(*[4.0] * 20)]
     figures = of_detections(clips, [(number,) for number in range(5)], courses(*heard))
     assert (figures["synthetic"], figures["detected"]) == (4, 0.5), "one too late, one too short"
+    assert (figures["synthetic_long"], figures["detected_long"]) == (2, 0.5), "those with twelve seconds of speech"
     assert figures["detected_95"] == [0, 1]
 
 
