@@ -33,8 +33,8 @@ from detection.training.storage import StorageName, stored
 TOLERANCE = 0.05
 """The most that PyTorch and ONNX Runtime may differ in log-odds, or as a share of those beyond 1.
 
-Wrong graphs differ by far more. `specnet` adds up thousands of statistics that hardly vary, in units of how much they do,
-and convolutions round differently in both: up to 0.02."""
+Wrong graphs differ by far more. `specnet` adds up thousands of statistics that hardly vary, in units of how much they
+do, and convolutions round differently in both: up to 0.02."""
 MEASURED_CLIPS = 400
 
 

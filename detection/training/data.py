@@ -13,7 +13,7 @@ from detection.errors import DataError
 LABELS = ("real", "fake")
 FAMILIES = (
     "human", "acoustic+vocoder", "vocoder-copy-synthesis", "codec-copy-synthesis", "flow", "end-to-end", "codec-lm",
-    "diffusion", "vc", "formant", "diphone", "statistical-parametric", "unknown",
+    "diffusion", "vc", "formant", "diphone", "concatenative", "statistical-parametric", "unknown",
 )  # fmt: skip
 """How a voice was made; `codec-copy-synthesis` is a person's voice through a neural codec."""
 CODEC_COPIES = "codec-copy-synthesis"
@@ -103,8 +103,8 @@ def _clip(manifest: Path, line: int, row: dict[str, str]) -> Clip:
     file = manifest.parent / row["path"]
     if not file.is_file():
         raise DataError(f"{manifest}:{line}: path: no file {file}")
-    known = {column: row[column] for column in COLUMNS if column != "path"}
-    return Clip(file=file, **known, channel=row.get("channel") or "")
+    told = {column: row[column] for column in COLUMNS if column != "path"}
+    return Clip(file=file, **told, channel=row.get("channel") or "")
 
 
 def refuse_shared_speakers(train: Iterable[Clip], validation: Iterable[Clip], manifest: Path | None = None) -> None:

@@ -67,6 +67,15 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, workers: in
     return Encodings(np.load(file, mmap_mode="r"), line)
 
 
+def joined(parts: Sequence[Encodings]) -> Encodings:
+    """Return the encodings of the clips of all `parts`, in order, as if they were of one list."""
+    if len(parts) == 1:
+        return parts[0]
+    firsts = [part.statistics[: len(part.line)] for part in parts]
+    seconds = [part.statistics[len(part.line) :] for part in parts]
+    return Encodings(np.concatenate([*firsts, *seconds]), np.concatenate([part.line for part in parts]))
+
+
 def factorised_encoder(bank: Bank, published: dict[str, torch.Tensor]) -> specnet.Encoder:
     """Return the verifier's encoder with the published convolutions, factorised on clips drawn from `bank`.
 

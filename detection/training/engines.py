@@ -92,7 +92,7 @@ def utterances(engine: str, count: int, rng: np.random.Generator) -> Iterator[Ut
             yield Utterance(f"flite_{voice}", voice, "concatenative", command, text)
         else:
             voice = _FESTIVAL_VOICES[number % len(_FESTIVAL_VOICES)]
-            family = "statistical" if voice.endswith("hts") else "concatenative"
+            family = "statistical-parametric" if voice.endswith("hts") else "concatenative"
             yield Utterance(f"festival_{voice}", voice, family, ("text2wave", "-eval", f"(voice_{voice})", "-o"), text)
 
 

@@ -165,4 +165,5 @@ def _statistics(encoder: specnet.Encoder, audio: Ragged, number: int) -> NDArray
     samples = audio[number][: round(HEARD_S * SAMPLE_RATE_HZ)].astype(np.float32) / np.float32(FULL_SCALE)
     samples = np.resize(samples, max(len(samples), SHORTEST_SAMPLES))
     with torch.inference_mode():
-        return encoder(torch.from_numpy(stream.push(samples))[None])[0].numpy().astype(np.float16)
+        statistics = encoder(torch.from_numpy(stream.push(samples))[None])[0]
+    return np.asarray(statistics.numpy(), np.float16)

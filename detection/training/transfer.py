@@ -30,9 +30,9 @@ from detection.models.specnet import SpecNet
 from detection.training.bank import Bank
 from detection.training.data import CODEC_COPIES, Clip, file_hash, read_manifest
 from detection.training.distillmos import read_published
-from detection.training.encodings import LINES, Encodings, encode, factorised_encoder
+from detection.training.encodings import LINES, Encodings, encode, factorised_encoder, joined
 from detection.training.facts import gather_facts, write_facts
-from detection.training.material import DEFAULT_CACHE
+from detection.training.material import DEFAULT_CACHE, read_further
 from detection.training.opinions import write_opinions
 from detection.training.runlog import save_weights, write_config
 from detection.training.sampling import FOLDS, split_by_source, unlike
@@ -42,6 +42,7 @@ MODEL = "specnet"
 INVERSE_PENALTY = 0.001
 """scikit-learn's `C`; a third of the probe's, for twice the windows."""
 JUDGED = ("original", "pstn")
+ENCODER = "Convolutions of DistillMOS 0.9.1 (Microsoft, MIT licence: LICENSE-distillmos.txt), as published; classifier:"
 
 DESCRIPTION = """\
 Train the verifier on DistillMOS's published convolutions, which stay as they are: a logistic regression on their
@@ -69,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without", type=Path, metavar="MANIFEST.csv",
         help="never train on a source, a system or a person of this list: a twin to calibrate and fuse with on it",
     )  # fmt: skip
+    add(
+        "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
+        help="further clips to train on, such as `render` writes; those that share a source or a system with any held "
+        "out are left out",
+    )  # fmt: skip
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
     add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
@@ -80,35 +86,38 @@ def run(args: argparse.Namespace) -> int:
     published = read_published(args.published)
     clips = read_manifest(args.data, ("train", "val"))
     held_back = read_manifest(args.without) if args.without else []
-    heard = unlike(clips, held_back)
-    if len({clips[index].is_fake for index in heard}) < 2:
+    everything = [*clips, *(clip for listed in read_further(args.more, held_back) for clip in listed)]
+    heard = unlike(everything, held_back)
+    if len({everything[index].is_fake for index in heard}) < 2:
         raise DataError(f"{args.data}: expected clips of both labels to train on")
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.workers)
     encoder = factorised_encoder(bank, published)
-    encodings = encode(bank, surroundings, encoder, args.workers)
+    further = [Bank(read_manifest(listed), surroundings, args.cache, args.workers) for listed in args.more]
+    encodings = joined([encode(one, surroundings, encoder, args.workers) for one in (bank, *further)])
     write_config(args.out, Settings(), {
         "model": MODEL, "data_hash": bank.hash, "manifest_hash": file_hash(args.data),
         "published_hash": file_hash(args.published), "clips": len(heard),
-        "without": args.without and file_hash(args.without),
+        "without": args.without and file_hash(args.without), "more": [file_hash(listed) for listed in args.more],
     })  # fmt: skip
     console = Console(stderr=True)
     judged: dict[str, list[int]] = {name: [] for name in JUDGED}
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in JUDGED}
     for group in range(FOLDS):
-        train, held_out = split_by_source(clips, [group])
-        network = fitted(encoder, encodings, clips, sorted(set(train).intersection(heard)))
+        held_out = split_by_source(clips, [group])[1]
+        train = set(unlike(everything, [clips[index] for index in held_out])).intersection(heard)
+        network = fitted(encoder, encodings, everything, sorted(train))
         save_weights(network, MODEL, args.out / f"without-{group}.pt")
         for name, rows in _judged(encodings, held_out).items():
             said = score(network, encodings, rows)
             judged[name] += rows
             scores[name] += list(said[:, None])
-            console.print(f"without group {group}: {name} EER {_error(clips, rows, said):.1%}")
-    save_weights(fitted(encoder, encodings, clips, heard), MODEL, args.out / "whole.pt")
+            console.print(f"without group {group}: {name} EER {_error(everything, rows, said):.1%}")
+    save_weights(fitted(encoder, encodings, everything, heard), MODEL, args.out / "whole.pt")
     for name in JUDGED:
-        error = _error(clips, judged[name], np.concatenate(scores[name]))
+        error = _error(everything, judged[name], np.concatenate(scores[name]))
         console.print(f"{FOLDS}-fold grouped cross-validation: {name} EER {error:.1%}")
-    _keep(args.out, clips, judged, scores, bank.hash)
+    _keep(args.out, everything, judged, scores, bank.hash)
     return 0
 
 
@@ -175,6 +184,8 @@ def _keep(
         f" {INVERSE_PENALTY}, on DistillMOS's convolutions, frozen, of ranks {specnet.RANKS}"
     )
     facts = gather_facts(scores, labels, data_hash, recipe)
+    heard = f"{ENCODER} {facts.provenance.data}"
+    facts = facts.model_copy(update={"provenance": facts.provenance.model_copy(update={"data": heard})})
     for weights in ("whole.pt", *(f"without-{group}.pt" for group in range(FOLDS))):
         write_facts(facts, out / weights)
     said = np.full(len(clips), np.nan, np.float32)

@@ -41,7 +41,7 @@ def manifest(tmp_path: Path) -> Path:
         soundfile.write(tmp_path / f"{number}.wav", speechlike(20_000, number), 16_000)
         label = ("real", "fake")[number % 2]
         split = "val" if number > 15 else "train"
-        rows.append(f"{number}.wav,{label},s{number},f,ann{number},en,{split},page{number // 2}")
+        rows.append(f"{number}.wav,{label},s{number},unknown,ann{number},en,{split},page{number // 2}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "manifest.csv"
 

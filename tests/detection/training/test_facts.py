@@ -32,7 +32,7 @@ def said(calibration: Calibration) -> tuple[float, float]:
 
 def test_each_class_of_channel_has_its_map() -> None:
     scores = {"original": windows(2, 0), "opus12": windows(2, 0), "pstn": windows(0.5, 1), "spoiled-1": windows(2, 0)}
-    facts = gather_facts(scores, IS_FAKE, "hash", "recipe")
+    facts = gather_facts(scores, dict.fromkeys(scores, IS_FAKE), "hash", "recipe")
     assert said(facts.calibration.wide) == near(2, 0)
     assert said(facts.calibration.narrow) == near(0.5, 1)
     assert set(facts.provenance.metrics) == {
@@ -41,12 +41,12 @@ def test_each_class_of_channel_has_its_map() -> None:
 
 
 def test_a_class_that_was_not_judged_has_the_map_of_all() -> None:
-    facts = gather_facts({"original": windows(2, 0)}, IS_FAKE, "hash", "recipe")
+    facts = gather_facts({"original": windows(2, 0)}, {"original": IS_FAKE}, "hash", "recipe")
     assert facts.calibration.narrow == facts.calibration.wide
 
 
 def test_facts_are_found_beside_their_weights_alone(tmp_path: Path) -> None:
-    facts = gather_facts({"original": windows(2, 0)}, IS_FAKE, "hash", "recipe")
+    facts = gather_facts({"original": windows(2, 0)}, {"original": IS_FAKE}, "hash", "recipe")
     write_facts(facts, tmp_path / "best.pt")
     assert read_facts(tmp_path / "best.pt") == facts
     with pytest.raises(ModelError, match=r"final\.json: No such file"):
