@@ -1,10 +1,10 @@
-"""SpecNet, the verifier: published convolutions on the complex, compressed spectrum, and a linear classifier.
+"""SpecNet: published convolutions on the complex, compressed spectrum, and a linear classifier.
 
 The convolutions are those of DistillMOS (Stahl and Gamper, "Distillation and pruning for scalable self-supervised
 representation-based speech quality assessment", ICASSP 2025; weights under the MIT licence), which was distilled from
 XLS-R; each is served as two factors of lower rank, at half the cost. Magnitude is compressed and phase kept:
 vocoders leave traces in both. The classifier takes mean, deviation and mean step over time of each channel of the upper
-layers, and mean and deviation of each channel and frequency row of the last one. It alone is trained, by `transfer`.
+layers, and mean and deviation of each channel and frequency row of the last one. It alone is trained, by `regress`.
 """
 
 from __future__ import annotations

@@ -45,13 +45,14 @@ class Encodings:
     """Of each clip, the place in `LINES` of what its second window went through, ``(n,)``."""
 
 
-def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, workers: int) -> Encodings:
-    """Return the encodings of the clips of `bank`, made on first use by `workers` processes."""
-    made_by = hashlib.sha256(f"{bank.known_as('pstn')} {bank.known_as('spoiled-1')}".encode())
+def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, made_of: str, workers: int) -> Encodings:
+    """Return the encodings of the clips of `bank`, made on first use by `workers` processes.
+
+    `made_of` is a hash of what the encoder is made of; its own weights round otherwise on each machine.
+    """
+    made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('spoiled-1')}".encode())
     for part in (specnet.Encoder, specnet.levelled, specnet.describe):  # another way of encoding encodes otherwise
         made_by.update(inspect.getsource(part).encode())
-    for value in encoder.state_dict().values():
-        made_by.update(value.numpy().tobytes())
     file = bank.folder / f"encodings-{made_by.hexdigest()[:8]}.npy"
     line = np.random.default_rng(0).integers(len(LINES), size=len(bank.clips))
     if not file.exists():
