@@ -77,6 +77,7 @@ SANS_IO = (
     "gateway/call/expected.py",
     "gateway/call/leg.py",
     "gateway/call/resample.py",
+    "gateway/call/share.py",
     "gateway/ingest/audiosocket_door.py",
     "gateway/ingest/codecs.py",
     "gateway/ingest/dialects/audiosocket.py",
