@@ -178,6 +178,8 @@ def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[
     """
     is_fake, sources = _truth(clips, legs)
     synthetic = np.flatnonzero(is_fake).tolist()
+    if not synthetic:
+        return {"synthetic": 0, "synthetic_long": 0}
     detected = np.array([_alerted_within(courses[one], DETECTED_WITHIN_S) for one in synthetic], np.bool_)
 
     long = np.array([courses[one].hours * 3_600 >= DETECTED_WITHIN_S for one in synthetic], np.bool_)
