@@ -16,7 +16,7 @@ from detection.training.material import Source, gather
 
 
 def row(source: int, label: str, split: str, speaker: str = "") -> str:
-    return f"{label}-{source}.wav,{label},s{source},f,{speaker or f'p{source}'},en,{split},page{source}"
+    return f"{label}-{source}.wav,{label},s{source},unknown,{speaker or f'p{source}'},en,{split},page{source}"
 
 
 PAGES = [row(source, label, "val" if source == 4 else "train") for source in range(5) for label in ("real", "fake")]
