@@ -122,7 +122,9 @@ def test_legs_are_judged_with_the_verifier_that_ships_too(report: Path) -> None:
     assert "eer" in metrics["legs"]["clean"]["4"]
     assert "eer" in both["legs"]["clean"]["4"], "both make one number that ranks legs, too"
     text = (report / "report.md").read_text()
-    assert text.count(f"| clean | with {both['verifier']} |") == 1 + 4 + 1 + 1, "in the tables of outcomes, errors, alarms, finds"
+    assert text.count(f"| clean | with {both['verifier']} |") == 1 + 4 + 1 + 1, (
+        "in the tables of outcomes, errors, alarms, finds"
+    )
     assert "by the fusion of what both" in " ".join(text.split())
 
 
