@@ -44,7 +44,7 @@ HELD_OUT = (0, 2)
 WINDOW = 48_000
 DYNAMIC_RANGE_DB = 60.0
 """What lies further below the loudest point of a window, our networks raise to it."""
-FOUND = 0.6
+FOUND = 0.57
 """Area under the curve from which a cue, as recorded, gives labels away: on its own pages or held-out ones."""
 TAKEN = 0.03
 """The least area that spoiling must take from a cue, on the mean of both parts."""
@@ -288,7 +288,7 @@ def test_names_tell_across_pages_and_the_speaker_less_within_them(clips: list[Cl
         assert area_under_curve(*_by_name(known, further, name)) > 0.9
     # Not closed: some people are heard as humans only, some as fakes only, on pages that hold both classes, too.
     within = _within_pages(*_by_name(known, further, "speaker"), further)
-    assert 0.6 < within < 0.7, within
+    assert 0.55 < within < 0.7, within
     assert area_under_curve(*_by_name(train, held_out, "speaker")) < 0.75
     assert _within_pages(*_by_name(train, held_out, "speaker"), held_out) <= 0.56
 
