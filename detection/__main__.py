@@ -15,7 +15,6 @@ COMMANDS = {
     "render": ("detection.training.render", "make further synthetic clips to train on: vocoders' copies, local voices"),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
     "probe": ("detection.training.probe", "measure what a published encoder tells before it is trained"),
-    "transfer": ("detection.training.transfer", "train the verifier's head on a published speech encoder"),
     "regress": ("detection.training.regression", "train specnet: a regression on published convolutions"),
     "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
     "fuse": ("detection.measure.fuse", "fit a light model and its verifier into one decision, count its false alarms"),

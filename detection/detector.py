@@ -25,10 +25,10 @@ from detection.types import Window, WindowScores
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the models that ship with the package lie."""
 
-DEFAULT_MODEL = "tinystatnet"
+DEFAULT_MODEL = "tinyaudionet"
 """What `open_detector` opens when nothing else is asked for."""
 
-VERIFIER: str | None = "whisperstat"
+VERIFIER: str | None = "specnet"
 """The shipped heavy model that hears legs beside the default one, as CPU allows; None where none is shipped."""
 
 

@@ -23,9 +23,6 @@ from sim.scenario import load
 STARTS_WITHIN_S = 30.0
 STOPS_WITHIN_S = 30.0
 PICTURE_COLUMNS = 118
-SENSITIVITY = {"CALLSCREEN_ALERT_P": "0.6", "CALLSCREEN_CLEAR_P": "0.4"}
-"""More sensitive than the default (0.9): the demo shows what alerts look like, with voices of systems that the model
-has heard in training. For strangers' calls 0.6 would cost too many false alarms: see the figures in the README."""
 _LISTENING = re.compile(r"callscreen listening on (\S+)")
 
 
@@ -47,10 +44,7 @@ async def run(library: Library, console: Console, svg: Path | None = None, model
     """
     console.print(f"{library}; starting a gateway …", highlight=False)
     async with own_gateway(*(["--model", model] if model else [])) as url:
-        console.print(
-            f"gateway: {url}, alerts from p {SENSITIVITY['CALLSCREEN_ALERT_P']} (more sensitive than the default)",
-            highlight=False,
-        )
+        console.print(f"gateway: {url}, with its default settings", highlight=False)
         played = await play_scenario(load("demo"), library, Gateway(url), console)
     played.show(console)
     if svg is not None:
@@ -71,7 +65,6 @@ async def own_gateway(*arguments: str) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="callscreen-") as scratch:
         # The same for everybody, whatever this shell is set up for.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CALLSCREEN_")}
-        environ |= SENSITIVITY
         with (Path(scratch) / "gateway.log").open("w+", encoding="utf-8") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--journal", f"{scratch}/journal.sqlite3"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from detection.card import Contract
-from detection.models import ecapa_tdnn, rawnet2, rawnet3, specnet, tinyaudionet, tinystatnet, whisperstat
+from detection.models import ecapa_tdnn, rawnet2, rawnet3, specnet, tinyaudionet, tinystatnet
 from detection.training.settings import Settings
 
 
@@ -21,13 +21,12 @@ class Architecture:
     settings: Settings = field(default_factory=Settings)
     """How it is trained best."""
     pretrained: bool = False
-    """Training starts from somebody's published weights, by `transfer` or `regress`."""
+    """Training starts from somebody's published weights, by `regress`."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tinyaudionet": Architecture(tinyaudionet.TinyAudioNet, tinyaudionet.CONTRACT, tinyaudionet.SETTINGS),
     "tinystatnet": Architecture(tinystatnet.TinyStatNet, tinystatnet.CONTRACT, tinystatnet.SETTINGS),
-    "whisperstat": Architecture(whisperstat.WhisperStat, whisperstat.CONTRACT, whisperstat.SETTINGS, pretrained=True),
     "specnet": Architecture(specnet.SpecNet, specnet.CONTRACT, pretrained=True),
     "rawnet2": Architecture(rawnet2.RawNet2, rawnet2.CONTRACT, rawnet2.SETTINGS),
     "rawnet3": Architecture(rawnet3.RawNet3, rawnet3.CONTRACT, rawnet3.SETTINGS),

@@ -24,6 +24,7 @@ from detection.types import SAMPLE_RATE_HZ, Samples
 
 _OPUS_BIT_RATES = (6_000, 8_000, 10_000, 12_000, 16_000, 20_000, 24_000, 32_000)
 _PIECE_SAMPLES = 512
+_RAMP_SAMPLES = 160
 _SEEK_SAMPLES = 160
 """How far a piece may be taken from where it is due: a period of the lowest voices is 200 samples."""
 _AMR_BIT_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)
@@ -98,6 +99,20 @@ def spoil_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.ra
     if name not in STEPS:
         raise DataError(f"{name!r}: expected a way of spoiling, one of {', '.join(STEPS)}, codec")
     return level(STEPS[name][1](samples, surroundings, rng), rng)
+
+
+def with_pauses(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Keep a third to nine tenths of `samples`, somewhere in a window of the same length, above a faint noise."""
+    kept = int(len(samples) * rng.uniform(0.33, 0.9))
+    start, at = (int(rng.integers(0, len(samples) - kept + 1)) for _ in range(2))
+    voice = samples[start : start + kept].copy()
+    ramp = min(_RAMP_SAMPLES, kept // 4)
+    voice[:ramp] *= np.linspace(0, 1, ramp)
+    voice[-ramp:] *= np.linspace(1, 0, ramp)
+    window = np.zeros(len(samples), np.float32)
+    window[at : at + kept] = voice
+    noise = rng.standard_normal(len(samples)).astype(np.float32)
+    return window + noise * np.float32(rms(voice) * 10 ** (-rng.uniform(45, 75) / 20))
 
 
 def change_speed(samples: Samples, factor: float) -> Samples:

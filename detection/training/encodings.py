@@ -1,7 +1,7 @@
 """What the verifier's encoder makes of each clip, kept on disk: it costs most, so it is computed once.
 
-Two windows of each clip: one as recorded, and one as heard over a line (`LINES`), each of a clip's middle. Rows
-``[0, n)`` are the first, rows ``[n, 2 n)`` the second.
+Three windows of each clip, all of its middle: as recorded, as heard over a line (`LINES`), and with pauses, recorded or
+over a line. Rows ``[0, n)`` are the first, ``[n, 2 n)`` the second, ``[2 n, 3 n)`` the third.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from rich.progress import track
 from detection.channels import apply_channel
 from detection.export import write_graph
 from detection.models import specnet
-from detection.training.augment import Surroundings, load_surroundings, spoil
+from detection.training.augment import Surroundings, level, load_surroundings, spoil, through_codec, with_pauses
 from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Ragged, whole
 from detection.training.distillmos import factorise
 from detection.types import Samples
 
+VIEWS = 3
+"""Windows of each clip."""
 LINES = ("pstn", "augmented")
 """What the second window of a clip went through, by lot: the PSTN alone, or everything in `augment.spoil`."""
 FACTORISED_ON = 24
@@ -40,7 +42,7 @@ class Encodings:
     """Windows as the encoder leaves them."""
 
     statistics: NDArray[np.float16]
-    """``(2 n, n_statistics)``."""
+    """``(VIEWS * n, n_statistics)``."""
     line: NDArray[np.int64]
     """Of each clip, the place in `LINES` of what its second window went through, ``(n,)``."""
 
@@ -51,13 +53,13 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, made_of: st
     `made_of` is a hash of what the encoder is made of; its own weights round otherwise on each machine.
     """
     made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('spoiled-1')}".encode())
-    for part in (specnet.Encoder, specnet.levelled, specnet.describe):  # another way of encoding encodes otherwise
+    for part in (specnet.Encoder, specnet.levelled, specnet.describe, _heard):  # else encoded otherwise
         made_by.update(inspect.getsource(part).encode())
     file = bank.folder / f"encodings-{made_by.hexdigest()[:8]}.npy"
     line = np.random.default_rng(0).integers(len(LINES), size=len(bank.clips))
     if not file.exists():
         audio = bank.audio(ORIGINAL)
-        jobs = [(row, row % len(audio), _line(row, line)) for row in range(2 * len(audio))]
+        jobs = [(view, clip, LINES[line[clip]]) for view in range(VIEWS) for clip in range(len(audio))]
         with TemporaryDirectory() as scratch, whole(file) as unfinished:
             graph = Path(scratch) / "encoder.onnx"
             write_graph(encoder, specnet.CONTRACT, graph, ("statistics",))
@@ -72,9 +74,9 @@ def joined(parts: Sequence[Encodings]) -> Encodings:
     """Return the encodings of the clips of all `parts`, in order, as if they were of one list."""
     if len(parts) == 1:
         return parts[0]
-    firsts = [part.statistics[: len(part.line)] for part in parts]
-    seconds = [part.statistics[len(part.line) :] for part in parts]
-    return Encodings(np.concatenate([*firsts, *seconds]), np.concatenate([part.line for part in parts]))
+    by_view = [np.split(part.statistics, VIEWS) for part in parts]
+    statistics = [of_part[view] for view in range(VIEWS) for of_part in by_view]
+    return Encodings(np.concatenate(statistics), np.concatenate([part.line for part in parts]))
 
 
 def factorised_encoder(bank: Bank, published: dict[str, torch.Tensor]) -> specnet.Encoder:
@@ -90,10 +92,6 @@ def factorised_encoder(bank: Bank, published: dict[str, torch.Tensor]) -> specne
     encoder = specnet.SpecNet().encoder
     factorise(encoder, published, torch.from_numpy(np.stack([contract.features.stream().push(one) for one in heard])))
     return encoder
-
-
-def _line(row: int, line: Sequence[int] | NDArray[np.int64]) -> str:
-    return ORIGINAL if row < len(line) else LINES[line[row - len(line)]]
 
 
 def _middle(audio: Ragged, clip: int) -> Samples:
@@ -115,13 +113,29 @@ def _open(graph: Path, audio: Ragged, surroundings: Surroundings) -> None:
 
 
 def _encode(job: tuple[int, int, str]) -> NDArray[np.float16]:
-    row, clip, line = job
+    view, clip, line = job
     session, audio, surroundings = _worker
-    samples = _middle(audio, clip)
-    if line == "augmented":
-        samples = np.resize(spoil(samples, surroundings, np.random.default_rng(row)), len(samples))
-    elif line != ORIGINAL:
-        samples = apply_channel(samples, line)
+    samples = _heard(_middle(audio, clip), view, line, surroundings, np.random.default_rng((clip, view)))
     frames = specnet.CONTRACT.features.stream().push(samples)
     (statistics,) = session.run(None, {"frames": frames[None]})
     return np.asarray(statistics[0], np.float16)
+
+
+def _heard(samples: Samples, view: int, line: str, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Return the window as this view of the clip has it, at its own length."""
+    if view == 1:
+        heard = apply_channel(samples, line) if line == "pstn" else spoil(samples, surroundings, rng)
+    elif view == 2:
+        samples = with_pauses(samples, rng)
+        match rng.integers(4):
+            case 0:
+                heard = level(samples, rng)
+            case 1:
+                heard = apply_channel(samples, "pstn")
+            case 2:
+                heard = through_codec(level(samples, rng), rng)
+            case _:
+                heard = spoil(samples, surroundings, rng)
+    else:
+        heard = samples
+    return np.resize(heard, len(samples))

@@ -20,8 +20,7 @@ def stored(model: bytes, storage: StorageName) -> bytes:
 
     - ``float16`` halves the file.
     - ``int8`` quarters what convolutions, fully connected and attention layers hold: bytes, and a scale for each
-      output. Their inputs stay as they are. (Dynamic quantisation, which turns those into bytes, too, is twice as fast,
-      and moved whisperstat's log-odds by 0.33 on average instead of 0.08.)
+      output. Their inputs stay as they are.
     """
     if storage == "float16":
         return _halved(model)

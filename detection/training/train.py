@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--teacher", type=Path, metavar="SCORES.csv",
-        help="learn from a teacher's opinion, too: what `transfer --opinions` or `regress` writes",
+        help="learn from a teacher's opinion, too: what `regress` writes",
     )  # fmt: skip
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],

@@ -26,6 +26,7 @@ from detection.training.augment import (
     spoil_by,
     stretch,
     through_codec,
+    with_pauses,
 )
 from detection.training.rawboost import convolutive, impulsive, notches, stationary
 from tests.detection.test_features import speechlike
@@ -58,6 +59,15 @@ def test_a_single_step_spoils_repeatably_and_otherwise_than_the_level_alone(name
 def test_an_unknown_step_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="'rain': expected a way of spoiling, one of speed, pitch, room"):
         spoil_by("rain", AUDIO, AROUND, np.random.default_rng(3))
+
+
+def test_pauses_keep_a_part_of_the_voice_and_the_length() -> None:
+    voice = np.sin(np.arange(48_000) * 0.2).astype(np.float32)
+    for seed in range(5):
+        heard = with_pauses(voice, np.random.default_rng(seed))
+        assert len(heard) == len(voice)
+        share = np.mean(np.abs(heard.reshape(-1, 160)).max(axis=1) > 0.5)
+        assert 0.3 < share < 0.92
 
 
 def test_level_is_random_and_silence_gets_a_floor() -> None:
