@@ -71,11 +71,11 @@ class Policy:
 
     min_window_speech_s: float = 0.8
     """A window with less speech isn't scored."""
-    recent_speech_s: float = 6.0
+    recent_speech_s: float = 9.0
     """How much speech the rolling view remembers."""
     max_window_log_odds: float = 4.0
     """One window counts at most this much, either way."""
-    window_correlation: float = 0.5
+    window_correlation: float = 0.2
     """How alike the errors of two windows of one leg are, 0 (independent) to 1 (always the same)."""
     raise_p: float = 0.9
     """Rolling probability from which an alert is raised, and whole-leg probability of a `synthetic` verdict."""

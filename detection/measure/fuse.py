@@ -69,11 +69,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("light", metavar="LIGHT", help="name or path of the model that hears every leg")
     parser.add_argument("verifier", metavar="VERIFIER", help="name or path of the heavy one")
     heldout.add_arguments(parser, twins="LIGHT,VERIFIER")
+    parser.add_argument(
+        "--raise-p", type=float, metavar="P",
+        help="set the threshold itself, by the tables printed, where fewer alarms an hour are wanted than the hours "
+        "heard can show",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help=f"folder for {FILE} and operating_points.csv")
 
 
 def run(args: argparse.Namespace) -> int:
     """Listen, fit, count, write. Raises `DataError` or `ModelError` with one clear line."""
+    if args.raise_p is not None and (args.alerts_per_hour is not None or not 0.5 < args.raise_p < 1):
+        raise DataError(f"--raise-p: expected above 0.5, below 1 and no --alerts-per-hour beside it; got {args.raise_p:g}")
     light, verifier = open_detector(args.light), open_detector(args.verifier)
     twins = [_pair(twin) for twin in args.twins]
     light_models = models_by_fold(args.light, [one for one, _ in twins], args.hold_out)
@@ -98,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     went = {one.channel: partial(_courses, one, maps) for one in pairs}
     counts = count(material.clips, material.legs, went)
     alarms = worst_channel(counts, material.bank.hash)
-    raise_p = raise_p_for(args.alerts_per_hour, alarms, plain.raise_p)
+    raise_p = args.raise_p or raise_p_for(args.alerts_per_hour, alarms, plain.raise_p)
     fusion = fitted(pairs, plain).model_copy(update={"alarms": alarms, "raise_p": raise_p})
     _write(fusion, counts, args.out)
     _tell(pairs, maps, fusion, counts, args.out)

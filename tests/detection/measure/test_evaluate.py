@@ -57,7 +57,7 @@ def test_a_report_holds_everything(report: Path) -> None:
 def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report: Path) -> None:
     beside = json.loads((report / "metrics.json").read_text())["beside"]
     names = [name.partition("@")[0] for name in beside]
-    assert names == ["tinyaudionet", "MFCC mean and deviation, logistic regression", "majority"]
+    assert names == ["tinystatnet", "MFCC mean and deviation, logistic regression", "majority"]
     assert beside["majority"]["pstn"]["eer"] == 0.5
     row = next(iter(beside.values()))["pstn"]
     ranked = ("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf")
@@ -67,7 +67,7 @@ def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report
     ended = [row[f"{truth}_ended_{state}"] for truth in ("human", "synthetic") for state in Outcome]
     assert sum(ended) == pytest.approx(2)
     text = (report / "report.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith("| tinyaudionet@")]
+    lines = [line for line in text.splitlines() if line.startswith("| tinystatnet@")]
     assert [line.split(" | ")[1] for line in lines] == ["clean", "pstn"]
     clean, pstn = ([bool(cell.strip(" |")) for cell in line.split(" | ")[-4:]] for line in lines)
     assert (clean, pstn) == ([True] * 4, [True, True, False, False]), "legs are heard in the first channel"
@@ -142,8 +142,8 @@ def test_all_other_models_that_ship_stand_beside_unless_none_is_named() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     bare = ["--data", "x.csv", "--out", "x"]
-    measured = open_detector("tinystatnet")
-    others = sorted({file.stem for file in WEIGHTS.glob("*.onnx")} - {"tinystatnet"})
+    measured = open_detector()
+    others = sorted({file.stem for file in WEIGHTS.glob("*.onnx")} - {measured.card.name})
     assert list(open_beside(parser.parse_args(bare), measured)) == others
     assert open_beside(parser.parse_args([*bare, "--beside"]), measured) == {}
     assert "`--beside` without names" in " ".join(parser.format_help().split())

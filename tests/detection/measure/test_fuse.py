@@ -145,6 +145,8 @@ def test_what_is_written_is_what_serving_takes(corpus: Path, own: Path, capsys: 
         (["--twins", LIGHT], "--twins: expected LIGHT,VERIFIER, not 'tinystatnet'"),
         (["--twins", f"{HEAVY},{HEAVY}"], f"--twins: {HEAVY} is no twin of"),
         (["--alerts-per-hour", "1"], "--alerts-per-hour: expected at least"),
+        (["--raise-p", "0.4"], "--raise-p: expected above 0.5, below 1"),
+        (["--raise-p", "0.9", "--alerts-per-hour", "9"], "no --alerts-per-hour beside it"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
