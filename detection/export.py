@@ -30,11 +30,11 @@ from detection.training.fit import VALIDATION_HOP, windows_of
 from detection.training.material import DEFAULT_CACHE, Source
 from detection.training.storage import StorageName, stored
 
-TOLERANCE = 0.1
+TOLERANCE = 0.2
 """The most that PyTorch and ONNX Runtime may differ in log-odds, or as a share of those beyond 1.
 
 Wrong graphs differ by far more. `specnet` adds up thousands of statistics that hardly vary, in units of how much they
-do, and convolutions round differently in both: up to 0.06."""
+do, convolutions round differently in both, and a frame at the edge of speech may fall to either side: up to 0.11."""
 MEASURED_CLIPS = 400
 
 

@@ -4,7 +4,8 @@ The convolutions are those of DistillMOS (Stahl and Gamper, "Distillation and pr
 representation-based speech quality assessment", ICASSP 2025; weights under the MIT licence), which was distilled from
 XLS-R; each is served as two factors of lower rank, at half the cost. Magnitude is compressed and phase kept:
 vocoders leave traces in both. The classifier takes mean, deviation and mean step over time of each channel of the upper
-layers, and mean and deviation of each channel and frequency row of the last one. It alone is trained, by `regress`.
+layers, and mean and deviation of each channel and frequency row of the last one, all over the frames in and near speech:
+a voice must not score otherwise because it pauses. The classifier alone is trained, by `regress`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ FURTHEST = 6.0
 """Deviations from the mean beyond which a statistic counts no further: what is unlike all speech decides nothing."""
 LOUDEST = 2.8
 """Compressed magnitude that the loudest bin of a window is brought to: the median where samples have a peak of 1."""
+ABOVE_QUIETEST = 0.25
+"""Speech lies this far up from the quietest tenth of a window's frames to the loudest frame, in compressed magnitude;"""
+BELOW_LOUDEST = 0.25
+"""and above this share of the loudest frame, 40 dB below it."""
+NEAR_FRAMES = 25
+"""Frames before and after speech that count, too: what lies between syllables and words tells much."""
 
 
 class SpecNet(nn.Module):
@@ -38,7 +45,7 @@ class SpecNet(nn.Module):
 
     def __init__(self, contract: Contract = CONTRACT) -> None:
         super().__init__()
-        self.encoder = Encoder(contract, RANKS, described_from=2)
+        self.encoder = Encoder(contract, RANKS, described_from=2, speech_only=True)
         self.normalise = nn.BatchNorm1d(self.encoder.n_statistics, eps=1e-12, affine=False)
         self.decide = nn.Linear(self.encoder.n_statistics, 2)
 
@@ -55,10 +62,18 @@ class SpecNet(nn.Module):
 class Encoder(nn.Module):
     """Convolutions over frequency and time, and the statistics of what they find."""
 
-    def __init__(self, contract: Contract, ranks: Sequence[int | None] = NO_RANKS, described_from: int = 0) -> None:
-        """Take the rank of each layer, and the first layer whose channels are described.
+    def __init__(
+        self,
+        contract: Contract,
+        ranks: Sequence[int | None] = NO_RANKS,
+        described_from: int = 0,
+        *,
+        speech_only: bool = False,
+    ) -> None:
+        """Take the rank of each layer, the first layer whose channels are described, and over which frames.
 
         A layer with a rank is made of two factors; without ranks the layers are as they were published.
+        `speech_only`: those of `near_speech`; else all.
         """
         super().__init__()
         rows = contract.features.n_features // 2
@@ -69,18 +84,21 @@ class Encoder(nn.Module):
             rows = (rows - 3) // strides[0] + 1
         self.layers = nn.ModuleList(layers)
         self._described_from = described_from
+        self._speech_only = speech_only
         self.n_statistics = 3 * sum(WIDTHS[described_from:]) + 2 * rows * WIDTHS[-1]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map frames ``(batch, n_frames, 2 * n_bins)`` to statistics ``(batch, n_statistics)``."""
         hidden = levelled(frames)
+        counted = near_speech(hidden) if self._speech_only else torch.ones_like(hidden[:, 0, 0])
         statistics: list[Tensor] = []
-        for place, layer in enumerate(self.layers):
+        for place, (layer, (_, stride)) in enumerate(zip(self.layers, STRIDES, strict=True)):
             hidden = functional.leaky_relu(layer(hidden), 0.1)
+            counted = counted[:, ::stride]
             if place >= self._described_from:
-                statistics += describe(hidden, (2, 3))
-        by_row = describe(hidden, (3,))[:2]
-        return torch.cat([*statistics, *(row.flatten(1) for row in by_row)], 1)
+                statistics += describe(hidden, counted, by_row=False)
+        statistics += describe(hidden, counted, by_row=True)[:2]
+        return torch.cat(statistics, 1)
 
 
 def levelled(frames: Tensor) -> Tensor:
@@ -92,9 +110,30 @@ def levelled(frames: Tensor) -> Tensor:
     return levelled
 
 
-def describe(hidden: Tensor, axes: tuple[int, ...]) -> list[Tensor]:
-    """Return mean, deviation and mean step over time of ``(batch, channels, frequencies, frames)`` over `axes`."""
-    mean = hidden.mean(axes, keepdim=True)
-    deviation = torch.sqrt(((hidden - mean) ** 2).mean(axes) + 1e-8)
-    step = (hidden[..., 1:] - hidden[..., :-1]).abs().mean(axes)
-    return [mean.flatten(1) if len(axes) > 1 else mean.squeeze(-1), deviation, step]
+def near_speech(levelled: Tensor) -> Tensor:
+    """Return which frames of ``(batch, 2, n_bins, n_frames)`` lie in or near speech: 1 or 0, ``(batch, n_frames)``."""
+    magnitude = (levelled * levelled).sum(1).mean(1).sqrt()
+    loudest = magnitude.amax(1, keepdim=True)
+    tenth = max(1, magnitude.shape[1] // 10)
+    background = torch.topk(magnitude, tenth, dim=1, largest=False).values[:, -1:]
+    least = torch.maximum(BELOW_LOUDEST * loudest, background + ABOVE_QUIETEST * (loudest - background))
+    speech = (magnitude >= least).to(levelled.dtype)
+    return functional.max_pool1d(speech[:, None], 2 * NEAR_FRAMES + 1, stride=1, padding=NEAR_FRAMES)[:, 0]
+
+
+def describe(hidden: Tensor, counted: Tensor, *, by_row: bool) -> list[Tensor]:
+    """Return mean, deviation and mean step over time of ``(batch, channels, rows, frames)``, each ``(batch, n)``.
+
+    Only frames with a 1 in `counted`, ``(batch, frames)``, count, and steps between two of them. `by_row`: of each
+    channel and frequency row; else of each channel.
+    """
+
+    def mean(values: Tensor, of: Tensor) -> Tensor:
+        of = of[:, None, None, :]
+        over_time = (values * of).sum(3, keepdim=True) / of.sum(3, keepdim=True).clamp(min=1)
+        return over_time if by_row else over_time.mean(2, keepdim=True)
+
+    centre = mean(hidden, counted)
+    deviation = torch.sqrt(mean((hidden - centre) ** 2, counted) + 1e-8)
+    step = mean((hidden[..., 1:] - hidden[..., :-1]).abs(), counted[:, 1:] * counted[:, :-1])
+    return [centre.flatten(1), deviation.flatten(1), step.flatten(1)]
