@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detection.types import SAMPLE_RATE_HZ
 from gateway.call.resample import Resampler
+from gateway.errors import BadMessage
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived
 
@@ -84,7 +85,7 @@ class Leg:
         """Take one payload; return the audio that became ready, if any.
 
         Raises:
-            ProtocolError: the payload is not one of this leg's codec.
+            BadMessage: the payload is not one of this leg's codec; the leg goes on without it.
         """
         self.counters.offered_s += MIN_PAYLOAD_S
         if audio.payload:  # nonsense is refused before it is held back
@@ -176,8 +177,20 @@ class Leg:
         return self._decoder.samples_in(payload) / self._decoder.rate_hz
 
     def _decode(self) -> list[Run]:
-        block, self._block, self._block_s = self._block, [], 0.0
-        return self._resampled(self._decoder.decode(block)) if block else []
+        """Decode what waits; a block in which anything cannot be decoded is a gap, as if it had been lost."""
+        block, block_s = self._block, self._block_s
+        self._block, self._block_s = [], 0.0
+        if not block:
+            return []
+        try:
+            return self._resampled(self._decoder.decode(block))
+        except BadMessage:
+            self._decoder.reset()
+            runs = self._finish_run()
+            self.counters.missing_s += block_s
+            self._gap_s += block_s
+            self._run_start_s = self._placed_s
+            return runs
 
     def _resampled(self, samples: NDArray[np.float32]) -> list[Run]:
         return self._run(self._resampler.push(samples))

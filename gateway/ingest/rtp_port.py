@@ -16,6 +16,7 @@ from gateway.ingest.events import AudioReceived, CallId, Calls, LegDescription, 
 from gateway.ingest.listening import Listening, RtpReceiver
 from gateway.ingest.rtp_settings import RtpPort, split_address
 from gateway.ingest.rtp_voice import Address, RtpDemux, Voice, srtp_session
+from gateway.ingest.tolerance import Tolerance
 
 REFUSED_PAUSE_S = 5.0
 """After a leg was refused (no room) or broken off (too fast), its packets are dropped for this long: they come fifty a
@@ -109,7 +110,7 @@ class _Port:
             self._call_id, "rtp", (LegDescription(voice.leg, voice.codec.format, role),), tenant=self._port.tenant
         )
         try:
-            listening = Listening(self._calls.open(started), self._settings.idle_deadline_s)
+            listening = Listening(self._calls.open(started), self._settings.idle_deadline_s, Tolerance("rtp"))
         except CallscreenError as error:
             _log.warning("rtp leg refused", call_id=self._call_id, leg=voice.leg, error=str(error))
             self._refused_until_s[voice.leg] = now_s + REFUSED_PAUSE_S
