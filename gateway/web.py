@@ -8,8 +8,8 @@
     GET     / /call                     pages for people
 
 Default deny: whatever is not health or a page wants the bearer token where one is set (a door with checks of its own
-those instead), and no web page may call us unless its origin is allowed. A path may end in a slash. Whoever is refused is
-told why in the body, and so is the log.
+those instead), and no web page may call us unless its origin is allowed. A path may end in a slash. Whoever is refused
+is told why in the body, and so is the log.
 """
 
 from __future__ import annotations
