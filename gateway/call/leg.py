@@ -89,7 +89,7 @@ class Leg:
         """
         self.counters.offered_s += MIN_PAYLOAD_S
         if audio.payload:  # nonsense is refused before it is held back
-            self.counters.offered_s += max(0.0, self._duration_s(audio.payload) - MIN_PAYLOAD_S)
+            self.counters.offered_s += max(0.0, self.duration_s(audio.payload) - MIN_PAYLOAD_S)
         if audio.seq is None:
             return self._place(audio, lost=False)
         if self._next_seq is None or abs(audio.seq - self._next_seq) > RESYNC_PAYLOADS:
@@ -151,7 +151,7 @@ class Leg:
             step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
             if step_s > JITTER_S:
                 runs += self._bridge(step_s, lost=lost or audio.seq is None)
-        duration_s = self._duration_s(audio.payload)
+        duration_s = self.duration_s(audio.payload)
         self._block.append(audio.payload)
         self._block_s += duration_s
         self._placed_s += duration_s
@@ -173,7 +173,8 @@ class Leg:
         self._run_start_s = self._placed_s
         return runs
 
-    def _duration_s(self, payload: bytes) -> float:
+    def duration_s(self, payload: bytes) -> float:
+        """Return how long a payload is, as declared; at least one byte. Raises BadMessage."""
         return self._decoder.samples_in(payload) / self._decoder.rate_hz
 
     def _decode(self) -> list[Run]:

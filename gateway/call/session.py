@@ -38,6 +38,7 @@ from gateway.call.alerting import LegAlerts
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.leg import Leg, Run
+from gateway.call.plausible import Plausibility, hint
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
@@ -50,6 +51,8 @@ COVERAGE_MISSING_S = 0.5
 """Lost audio worth telling of; less is a bad packet or two."""
 EXPECTED_MACHINE = "expected_machine"
 """Verdict on a leg where only an expected machine spoke."""
+FORMAT_MISMATCH = "format_mismatch"
+"""Reason of ``coverage.reduced`` and of a verdict: the audio isn't what was declared."""
 EXPECTED_SYNTHETIC = "expected_synthetic"
 """Reason of ``voice.expected``, and of that verdict."""
 
@@ -98,6 +101,7 @@ class LegSession:
         self._expectation = Expectation(judging.expected, stream, description)
         self._expected_decider = Decider(judging.policy)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
+        self._plausibility = Plausibility(description.format)
         self._media_time_s = 0.0
         self._received_s = 0.0
         self._waiting_windows = 0
@@ -157,6 +161,7 @@ class LegSession:
         self._received_s = clock.monotonic_s()
         before_s = self._leg.counters.offered_s
         runs = self._leg.push(audio)
+        self._watch_format(audio)
         self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
         for run in runs:
             self._listen(run)
@@ -180,7 +185,26 @@ class LegSession:
         self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
         self._report_coverage()
 
+    def _watch_format(self, audio: AudioReceived) -> None:
+        """Say when the audio turns out not to be what was declared, and when it's that after all."""
+        is_timed = audio.seq is not None or audio.start_ms is not None
+        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
+        if not self._plausibility.hear(audio.payload, duration_s, self._received_s, is_timed=is_timed):
+            return
+        logger = _log.bind(call_id=self._call_id, leg=self.description.leg, source=self.source)
+        if (doubt := self._plausibility.doubt) is None:
+            logger.info("audio is what was declared after all")
+            return
+        declared = f"{self.description.format.encoding} at {self.description.format.rate_hz} Hz"
+        logger.warning("audio is not what was declared", declared=declared, seems=doubt, check=hint(self.source))
+        self._tell_coverage(FORMAT_MISMATCH)
+
     def _offer(self, window: Window) -> None:
+        if self._plausibility.doubt is not None:
+            WINDOWS.labels(FORMAT_MISMATCH).inc()
+            self._skipped_windows += 1
+            self._skip(window)
+            return
         if window.speech_s < self._judging.policy.min_window_speech_s:
             WINDOWS.labels("no_speech").inc()
             self._skip(window)
@@ -202,6 +226,11 @@ class LegSession:
     def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""
         self._waiting_windows -= 1
+        if self._plausibility.doubt is not None:  # it came up while the window waited
+            self._skipped_windows += 1
+            self._skip(window)
+            self._end_when_done()
+            return
         expected = self._expectation.covers(window.start_s, window.end_s)
         if expected:
             self._skip(window)
@@ -244,16 +273,22 @@ class LegSession:
         """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
         verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
         windows = verdict.windows + expected.windows
+        if self._plausibility.doubt is not None:
+            return replace(verdict, windows=windows, outcome=Outcome.INDETERMINATE, reason=FORMAT_MISMATCH)
         if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
             return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
         return replace(verdict, windows=windows)
 
     def _report_coverage(self) -> None:
+        if self._plausibility.doubt is not None:
+            return  # told already, and all that follows is the same
         missing_s = self._leg.counters.missing_s
         if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):
-            self._publish(
-                CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=round(missing_s, 3)
-            )
+            self._tell_coverage(reason)
+
+    def _tell_coverage(self, reason: str) -> None:
+        missing_s = round(self._leg.counters.missing_s, 3)
+        self._publish(CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=missing_s)
 
     def _end_when_done(self) -> None:
         if self._end_reason is None or self._waiting_windows:

@@ -73,7 +73,7 @@ async def test_what_a_stream_cannot_go_on_with_ends_it_and_no_other(
             assert {data["ended_by"] for data in broken} == {"protocol_error"}
 
 
-ODD = [
+ODD: list[str | bytes] = [
     "{nonsense",
     "{}",
     '{"event":"surprise","start":7}',
