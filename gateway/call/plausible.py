@@ -50,6 +50,7 @@ BEATS = 50
 BEAT_S = 0.008
 """No packets come in a shorter beat."""
 TWO_CHANNELS = "two interleaved channels"
+LINEAR = "16-bit linear samples"
 SWAPPED = "the other byte order, or samples that begin one byte later"
 _QUIET = 1e-4
 """Variance, full scale 1, of a block that is taken for silence in whatever reading: -40 dB."""
@@ -152,15 +153,17 @@ def looks_like(block: bytes, encoding: str, *, is_hasty: bool) -> str | None:
     if declared.var() < _QUIET:
         return None
     near = _correlation(declared, 1)
-    if abs(near) < ROUGH and _correlation(declared, 2) > SMOOTH:
-        return TWO_CHANNELS
     if near < -ROUGH:  # a tone near half the rate: smooth it would be in a wrong reading
         return ""
     needed = max(SMOOTH, 1 - (1 - near) / SMOOTHER)
     correlations = {name: _correlation(samples, 1) for name, samples in readings.items() if samples.var() > _QUIET}
     smoothest = max(correlations, key=correlations.__getitem__)
     if correlations[smoothest] > needed:
-        return SWAPPED if smoothest[:3] == encoding[:3] == "s16" else smoothest
+        if smoothest.startswith("s16"):  # of soft sound both orders are smooth
+            return SWAPPED if encoding.startswith("s16") else LINEAR
+        return smoothest
+    if near < ROUGH and _correlation(declared, 2) > SMOOTH:
+        return TWO_CHANNELS
     return TWO_CHANNELS if is_hasty and _is_paired(declared) else ""
 
 
