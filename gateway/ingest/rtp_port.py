@@ -1,7 +1,7 @@
 """RTP without signalling: Janus ``rtp_forward``, mediasoup, rtpengine, Asterisk ``externalMedia``.  [IO]
 
-A leg starts with its first packet and ends when its sender says goodbye (RTCP BYE) or is silent for too long; the next
-packet starts it anew.
+A leg starts with its first packet and ends when its sender says goodbye (RTCP BYE), is silent for too long, or goes on
+in another codec; the next packet starts it anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.errors import CallscreenError, ConfigError, ProtocolError, TooFast
 from gateway.ingest.events import AudioReceived, CallId, Calls, LegDescription, LegId, StreamStarted
 from gateway.ingest.listening import Listening, RtpReceiver
 from gateway.ingest.rtp_settings import RtpPort, split_address
-from gateway.ingest.rtp_voice import Address, RtpDemux, Voice, srtp_session
+from gateway.ingest.rtp_voice import CODEC_CHANGE_PACKETS, Address, RtpDemux, Voice, srtp_session
 from gateway.ingest.tolerance import Tolerance
 
 REFUSED_PAUSE_S = 5.0
@@ -95,6 +95,8 @@ class _Port:
             return
         if audio is None:
             listening.end("stopped")
+        elif voice.others >= CODEC_CHANGE_PACKETS:
+            listening.end("codec_changed")
         else:
             listening.receive(audio)
 
