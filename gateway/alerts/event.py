@@ -98,7 +98,8 @@ class LegEnded(EventData):
 
     verdict: Verdict
     ended_by: str
-    """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``, or
+    """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``,
+    ``codec_changed``, or
     ``gateway_restarted``: the gateway died and was started again; then the counts below are null, for nobody knows
     them. What the peer gives as its reason stands here, too."""
     audio_s: Seconds | None

@@ -1,8 +1,9 @@
-"""Media as real peers send it, over real sockets: packets of any length, drifting clocks, silence, RTP with all its parts."""
+"""Media as real peers send it, over real sockets: packets of any length, drifting clocks, silence, whole RTP."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 
 import pytest
@@ -30,13 +31,13 @@ ANYWHERE = "127.0.0.1:0"
 async def test_a_plain_stream_in_any_order_and_pieces(serve: Serve, query: str, packet_ms: int) -> None:
     house = await serve()
     size = 32 * packet_ms  # two channels of 8 kHz, 2 bytes each
-    async with subscribed(house) as events, connect(ws_url(house, f"/v1/media/plain?{query}")) as socket:
+    async with subscribed(house) as events, connect(ws_url(house, f"/v1/media/plain?{query}")) as peer:
         for index in range(600 // packet_ms):
-            await socket.send(b"")
+            await peer.send(b"")
             if index % 3 == 0:
-                await socket.send(bytes(size - 1))  # cut short: worth nothing, and no harm
-            await socket.send(bytes(size))
-        await socket.close()
+                await peer.send(bytes(size - 1))  # cut short: worth nothing, and no harm
+            await peer.send(bytes(size))
+        await peer.close()
         ended = (await events.until("call.ended"))["data"]
     legs = {event["data"]["leg"]: event["data"] for event in events.seen if event["type"] == "leg.ended"}
     assert ended["verdicts"] == {"a": "indeterminate", "b": "indeterminate"}
@@ -47,26 +48,34 @@ async def test_a_plain_stream_in_any_order_and_pieces(serve: Serve, query: str, 
 
 async def test_only_odd_frames_end_the_stream_with_a_reason(serve: Serve) -> None:
     house = await serve()
-    async with connect(ws_url(house, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le")) as socket:
+    async with connect(ws_url(house, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le")) as peer:
         for _ in range(10):
-            await socket.send(bytes(321))
-        assert await closed(socket) == (4400, "message: expected a multiple of 2 bytes, got 321")
+            await peer.send(bytes(321))
+        assert await closed(peer) == (4400, "message: expected a multiple of 2 bytes, got 321")
 
 
 @pytest.mark.parametrize("ppm", [-200, 200])
 async def test_a_clock_that_drifts_loses_nothing(serve: Serve, ppm: int) -> None:
     """Ten minutes, in which such a clock goes 120 ms wrong; of time alone, for that is all that drifts."""
     house = await serve(max_messages_per_s=100_000)
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as socket:
-        await socket.send(twilio_start("CA1", ("inbound",)))
+    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as peer:
+        await peer.send(twilio_start("CA1", ("inbound",)))
         template = twilio_media(0, payload=b"\xff" * 800)
         for index in range(6_000):
             timestamp = round(100 * index * (1 + ppm / 1e6))
-            await socket.send(template.replace('"timestamp": "0"', f'"timestamp": "{timestamp}"'))
-        await socket.send(TWILIO_STOP)
+            await peer.send(template.replace('"timestamp": "0"', f'"timestamp": "{timestamp}"'))
+        await peer.send(TWILIO_STOP)
         ended = (await events.until("leg.ended", within_s=30))["data"]
     assert (ended["audio_s"], ended["missing_s"]) == (600.0, 0.0)
     assert "coverage.reduced" not in [event["type"] for event in events.seen]
+
+
+def free_port() -> tuple[str, int]:
+    """An address to send from again and again: a speaker is held fast to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+        return host, port
 
 
 def with_all_parts(data: bytes) -> bytes:
@@ -93,11 +102,12 @@ async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) ->
     noise = [packet(b"\x40", 50, 8_000, payload_type=13)]
     hour = 3600 * 8_000
     after = [packet(data[160 * i : 160 * i + 160], 51 + i, hour + 160 * i) for i in range(400)]
+    source = free_port()
     goodbye = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
     async with subscribed(house) as events:
-        await send(house.rtp["in"], iter([*before, *noise, *after]))
+        await send(house.rtp["in"], iter([*before, *noise, *after]), source)
         raised = await events.until("alert.raised", stage="confirmed")
-        await send(house.rtp["in"], iter([goodbye]))
+        await send(house.rtp["in"], iter([goodbye]), source)
         ended = (await events.until("leg.ended"))["data"]
     assert raised["data"]["media_time_s"] > 3600
     assert (ended["missing_s"], ended["verdict"]) == (0.0, "synthetic")
@@ -105,16 +115,17 @@ async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) ->
 
 async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serve: Serve) -> None:
     house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    source = free_port()
     voice = speech(8, synthetic=True)[::2]
     mulaw, alaw = encode(voice[:8_000], "mulaw"), encode(voice, "alaw")
     first = [packet(mulaw[160 * i : 160 * i + 160], i, 160 * i) for i in range(50)]
     then = [packet(alaw[160 * i : 160 * i + 160], 50 + i, 8_000 + 160 * i, payload_type=8) for i in range(400)]
     async with subscribed(house) as events:
-        await send(house.rtp["in"], iter(first))
-        await send(house.rtp["in"], iter(then[:10]))
+        await send(house.rtp["in"], iter(first), source)
+        await send(house.rtp["in"], iter(then[:10]), source)
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "codec_changed"
         await asyncio.sleep(0.1)
-        await send(house.rtp["in"], iter(then[10:]))
+        await send(house.rtp["in"], iter(then[10:]), source)
         started = (await events.until("leg.started"))["data"]
         await events.until("alert.raised", stage="confirmed")
     assert (started["leg"], started["encoding"]) == ("a", "alaw")
