@@ -37,8 +37,8 @@ from gateway.alerts.event import (
 from gateway.call.alerting import LegAlerts
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
+from gateway.call.format_watch import FORMAT_MISMATCH, FormatWatch
 from gateway.call.leg import Leg, Run
-from gateway.call.plausible import Plausibility, hint
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
@@ -51,8 +51,6 @@ COVERAGE_MISSING_S = 0.5
 """Lost audio worth telling of; less is a bad packet or two."""
 EXPECTED_MACHINE = "expected_machine"
 """Verdict on a leg where only an expected machine spoke."""
-FORMAT_MISMATCH = "format_mismatch"
-"""Reason of ``coverage.reduced`` and of a verdict: the audio isn't what was declared."""
 EXPECTED_SYNTHETIC = "expected_synthetic"
 """Reason of ``voice.expected``, and of that verdict."""
 
@@ -101,7 +99,6 @@ class LegSession:
         self._expectation = Expectation(judging.expected, stream, description)
         self._expected_decider = Decider(judging.policy)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
-        self._plausibility = Plausibility(description.format)
         self._media_time_s = 0.0
         self._received_s = 0.0
         self._waiting_windows = 0
@@ -109,7 +106,9 @@ class LegSession:
         self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
-        self._alerts = LegAlerts(self._publish, _log.bind(call_id=self._call_id, leg=description.leg))
+        logger = _log.bind(call_id=self._call_id, leg=description.leg)
+        self._alerts = LegAlerts(self._publish, logger)
+        self._format = FormatWatch(description.format, stream.source, logger)
         self._verification = (
             LegVerification(judging.verifier, self._decider, self._alerts, self._end_when_done)
             if judging.verifier
@@ -161,7 +160,9 @@ class LegSession:
         self._received_s = clock.monotonic_s()
         before_s = self._leg.counters.offered_s
         runs = self._leg.push(audio)
-        self._watch_format(audio)
+        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
+        if self._format.hear(audio, duration_s, self._received_s):
+            self._tell_coverage(FORMAT_MISMATCH)
         self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
         for run in runs:
             self._listen(run)
@@ -185,22 +186,8 @@ class LegSession:
         self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
         self._report_coverage()
 
-    def _watch_format(self, audio: AudioReceived) -> None:
-        """Say when the audio turns out not to be what was declared, and when it's that after all."""
-        is_timed = audio.seq is not None or audio.start_ms is not None
-        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
-        if not self._plausibility.hear(audio.payload, duration_s, self._received_s, is_timed=is_timed):
-            return
-        logger = _log.bind(call_id=self._call_id, leg=self.description.leg, source=self.source)
-        if (doubt := self._plausibility.doubt) is None:
-            logger.info("audio is what was declared after all")
-            return
-        declared = f"{self.description.format.encoding} at {self.description.format.rate_hz} Hz"
-        logger.warning("audio is not what was declared", declared=declared, seems=doubt, check=hint(self.source))
-        self._tell_coverage(FORMAT_MISMATCH)
-
     def _offer(self, window: Window) -> None:
-        if self._plausibility.doubt is not None:
+        if self._format.in_doubt:
             WINDOWS.labels(FORMAT_MISMATCH).inc()
             self._skipped_windows += 1
             self._skip(window)
@@ -226,7 +213,7 @@ class LegSession:
     def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""
         self._waiting_windows -= 1
-        if self._plausibility.doubt is not None:  # it came up while the window waited
+        if self._format.in_doubt:  # it came up while the window waited
             self._skipped_windows += 1
             self._skip(window)
             self._end_when_done()
@@ -273,14 +260,14 @@ class LegSession:
         """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
         verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
         windows = verdict.windows + expected.windows
-        if self._plausibility.doubt is not None:
+        if self._format.in_doubt:
             return replace(verdict, windows=windows, outcome=Outcome.INDETERMINATE, reason=FORMAT_MISMATCH)
         if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
             return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
         return replace(verdict, windows=windows)
 
     def _report_coverage(self) -> None:
-        if self._plausibility.doubt is not None:
+        if self._format.in_doubt:
             return  # told already, and all that follows is the same
         missing_s = self._leg.counters.missing_s
         if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):

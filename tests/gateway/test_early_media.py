@@ -1,4 +1,4 @@
-"""Audio that arrives before its format is known, over real sockets: taken in order, or refused by name; never guessed."""
+"""Audio that arrives before its format is known, over real sockets: taken in order, or refused; never guessed."""
 
 from __future__ import annotations
 
