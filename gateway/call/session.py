@@ -101,9 +101,7 @@ class LegSession:
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
         self._media_time_s = 0.0
         self._received_s = 0.0
-        self._waiting_windows = 0
-        self._skipped_windows = 0
-        self._leaked_windows = 0
+        self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
         logger = _log.bind(call_id=self._call_id, leg=description.leg)
