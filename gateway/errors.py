@@ -10,10 +10,11 @@
     │   ├── Unprocessable            422   close 4400   well-formed, but not something we can serve
     │   ├── DuplicateStream          409   close 4409   that leg of that call is already being listened to
     │   ├── Overloaded               503   close 1013   no room for another call, or draining
-    │   └── ProtocolError            400   close 4400   a message that breaks the dialect's rules
+    │   └── ProtocolError            400   close 4400   what breaks the dialect's rules so that the stream cannot go on
     │       ├── MessageTooBig        413   close 1009
     │       ├── TooFast              429   close 4429   more media or messages than a live call has
-    │       └── WrongFrameKind       400   close 1003   binary where text is expected, or the reverse
+    │       └── BadMessage           400   close 4400   one message is of no use; many in a row end the stream
+    │           └── WrongFrameKind   400   close 1003   binary where text is expected, or the reverse
     ├── StreamTimeout                      close 4408   no start, or no media, in time
     └── SlowConsumer                       close 4430   a subscriber does not read its events fast enough
 
@@ -95,7 +96,16 @@ class Overloaded(RequestError):
 
 
 class ProtocolError(RequestError):
-    """A message breaks the rules of its dialect. Ends that stream, and no other."""
+    """The rules of a dialect are broken so that the stream cannot go on. Ends that stream, and no other."""
+
+
+class BadMessage(ProtocolError):
+    """One message, or one payload, is of no use. The stream goes on without it, unless many come in a row."""
+
+    def __init__(self, text: str, reason: str = "bad_field") -> None:
+        """`text` names the field and what was expected; `reason` is a short stable word to count it by."""
+        super().__init__(text)
+        self.reason = reason
 
 
 class MessageTooBig(ProtocolError):
@@ -113,10 +123,14 @@ class TooFast(ProtocolError):
     ended_by = "too_fast"
 
 
-class WrongFrameKind(ProtocolError):
+class WrongFrameKind(BadMessage):
     """Binary where text is expected, or the reverse."""
 
     close_code = 1003
+
+    def __init__(self, text: str) -> None:
+        """`text` says what was expected and what came."""
+        super().__init__(text, "wrong_frame_kind")
 
 
 class StreamTimeout(CallscreenError):

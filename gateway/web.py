@@ -8,7 +8,8 @@
     GET     / /call                     pages for people
 
 Default deny: whatever is not health or a page wants the bearer token where one is set (a door with checks of its own
-those instead), and no web page may call us unless its origin is allowed.
+those instead), and no web page may call us unless its origin is allowed. A path may end in a slash. Whoever is refused
+is told why in the body, and so is the log.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock, pages
+from gateway import clock, logs, pages
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
-from gateway.errors import CallscreenError, Forbidden, RequestError, Unauthorized
+from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, Unauthorized
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
@@ -45,6 +46,7 @@ from gateway.pace import messages
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
 DOORS_PATH = "/v1/media/"
 WHIP_PATH = "/v1/whip/"
+_log = logs.get(__name__)
 
 
 def build(
@@ -59,9 +61,13 @@ def build(
     return Starlette(
         routes=[
             *_media_routes(settings, registry),
+            WebSocketRoute(DOORS_PATH + "{door:path}", _no_such_door),
             *more_routes,
             *pages.routes(),
-            WebSocketRoute("/v1/events", partial(serve_events, bus=bus, settings=settings)),
+            *(
+                WebSocketRoute("/v1/events" + slash, partial(serve_events, bus=bus, settings=settings))
+                for slash in ("", "/")
+            ),
             *_state_routes(registry, unready),
         ],
         middleware=[
@@ -85,9 +91,14 @@ def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
         await serve_media(websocket, dialect, registry, door, pace)
 
     return [
-        WebSocketRoute(DOORS_PATH + name, partial(serve, door=door, kind=kind_of(name, door)))
+        WebSocketRoute(DOORS_PATH + name + slash, partial(serve, door=door, kind=kind_of(name, door)))
         for name, door in settings.media_doors().items()
+        for slash in ("", "/")
     ]
+
+
+async def _no_such_door(websocket: WebSocket) -> None:
+    raise NotFound(f"door: there is no {websocket.path_params['door']!r:.70}; see `doors` in the settings")
 
 
 def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[BaseRoute]:
@@ -137,6 +148,7 @@ class Guard:
                 self._check_origin(connection)
                 self._check_credentials(connection)
             except RequestError as error:
+                _log.warning("refused", path=scope["path"], status=error.status, error=str(error))
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -155,7 +167,7 @@ class Guard:
 
     def _check_credentials(self, connection: HTTPConnection) -> None:
         handshake = _handshake(connection, self._settings)
-        if own := self._guarded_doors.get(connection.url.path):
+        if own := self._guarded_doors.get(connection.url.path.rstrip("/")):
             door, kind = own
             kind.check(handshake, door)
             return
@@ -192,6 +204,7 @@ async def _as_problem(connection: Any, error: Exception) -> Any:
     """Starlette's handler for both kinds of connection: returns a response, or denies the upgrade with it."""
     assert isinstance(error, CallscreenError)
     if isinstance(connection, WebSocket):
+        _log.warning("refused", path=connection.url.path, status=error.status, error=str(error))
         return await connection.send_denial_response(problem(error))
     return problem(error)
 

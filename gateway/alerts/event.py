@@ -12,7 +12,7 @@ The names are final. The version of the contract is in `dataschema`, so that `ty
     alert.cleared         it no longer does
     alert.verified        the heavy verifier heard a window: what it says, and how that stands to the alert
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
-    coverage.reduced      some audio was not judged: overload, lost or late media
+    coverage.reduced      some audio was not judged: overload, lost or late media, a wrong format
 
 and, made for one subscriber and never stored:
 
@@ -98,7 +98,8 @@ class LegEnded(EventData):
 
     verdict: Verdict
     ended_by: str
-    """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``, or
+    """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``,
+    ``codec_changed``, or
     ``gateway_restarted``: the gateway died and was started again; then the counts below are null, for nobody knows
     them. What the peer gives as its reason stands here, too."""
     audio_s: Seconds | None
@@ -166,7 +167,11 @@ class VoiceExpected(EventData):
 
 
 class CoverageReduced(EventData):
-    """Some audio of this leg was not judged."""
+    """Some audio of this leg was not judged.
+
+    `reason` is ``overload``, ``media_lost``, or ``format_mismatch``: what arrives isn't what was declared, and nothing
+    is judged until it is; the log names the setting that is likely wrong.
+    """
 
     windows_skipped: int
     missing_s: Seconds

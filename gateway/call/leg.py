@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detection.types import SAMPLE_RATE_HZ
 from gateway.call.resample import Resampler
+from gateway.errors import BadMessage
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived
 
@@ -28,6 +29,9 @@ BLOCK_S = 0.2
 """Audio is decoded and resampled in blocks of this length: the calls cost more than the arithmetic."""
 JITTER_S = 0.015
 """Steps of the sender's clock up to this are not steps: less than one 20 ms payload."""
+DRIFT = 0.002
+"""Share of a small step by which the sender's clock is set right at each payload: crystals are 200 ppm off, which over
+an hour adds up to 0.7 s that was never lost."""
 MIN_PAYLOAD_S = 0.0025
 """A payload counts for as much as the shortest there is (Opus, RFC 6716 section 2.1.4): empty ones are no loophole."""
 UNSENT_SILENCE_S = 2.0
@@ -84,11 +88,11 @@ class Leg:
         """Take one payload; return the audio that became ready, if any.
 
         Raises:
-            ProtocolError: the payload is not one of this leg's codec.
+            BadMessage: the payload is not one of this leg's codec; the leg goes on without it.
         """
         self.counters.offered_s += MIN_PAYLOAD_S
         if audio.payload:  # nonsense is refused before it is held back
-            self.counters.offered_s += max(0.0, self._duration_s(audio.payload) - MIN_PAYLOAD_S)
+            self.counters.offered_s += max(0.0, self.duration_s(audio.payload) - MIN_PAYLOAD_S)
         if audio.seq is None:
             return self._place(audio, lost=False)
         if self._next_seq is None or abs(audio.seq - self._next_seq) > RESYNC_PAYLOADS:
@@ -150,7 +154,9 @@ class Leg:
             step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
             if step_s > JITTER_S:
                 runs += self._bridge(step_s, lost=lost or audio.seq is None)
-        duration_s = self._duration_s(audio.payload)
+            else:
+                self._origin_ms += 1000 * DRIFT * step_s
+        duration_s = self.duration_s(audio.payload)
         self._block.append(audio.payload)
         self._block_s += duration_s
         self._placed_s += duration_s
@@ -172,12 +178,25 @@ class Leg:
         self._run_start_s = self._placed_s
         return runs
 
-    def _duration_s(self, payload: bytes) -> float:
+    def duration_s(self, payload: bytes) -> float:
+        """Return how long a payload is, as declared; at least one byte. Raises BadMessage."""
         return self._decoder.samples_in(payload) / self._decoder.rate_hz
 
     def _decode(self) -> list[Run]:
-        block, self._block, self._block_s = self._block, [], 0.0
-        return self._resampled(self._decoder.decode(block)) if block else []
+        """Decode what waits; a block in which anything cannot be decoded is a gap, as if it had been lost."""
+        block, block_s = self._block, self._block_s
+        self._block, self._block_s = [], 0.0
+        if not block:
+            return []
+        try:
+            return self._resampled(self._decoder.decode(block))
+        except BadMessage:
+            self._decoder.reset()
+            runs = self._finish_run()
+            self.counters.missing_s += block_s
+            self._gap_s += block_s
+            self._run_start_s = self._placed_s
+            return runs
 
     def _resampled(self, samples: NDArray[np.float32]) -> list[Run]:
         return self._run(self._resampler.push(samples))

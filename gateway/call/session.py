@@ -37,6 +37,7 @@ from gateway.alerts.event import (
 from gateway.call.alerting import LegAlerts
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
+from gateway.call.format_watch import FORMAT_MISMATCH, FormatWatch
 from gateway.call.leg import Leg, Run
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.call.verification import LegVerification, Verifier
@@ -100,12 +101,12 @@ class LegSession:
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
         self._media_time_s = 0.0
         self._received_s = 0.0
-        self._waiting_windows = 0
-        self._skipped_windows = 0
-        self._leaked_windows = 0
+        self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
-        self._alerts = LegAlerts(self._publish, _log.bind(call_id=self._call_id, leg=description.leg))
+        logger = _log.bind(call_id=self._call_id, leg=description.leg)
+        self._alerts = LegAlerts(self._publish, logger)
+        self._format = FormatWatch(description.format, stream.source, logger)
         self._verification = (
             LegVerification(judging.verifier, self._decider, self._alerts, self._end_when_done)
             if judging.verifier
@@ -157,6 +158,9 @@ class LegSession:
         self._received_s = clock.monotonic_s()
         before_s = self._leg.counters.offered_s
         runs = self._leg.push(audio)
+        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
+        if self._format.hear(audio, duration_s, self._received_s):
+            self._tell_coverage(FORMAT_MISMATCH)
         self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
         for run in runs:
             self._listen(run)
@@ -181,6 +185,11 @@ class LegSession:
         self._report_coverage()
 
     def _offer(self, window: Window) -> None:
+        if self._format.in_doubt:
+            WINDOWS.labels(FORMAT_MISMATCH).inc()
+            self._skipped_windows += 1
+            self._skip(window)
+            return
         if window.speech_s < self._judging.policy.min_window_speech_s:
             WINDOWS.labels("no_speech").inc()
             self._skip(window)
@@ -202,6 +211,11 @@ class LegSession:
     def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""
         self._waiting_windows -= 1
+        if self._format.in_doubt:  # it came up while the window waited
+            self._skipped_windows += 1
+            self._skip(window)
+            self._end_when_done()
+            return
         expected = self._expectation.covers(window.start_s, window.end_s)
         if expected:
             self._skip(window)
@@ -244,16 +258,22 @@ class LegSession:
         """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
         verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
         windows = verdict.windows + expected.windows
+        if self._format.in_doubt:
+            return replace(verdict, windows=windows, outcome=Outcome.INDETERMINATE, reason=FORMAT_MISMATCH)
         if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
             return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
         return replace(verdict, windows=windows)
 
     def _report_coverage(self) -> None:
+        if self._format.in_doubt:
+            return  # told already, and all that follows is the same
         missing_s = self._leg.counters.missing_s
         if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):
-            self._publish(
-                CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=round(missing_s, 3)
-            )
+            self._tell_coverage(reason)
+
+    def _tell_coverage(self, reason: str) -> None:
+        missing_s = round(self._leg.counters.missing_s, 3)
+        self._publish(CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=missing_s)
 
     def _end_when_done(self) -> None:
         if self._end_reason is None or self._waiting_windows:

@@ -13,9 +13,10 @@ from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.dialects.audiosocket import HANGUP, AudioSocket, Speaker
-from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, StreamStarted
+from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, MessageIgnored, StreamStarted
 from gateway.ingest.listening import Listening
 from gateway.ingest.rtp_settings import is_allowed, split_address
+from gateway.ingest.tolerance import Tolerance
 
 READ_BYTES = 16 * 1024
 LEGS_OF_A_CALL = 2
@@ -102,6 +103,7 @@ class _Connection:
         self._calls = calls
         self._settings = settings
         self._leg: Listening | None = None
+        self._tolerance = Tolerance("audiosocket")
         self.call_id: CallId | None = None
 
     async def run(self) -> None:
@@ -149,8 +151,11 @@ class _Connection:
                 self._leg.receive(event)
             elif isinstance(event, StreamStarted):
                 started = dataclasses.replace(event, tenant=self._tenant)
-                self._leg = Listening(self._calls.open(started), self._settings.idle_deadline_s)
+                stream = self._calls.open(started)
+                self._leg = Listening(stream, self._settings.idle_deadline_s, self._tolerance)
                 self.call_id = started.call_id
+            elif isinstance(event, MessageIgnored):
+                self._tolerance.ignore(event.reason)
             else:
                 return False
         return events is not None

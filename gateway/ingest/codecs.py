@@ -14,10 +14,12 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.errors import BadMessage, UnsupportedMedia
 from gateway.ingest.events import AudioFormat
 
 Pcm = NDArray[np.float32]
+UNDECODABLE = "undecodable"
+"""By which such payloads are counted."""
 
 
 class Decoder(Protocol):
@@ -27,11 +29,11 @@ class Decoder(Protocol):
     """Sampling rate of what `decode` returns."""
 
     def samples_in(self, payload: bytes) -> int:
-        """Return how many samples (at `rate_hz`) `payload` holds. Raises ProtocolError if it is no such payload."""
+        """Return how many samples (at `rate_hz`) `payload` holds. Raises BadMessage if it is no such payload."""
         ...
 
     def decode(self, payloads: Sequence[bytes]) -> Pcm:
-        """Decode successive payloads to float32 in [-1, 1], shape ``(n,)``. Raises ProtocolError."""
+        """Decode successive payloads to float32 in [-1, 1], shape ``(n,)``. Raises BadMessage."""
         ...
 
     def reset(self) -> None:
@@ -99,7 +101,7 @@ class _Linear:
 
     def samples_in(self, payload: bytes) -> int:
         if len(payload) % 2:
-            raise ProtocolError(f"payload: expected whole 16-bit samples, got {len(payload)} bytes")
+            raise BadMessage(f"payload: expected whole 16-bit samples, got {len(payload)} bytes", UNDECODABLE)
         return len(payload) // 2
 
     def decode(self, payloads: Sequence[bytes]) -> Pcm:
@@ -124,7 +126,7 @@ class _Libav:
         try:
             frames = [frame for payload in payloads for frame in self._context.decode(av.Packet(payload))]
         except FFmpegError as error:
-            raise ProtocolError(f"payload: not {self._codec}: {error.strerror}") from None
+            raise BadMessage(f"payload: not {self._codec}: {error.strerror}", UNDECODABLE) from None
         return np.concatenate([_mono(frame) for frame in frames]) if frames else np.zeros(0, np.float32)
 
     def reset(self) -> None:
@@ -138,7 +140,7 @@ class _Opus(_Libav):
 
     def samples_in(self, payload: bytes) -> int:
         if not payload:
-            raise ProtocolError("payload: expected an Opus packet, got nothing")
+            raise BadMessage("payload: expected an Opus packet, got nothing", UNDECODABLE)
         return opus_samples(payload)
 
 
@@ -150,15 +152,17 @@ def opus_samples(packet: bytes) -> int:
     """Return the samples at 48 kHz that an Opus packet holds (RFC 6716, 3.1 and 3.2).
 
     Raises:
-        ProtocolError: longer than the 120 ms a packet may hold, or cut short.
+        BadMessage: longer than the 120 ms a packet may hold, or cut short.
     """
     frame = _OPUS_FRAME[packet[0] >> 3]
     code = packet[0] & 3
     if code == 3 and len(packet) < 2:
-        raise ProtocolError("payload: an Opus packet of code 3 needs a frame count (RFC 6716, 3.2.5)")
+        raise BadMessage("payload: an Opus packet of code 3 needs a frame count (RFC 6716, 3.2.5)", UNDECODABLE)
     count = (1, 2, 2, packet[1] & 0x3F if code == 3 else 0)[code]
     if not 0 < frame * count <= 5760:
-        raise ProtocolError(f"payload: expected at most 120 ms in an Opus packet, got {frame * count / 48:g} ms")
+        raise BadMessage(
+            f"payload: expected at most 120 ms in an Opus packet, got {frame * count / 48:g} ms", UNDECODABLE
+        )
     return frame * count
 
 

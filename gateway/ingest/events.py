@@ -82,7 +82,15 @@ class StreamStopped:
     reason: str = "stopped"
 
 
-IngestEvent = StreamStarted | AudioReceived | StreamStopped
+@dataclass(frozen=True, slots=True)
+class MessageIgnored:
+    """A message that nobody needs was let pass: it is counted, and changes nothing."""
+
+    reason: str
+    """A short stable word: ``unknown_event``, ``repeated_start``."""
+
+
+IngestEvent = StreamStarted | AudioReceived | StreamStopped | MessageIgnored
 
 
 class OpenStream(Protocol):

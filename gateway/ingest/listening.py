@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.errors import ProtocolError
+from gateway import logs
+from gateway.errors import BadMessage, ProtocolError
 from gateway.ingest.events import AudioReceived, OpenStream
 from gateway.ingest.rtp_settings import Network, is_allowed
 from gateway.ingest.rtp_voice import Address, RtpDemux, Voice
+from gateway.ingest.tolerance import Tolerance
+
+_log = logs.get(__name__)
 
 
 class Listening:
     """The leg, from the moment it was let in. `run` it; whatever else happens ends there."""
 
-    def __init__(self, stream: OpenStream, idle_deadline_s: float | None) -> None:
-        """Listen; `idle_deadline_s` of silence end it, None for never."""
+    def __init__(self, stream: OpenStream, idle_deadline_s: float | None, tolerance: Tolerance) -> None:
+        """Listen; `idle_deadline_s` of silence end it, None for never; so do more bad payloads than `tolerance` has."""
         self._stream = stream
+        self._tolerance = tolerance
         self._idle_deadline_s = idle_deadline_s
         self._loop = asyncio.get_running_loop()
         self.heard_s = self._loop.time()
@@ -29,7 +34,7 @@ class Listening:
             return
         self.heard_s = self._loop.time()
         try:
-            self._stream.receive(audio)
+            receive_tolerantly(self._stream, audio, self._tolerance)
         except ProtocolError as error:
             self.end(error.ended_by)
 
@@ -56,6 +61,17 @@ class Listening:
 
     def _left_s(self) -> float | None:
         return self._idle_deadline_s and self.heard_s + self._idle_deadline_s - self._loop.time()
+
+
+def receive_tolerantly(stream: OpenStream, audio: AudioReceived, tolerance: Tolerance) -> None:
+    """Hand a payload on, and do without it when it cannot be decoded. Raises ProtocolError when the stream is over."""
+    try:
+        stream.receive(audio)
+    except BadMessage as error:
+        if tolerance.bad(error):
+            _log.warning("payload ignored", leg=audio.leg, error=str(error))
+    else:
+        tolerance.good()
 
 
 class RtpReceiver(asyncio.DatagramProtocol):

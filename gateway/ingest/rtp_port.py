@@ -1,7 +1,7 @@
 """RTP without signalling: Janus ``rtp_forward``, mediasoup, rtpengine, Asterisk ``externalMedia``.  [IO]
 
-A leg starts with its first packet and ends when its sender says goodbye (RTCP BYE) or is silent for too long; the next
-packet starts it anew.
+A leg starts with its first packet and ends when its sender says goodbye (RTCP BYE), is silent for too long, or goes on
+in another codec; the next packet starts it anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from gateway.errors import CallscreenError, ConfigError, ProtocolError, TooFast
 from gateway.ingest.events import AudioReceived, CallId, Calls, LegDescription, LegId, StreamStarted
 from gateway.ingest.listening import Listening, RtpReceiver
 from gateway.ingest.rtp_settings import RtpPort, split_address
-from gateway.ingest.rtp_voice import Address, RtpDemux, Voice, srtp_session
+from gateway.ingest.rtp_voice import CODEC_CHANGE_PACKETS, Address, RtpDemux, Voice, srtp_session
+from gateway.ingest.tolerance import Tolerance
 
 REFUSED_PAUSE_S = 5.0
 """After a leg was refused (no room) or broken off (too fast), its packets are dropped for this long: they come fifty a
@@ -94,6 +95,8 @@ class _Port:
             return
         if audio is None:
             listening.end("stopped")
+        elif voice.others >= CODEC_CHANGE_PACKETS:
+            listening.end("codec_changed")
         else:
             listening.receive(audio)
 
@@ -109,7 +112,7 @@ class _Port:
             self._call_id, "rtp", (LegDescription(voice.leg, voice.codec.format, role),), tenant=self._port.tenant
         )
         try:
-            listening = Listening(self._calls.open(started), self._settings.idle_deadline_s)
+            listening = Listening(self._calls.open(started), self._settings.idle_deadline_s, Tolerance("rtp"))
         except CallscreenError as error:
             _log.warning("rtp leg refused", call_id=self._call_id, leg=voice.leg, error=str(error))
             self._refused_until_s[voice.leg] = now_s + REFUSED_PAUSE_S

@@ -24,6 +24,8 @@ Address = tuple[str, int]
 
 RELATCH_S = 1.0
 """A speaker silent for this long may go on from another address, as after a re-INVITE or behind a new NAT binding."""
+CODEC_CHANGE_PACKETS = 5
+"""So many packets in a row of another known codec mean that the sender changed it."""
 RTCP_BYE = 203
 SRTP_KEY_BYTES = 30
 """Master key and salt of AES_CM_128 (RFC 4568 section 6.2)."""
@@ -100,6 +102,8 @@ class Voice:
         self.ssrc = ssrc
         self.codec: RtpCodec | None = None
         """What is being heard; None until the first audio."""
+        self.others = 0
+        """Packets in a row of another known codec."""
         self._codecs = codecs
         self._clock: PacketClock | None = None
         self._address: Address | None = None
@@ -128,6 +132,7 @@ class Voice:
             return None
         self._address, self._heard_s = address, now_s
         seq, start_ms = place
+        self.others = self.others + 1 if codec not in (None, self.codec) and packet.payload else 0
         if codec != self.codec:
             return AudioReceived(self.leg, b"", seq)
         return AudioReceived(self.leg, packet.payload, seq, start_ms)
@@ -135,6 +140,7 @@ class Voice:
     def forget(self) -> None:
         """Expect somebody new: another address, codec and clock."""
         self.codec = self._clock = self._address = None
+        self.others = 0
 
 
 Refusal = Literal["not_rtp", "not_authentic", "unknown_ssrc", "other_address"]

@@ -1,13 +1,16 @@
 """A WHIP offer read, and its answer written.  [S]
 
-One session is one voice, so an offer holds one audio m-line and nothing else. The answer names exactly one codec: the
-first of the offerer's that we take. Then what a leg's payloads are is settled before the first of them arrives.
+One session is one voice, so an offer holds one audio m-line that sends; video and data channels beside it are rejected
+with port 0 (RFC 3264 section 6). The answer names exactly one codec: the first of the offerer's that we take. Then what
+a leg's payloads are is settled before the first of them arrives.
 
-aiortc parses and prints the SDP (RFC 8866); what we accept of it is decided here (RFC 9725 section 4.2, RFC 8829).
+aiortc parses and prints the SDP (RFC 8866); what we accept of it is decided here (RFC 9725 section 4.2, RFC 8829). It
+is strict, so it gets the lines that we need and no others: odd ones of no use to us do no harm.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +33,19 @@ MAX_CANDIDATES = 32
 
 _DTLS_ROLE = {"auto": "client", "client": "server", "server": "client"}
 """Ours by theirs (RFC 5763 section 5): to ``actpass`` we answer ``active``, so that we may begin at once."""
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_FLAGS = {"ice-lite", "rtcp-mux", *_DIRECTIONS}
+_VALUES = {
+    "candidate": re.compile(r"\S+ \d+ \S+ \d+ \S+ \d+ typ \S+"),
+    "fingerprint": re.compile(r"\S+ \S+$"),
+    "group": re.compile(r"\S+ .*"),
+    "ice-pwd": re.compile(r"\S+$"),
+    "ice-ufrag": re.compile(r"\S+$"),
+    "mid": re.compile(r"\S+$"),
+    "rtpmap": re.compile(r"\d+ [^/ ]+/\d+(/\d+)?$"),
+    "setup": re.compile(r"\S+$"),
+}
+"""The attributes that we need, and how much of their values (RFC 8839, RFC 8842, RFC 8866, RFC 9143)."""
 _FINGERPRINTS = ("sha-256", "sha-384", "sha-512")
 
 
@@ -37,6 +53,10 @@ _FINGERPRINTS = ("sha-256", "sha-384", "sha-512")
 class Offer:
     """What an acceptable offer says."""
 
+    lines: tuple[MediaDescription, ...]
+    """All m-lines; the answer has as many."""
+    voice: int
+    """Which of them is listened to."""
     mid: str
     profile: str
     codec: RTCRtpCodecParameters
@@ -61,16 +81,19 @@ def read_offer(text: str) -> Offer:
         Unprocessable: it is fine, but not one voice that we can listen to.
     """
     session = _parse(text)
-    media = _only_audio(session)
+    media = _the_voice(session)
     codec, audio = _first_known_codec(media)
+    transport = _transport(session, media)
     return Offer(
+        lines=tuple(session.media),
+        voice=session.media.index(media),
         mid=media.rtp.muxId,
         profile=media.profile,
         codec=codec,
         format=audio,
-        ice=_ice(media),
-        dtls=_dtls(media),
-        candidates=tuple(candidate for candidate in media.ice_candidates if _is_usable(candidate))[:MAX_CANDIDATES],
+        ice=_ice(transport),
+        dtls=_dtls(transport),
+        candidates=tuple(candidate for candidate in transport.ice_candidates if _is_usable(candidate))[:MAX_CANDIDATES],
         bundled=any(group.semantic == "BUNDLE" for group in session.group),
     )
 
@@ -82,7 +105,7 @@ def write_answer(
     ice: RTCIceParameters,
     fingerprints: Sequence[RTCDtlsFingerprint],
 ) -> str:
-    """Return the answer: we only listen, with this one codec, at these addresses.
+    """Return the answer: we only listen, to one m-line, with this one codec, at these addresses.
 
     Args:
         session_id: of the ``o=`` line: a number that no other session of ours has (RFC 8866 section 5.2).
@@ -98,13 +121,20 @@ def write_answer(
     answer.origin = f"- {session_id} 1 IN IP4 0.0.0.0"
     if offer.bundled:
         answer.group.append(GroupDescription("BUNDLE", [offer.mid]))
-    answer.media.append(media)
-    return str(answer)
+    head, ours = str(answer), str(media)
+    return head + "".join(ours if index == offer.voice else _rejected(line) for index, line in enumerate(offer.lines))
+
+
+def _rejected(line: MediaDescription) -> str:
+    """Return the m-line that refuses an offered one."""
+    mid = f"a=mid:{line.rtp.muxId}\r\n" if line.rtp.muxId else ""
+    formats = " ".join(map(str, line.fmt))
+    return f"m={line.kind} 0 {line.profile} {formats}\r\nc=IN IP4 0.0.0.0\r\n{mid}a=inactive\r\n"
 
 
 def _parse(text: str) -> SessionDescription:
     try:
-        session = SessionDescription.parse(text)
+        session = SessionDescription.parse(_needed(text))
     except (AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
         # With any of these aiortc's parser stumbles over a malformed line.
         raise ProtocolError(f"offer: not a session description (RFC 8866): {str(error) or 'malformed line'}") from None
@@ -113,18 +143,48 @@ def _parse(text: str) -> SessionDescription:
     return session
 
 
-def _only_audio(session: SessionDescription) -> MediaDescription:
-    kinds = [media.kind for media in session.media]
-    if "audio" not in kinds:
-        raise Unprocessable("offer: expected one audio m-line, found none")
-    if kinds != ["audio"]:
+def _needed(text: str) -> str:
+    """Return the lines that we need, each as far as we need it."""
+    needed: list[str] = []
+    at = 0
+    for line in re.split(r"[\r\n]+", text):
+        name, _, value = line[2:].strip().partition(":")
+        found = _VALUES[name].match(value.strip()) if name in _VALUES else None
+        if line[:2] in ("v=", "o=", "s=", "t="):
+            needed.append(line)
+        elif line.startswith("m="):
+            at = len(needed)
+            needed.append(line.strip())
+        elif line.strip() == "a=bundle-only" and at:  # then port 0 does not refuse it (RFC 9143 section 6)
+            needed[at] = re.sub(r"^(m=\S+) 0 ", r"\1 9 ", needed[at])
+        elif line.startswith("a=") and (name in _FLAGS or found):
+            needed.append(f"a={name}" + (f":{found[0]}" if found else ""))
+    return "\r\n".join([*needed, ""])
+
+
+def _the_voice(session: SessionDescription) -> MediaDescription:
+    """Return the one audio m-line that sends. Raises Unprocessable."""
+    audio = [media for media in session.media if media.kind == "audio"]
+    if not audio:
+        found = ", ".join(media.kind for media in session.media) or "none"
+        raise Unprocessable(f"offer: expected one audio m-line, found {found}")
+    sending = [media for media in audio if media.direction not in ("recvonly", "inactive") and media.port]
+    if not sending:
+        raise Unprocessable(f"offer: expected a=sendonly or a=sendrecv, found a={audio[0].direction or 'inactive'}")
+    if len(sending) > 1:
         raise Unprocessable(
-            f"offer: expected one audio m-line and nothing else, found {', '.join(kinds)}; "
-            "publish each speaker as a session of its own, without video or data"
+            f"offer: expected one audio m-line, found {len(sending)}; publish each speaker as a session of its own"
         )
-    (media,) = session.media
-    if media.direction in ("recvonly", "inactive") or media.port == 0:
-        raise Unprocessable(f"offer: expected a=sendonly or a=sendrecv, found a={media.direction or 'inactive'}")
+    return sending[0]
+
+
+def _transport(session: SessionDescription, media: MediaDescription) -> MediaDescription:
+    """Return the m-line whose ICE and DTLS are those of `media`: in a bundle it may be another (RFC 9143, 7.1.2)."""
+    if media.ice and media.ice.usernameFragment:
+        return media
+    for group in session.group:
+        if group.semantic == "BUNDLE" and media.rtp.muxId in group.items:
+            return next((line for line in session.media if line.rtp.muxId == group.items[0]), media)
     return media
 
 

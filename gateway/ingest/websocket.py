@@ -13,10 +13,19 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import clock, logs
-from gateway.errors import CallscreenError, MessageTooBig, StreamTimeout
+from gateway.errors import BadMessage, CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.doors import Door
-from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, OpenStream, StreamStarted
+from gateway.ingest.events import (
+    AudioReceived,
+    CallId,
+    Calls,
+    IngestEvent,
+    MessageIgnored,
+    OpenStream,
+    StreamStarted,
+)
+from gateway.ingest.tolerance import Tolerance
 from gateway.pace import Pace
 
 NORMAL = 1000
@@ -84,7 +93,7 @@ class _Stream:
     """One connection's way from messages to an open stream."""
 
     def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door, messages: Pace) -> None:
-        self.source = websocket.url.path.rpartition("/")[2]
+        self.source = websocket.url.path.rstrip("/").rpartition("/")[2]
         self.call_id: CallId | None = None
         self._websocket = websocket
         self._dialect = dialect
@@ -96,6 +105,7 @@ class _Stream:
         self._open: OpenStream | None = None
         self._ended: asyncio.Task[str] | None = None
         self._move_deadline_at_s = 0.0
+        self._tolerance = Tolerance(self.source)
 
     def open(self, started: StreamStarted) -> OpenStream:
         admitted = self._door.admit(started)
@@ -117,13 +127,24 @@ class _Stream:
             async with asyncio.timeout(awaited_s) as deadline:
                 self._end_with_the_gateway(deadline)
                 while True:
-                    reason = self._take(self._dialect.receive(self._body(await self._websocket.receive())), deadline)
+                    reason = self._hear(self._body(await self._websocket.receive()), deadline)
                     if replies := self._dialect.replies():
                         await _send(self._websocket, replies)
                     if reason is not None:
                         return reason
         except TimeoutError:
             raise self._why_timed_out() from None
+
+    def _hear(self, body: str | bytes, deadline: asyncio.Timeout) -> str | None:
+        """Let a message have its effect, or do without it; return the reason when it was the end."""
+        try:
+            reason = self._take(self._dialect.receive(body), deadline)
+        except BadMessage as error:
+            if self._tolerance.bad(error):
+                _log.warning("media message ignored", source=self.source, call_id=self.call_id, error=str(error))
+            return None
+        self._tolerance.good()
+        return reason
 
     def _take(self, events: list[IngestEvent], deadline: asyncio.Timeout) -> str | None:
         """Let events have their effect; return the reason when one of them was the end."""
@@ -136,6 +157,8 @@ class _Stream:
                 self.open(event)
                 self._end_with_the_gateway(deadline)
                 self._media_came(deadline)
+            elif isinstance(event, MessageIgnored):
+                self._tolerance.ignore(event.reason)
             else:
                 return event.reason
         return None
@@ -176,5 +199,6 @@ class _Stream:
         if self._ended is not None and self._ended.done():
             return _EndedByUs(self._ended.result())
         if self._open is None:
-            return StreamTimeout(f"no start of the stream within {self._start_deadline_s:g} s")
+            missing = self._tolerance.last or f"expected {self._dialect.awaits()}"
+            return StreamTimeout(f"no start of the stream within {self._start_deadline_s:g} s: {missing}")
         return StreamTimeout(f"no media for {self._idle_deadline_s:g} s")

@@ -25,8 +25,10 @@ from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, 
 from gateway.ingest import names
 from gateway.ingest.doors import Door
 from gateway.ingest.events import AudioReceived, Calls, LegDescription, OpenStream, StreamStarted
+from gateway.ingest.listening import receive_tolerantly
 from gateway.ingest.rtp import PacketClock
 from gateway.ingest.sdp import Offer, read_offer
+from gateway.ingest.tolerance import Tolerance
 from gateway.ingest.webrtc import AudioPeer
 
 ENDPOINT = "/v1/whip/{call_id}/{leg}"
@@ -59,8 +61,12 @@ class Whip:
         self._sessions: dict[str, _Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.routes = [
-            Route(ENDPOINT, self._endpoint, methods=["POST", "GET", "OPTIONS"]),
-            Route(SESSION, self._session, methods=["DELETE", "GET", "OPTIONS"]),
+            route
+            for slash in ("", "/")
+            for route in (
+                Route(ENDPOINT + slash, self._endpoint, methods=["POST", "GET", "OPTIONS"]),
+                Route(SESSION + slash, self._session, methods=["DELETE", "GET", "OPTIONS"]),
+            )
         ]
 
     async def close(self) -> None:
@@ -145,6 +151,7 @@ class _Session:
         self._loop = asyncio.get_running_loop()
         self._peer = AudioPeer(offer, self._receive, settings.ice_servers, loopback=is_loopback(settings.host))
         self._clock = PacketClock(offer.codec.clockRate)
+        self._tolerance = Tolerance("whip")
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._idle_deadline_s = door.idle_deadline_s or 0.0
         self._deadline_s = self._loop.time() + CONNECT_ALLOWANCE * (door.start_deadline_s or 0.0)
@@ -193,7 +200,7 @@ class _Session:
         try:
             place = self._clock.place(packet.ssrc, packet.sequence_number, packet.timestamp)
             if place is not None:
-                self._stream.receive(AudioReceived(self.leg, packet.payload, *place))
+                receive_tolerantly(self._stream, AudioReceived(self.leg, packet.payload, *place), self._tolerance)
         except ProtocolError as error:
             _log.warning("webrtc session refused", call_id=self.call_id, leg=self.leg, error=str(error))
             self.end(error.ended_by)

@@ -31,3 +31,4 @@ async def send(to: tuple[str, int], packets: Iterator[bytes], local: tuple[str, 
         for _ in range(4):
             await asyncio.sleep(0)
     transport.close()
+    await asyncio.sleep(0)  # then it is closed

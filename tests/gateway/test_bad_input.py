@@ -9,6 +9,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from gateway.ingest.tolerance import IGNORED, MAX_BAD_MESSAGES
 from tests.gateway.conftest import Serve
 from tests.gateway.wire import (
     SILENCE,
@@ -27,25 +28,27 @@ TWILIO = "/v1/media/twilio"
 PLAIN = "/v1/media/plain?call_id=c-1&leg=caller"
 
 
+MANY = MAX_BAD_MESSAGES
+
+
 @pytest.mark.parametrize(
     ("messages", "code", "says"),
     [
-        (["{nonsense"], 4400, "message: expected JSON"),
-        (['{"event":"surprise"}'], 4400, "event: invalid value 'surprise'"),
-        ([twilio_media(0)], 4400, "event: expected `start` before `media`"),
+        (["{nonsense"] * MANY, 4400, "message: expected JSON"),
+        (["{}"] * MANY, 4400, "event: expected the kind of this message"),
         (
-            [twilio_start("CA1"), twilio_media(0).replace('"payload": "', '"payload": "*')],
+            [twilio_start("CA1")] + [twilio_media(0).replace('"payload": "', '"payload": "*')] * MANY,
             4400,
             "media.payload: invalid base64",
         ),
-        ([twilio_start("CA1"), b"\xff" * 160], 1003, "expected a JSON text frame, got a binary one"),
+        ([twilio_start("CA1")] + [b"\xff" * 160] * MANY, 1003, "expected a JSON text frame, got a binary one"),
         ([twilio_start("CA1").replace("x-mulaw", "x-l16")], 4415, "start.mediaFormat: expected encoding audio/x-mulaw"),
         ([twilio_start("CA1").replace("8000", "16000")], 4415, "start.mediaFormat: expected"),
-        ([twilio_start("CA1"), twilio_start("CA1")], 4400, "event: expected `start` once"),
+        ([twilio_start("CA1"), twilio_start("CA2")], 4400, "event: expected one stream on this connection"),
         ([twilio_start("CA1"), '{"pad":"' + "x" * 5000 + '"}'], 1009, "message: expected at most 4096 bytes, got 5010"),
     ],
 )
-async def test_a_bad_twilio_message_ends_its_stream_and_no_other(
+async def test_what_a_stream_cannot_go_on_with_ends_it_and_no_other(
     serve: Serve, messages: list[str | bytes], code: int, says: str
 ) -> None:
     house = await serve(max_message_bytes=4096)
@@ -70,6 +73,46 @@ async def test_a_bad_twilio_message_ends_its_stream_and_no_other(
             assert {data["ended_by"] for data in broken} == {"protocol_error"}
 
 
+ODD: list[str | bytes] = [
+    "{nonsense",
+    "{}",
+    '{"event":"surprise","start":7}',
+    b"\xff" * 160,
+    twilio_start("CA1"),
+    twilio_media(0, "sideways"),
+    twilio_media(0).replace('"payload": "', '"payload": "*'),
+    twilio_media(0).replace('"0"', '"soon"'),
+    '{"event":"media","media":null}',
+]
+REASONS = ("not_json", "bad_field", "unknown_event", "wrong_frame_kind", "repeated_start", "unknown_track")
+
+
+def ignored(source: str) -> dict[str, float]:
+    return {reason: IGNORED.labels(source, reason)._value.get() for reason in REASONS}
+
+
+async def test_a_call_goes_on_without_the_messages_that_nobody_can_use(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = await serve()
+    before = ignored("twilio")
+    start = json.loads(twilio_start("CA1"))
+    start["start"] |= {"customParameters": None, "streamSid": None}
+    async with subscribed(house) as events, connect(ws_url(house, TWILIO)) as socket:
+        for message in (*ODD[:4], json.dumps(start)):
+            await socket.send(message)
+        for index in range(10 * MANY):  # 1 of 10 is good: there are never too many bad ones in a row
+            await socket.send(ODD[index % len(ODD)])
+            if index % 5 == 0:
+                await socket.send(twilio_media(index // 5))
+        await socket.send(TWILIO_STOP)
+        ended = await events.until("leg.ended", leg="inbound")
+        assert (ended["data"]["audio_s"], ended["data"]["ended_by"]) == (2 * MANY * 0.02, "stopped")
+    counted = {reason: count - before[reason] for reason, count in ignored("twilio").items()}
+    assert min(counted.values()) >= MANY, counted
+    assert capsys.readouterr().out.count("media message ignored") <= len(REASONS), "one line a reason"
+
+
 async def test_a_message_far_too_big_is_cut_off(serve: Serve) -> None:
     house = await serve(max_message_bytes=4096)
     async with connect(ws_url(house, TWILIO)) as socket:
@@ -81,7 +124,18 @@ async def test_a_stream_that_never_starts_is_closed(serve: Serve) -> None:
     house = await serve(start_deadline_s=0.2)
     async with connect(ws_url(house, TWILIO)) as socket:
         await socket.send('{"event":"connected","protocol":"Call","version":"1.0.0"}')
-        assert await closed(socket) == (4408, "no start of the stream within 0.2 s")
+        assert await closed(socket) == (4408, "no start of the stream within 0.2 s: expected `start`")
+
+
+async def test_a_stream_that_never_starts_hears_what_was_wrong_with_what_it_said(serve: Serve) -> None:
+    house = await serve(start_deadline_s=0.2)
+    async with connect(ws_url(house, TWILIO)) as socket:
+        await socket.send("hello")
+        code, reason = await closed(socket)
+        assert (code, reason.partition(", got")[0]) == (
+            4408,
+            "no start of the stream within 0.2 s: message: expected JSON",
+        )
 
 
 async def test_a_stream_that_stalls_is_closed_and_gets_its_verdict(serve: Serve) -> None:
@@ -167,7 +221,8 @@ async def test_a_bad_plain_url_is_refused_before_the_upgrade(serve: Serve, query
 async def test_text_on_a_plain_stream(serve: Serve) -> None:
     house = await serve()
     async with connect(ws_url(house, PLAIN)) as socket:
-        await socket.send("hello")
+        for _ in range(MANY):
+            await socket.send("hello")
         assert await closed(socket) == (1003, "message: expected a binary frame of audio, got a text one")
 
 
@@ -204,7 +259,7 @@ async def test_unknown_paths_and_calls(serve: Serve) -> None:
 async def test_an_error_names_the_field_in_the_close_frame_even_when_it_is_long(serve: Serve) -> None:
     house = await serve()
     async with connect(ws_url(house, TWILIO)) as socket:
-        await socket.send(json.dumps({"event": "é" * 200}))
+        await socket.send(twilio_start("CA1").replace("CA1", "é" * 200))
         code, reason = await closed(socket)
         assert code == 4400
         assert len(reason.encode()) <= 123

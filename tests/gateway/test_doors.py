@@ -10,10 +10,10 @@ import httpx
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
 
 from gateway.app import House
 from gateway.client.forks import Fork, FreeSwitchFork, JambonzListen, LiveKitTrack, VonageSocket
+from gateway.client.media import twilio_signature
 from gateway.client.tracks import (
     BandwidthCall,
     ExotelCall,
@@ -168,10 +168,37 @@ async def test_every_check_of_a_door_must_pass(serve: Serve) -> None:
         pass
 
 
-async def test_a_door_that_is_not_configured_is_not_there(serve: Serve) -> None:
+async def test_a_door_that_is_not_configured_is_not_there(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     house = await serve()
-    with pytest.raises(InvalidStatus):
-        await connect(ws_url(house, "/v1/media/telnyx"))
+    status, problem = await refused(ws_url(house, "/v1/media/telnyx"))
+    assert (status, problem["detail"]) == (404, "door: there is no 'telnyx'; see `doors` in the settings")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
+    assert "/v1/media/telnyx" in line
+    assert "there is no" in line
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_path_may_end_in_a_slash_and_is_guarded_all_the_same(
+    serve: Serve, slash: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = await serve(doors={"exotel": {"token": TOKEN}, "twilio": {"signing_key": "12345"}}, token="general")
+    exotel = ws_url(house, f"/v1/media/exotel{slash}")
+    async with connect(exotel, additional_headers=authenticated(TOKEN, ExotelCall)):
+        pass
+    status, problem = await refused(exotel, additional_headers={"Authorization": "Bearer general"})
+    assert (status, problem["title"]) == (401, "Unauthorized")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
+    assert f"/v1/media/exotel{slash}" in line
+    assert TOKEN not in line
+    twilio = ws_url(house, f"/v1/media/twilio{slash}")
+    async with connect(twilio, additional_headers={"X-Twilio-Signature": twilio_signature("12345", twilio)}):
+        pass
+    assert (await refused(twilio))[0] == 401
+    async with connect(ws_url(house, f"/v1/events{slash}"), additional_headers={"Authorization": "Bearer general"}):
+        pass
+    async with httpx.AsyncClient() as web:
+        answer = await web.post(f"{house.url}/v1/whip/c-1/a{slash}", headers={"Authorization": "Bearer general"})
+        assert answer.json()["detail"].startswith("Content-Type: expected application/sdp")
 
 
 async def test_parameters_name_call_and_tenant(serve: Serve) -> None:
@@ -235,7 +262,7 @@ async def test_a_door_has_its_own_limits(serve: Serve, limit: dict[str, Any], co
 async def test_a_door_starts_in_its_own_time(serve: Serve) -> None:
     house = await serve(doors={"twilio": {"start_deadline_s": 0.1}})
     async with connect(ws_url(house, "/v1/media/twilio")) as socket:
-        assert await closed(socket) == (4408, "no start of the stream within 0.1 s")
+        assert await closed(socket) == (4408, "no start of the stream within 0.1 s: expected `start`")
 
 
 @pytest.mark.parametrize(

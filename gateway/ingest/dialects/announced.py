@@ -5,6 +5,8 @@
 - jambonz ``listen`` sends the call's attributes, `sampleRate` and `mixType`.
 - Vonage's websocket endpoint sends its content type and the NCCO's `headers`. It hears the conversation's mix.
 
+Rate and mix are never guessed: audio that comes before all is said (mod_audio_stream issue 121) waits for it.
+
 In stereo the left channel is what this leg's person says (FreeSWITCH: read) and the right one what that person hears
 (write); guides contradict each other, so a door can swap them.
 """
@@ -15,12 +17,13 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.errors import BadMessage, ProtocolError, UnsupportedMedia
 from gateway.ingest import names
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.dialects.channels import deinterleave
-from gateway.ingest.dialects.tracks import decode, whole_number
+from gateway.ingest.dialects.early import EarlyAudio
+from gateway.ingest.dialects.tracks import decode, start_number
 from gateway.ingest.events import (
     AudioFormat,
     AudioReceived,
@@ -42,7 +45,6 @@ class Announced(Dialect):
     call_id_fields: ClassVar[tuple[str, ...]] = ("call_id",)
     rate_fields: ClassVar[tuple[str, ...]] = ("rate",)
     mix_fields: ClassVar[tuple[str, ...]] = ("mix",)
-    default_rate_hz: ClassVar[int] = 8000
 
     def __init__(self, handshake: Handshake, roles: dict[str, str], *, swap_channels: bool = False) -> None:
         """`roles` says who a leg is, by its name; `swap_channels`, that the right channel comes first."""
@@ -51,40 +53,67 @@ class Announced(Dialect):
         self._roles = roles
         self._swap_channels = swap_channels
         self._channels: list[LegId] = []
+        self._started: StreamStarted | None = None
+        self._early: EarlyAudio[bytes] = EarlyAudio("the text frame that says call, rate and mix")
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one frame. See `Dialect.receive`."""
-        if isinstance(message, str):
-            if self._channels:
-                return []  # DTMF and the like
-            self._parameters |= _flat(decode(_decode, message))
-            return [self._start()]
-        events: list[IngestEvent] = [] if self._channels else [self._start()]
-        payloads = deinterleave(message, len(self._channels), 2)
-        return events + [AudioReceived(leg, audio) for leg, audio in zip(self._channels, payloads, strict=True)]
+        if isinstance(message, bytes):
+            if self._started is None and self._missing():
+                self._early.hold(message, len(message))
+                return []
+            begun: list[IngestEvent] = [] if self._started else [self._start()]
+            return begun + self._audio(message)
+        said = _flat(decode(_decode, message))
+        if self._started is not None:
+            self._check_again(self._started, said)
+            return []  # DTMF and the like
+        self._parameters |= said
+        if missing := self._missing():
+            raise BadMessage(f"{missing}: expected in this text frame or in the URL, got none", "incomplete_start")
+        started: list[IngestEvent] = [self._start()]
+        return started + [event for early in self._early.release() for event in self._audio(early)]
+
+    def awaits(self) -> str:
+        """See `Dialect`."""
+        came = "audio came, but " if len(self._early) else ""
+        return f"a text frame with call_id, rate and mix; {came}nobody said {self._missing()}"
 
     def mix(self) -> str:
         """Return how the speakers come: ``mono``, ``stereo`` or ``mixed``."""
-        mix = self._field(self.mix_fields, "mono")
+        mix = self._field(self.mix_fields).lower()
         if mix not in _LEGS:
             raise ProtocolError(f"{self.mix_fields[0]}: expected one of {', '.join(_LEGS)}, got {mix!r:.40}")
         return mix
 
     def rate_hz(self) -> int:
         """Return the sampling rate; ``16k`` is FreeSWITCH's word for 16000."""
-        value = self._field(self.rate_fields, str(self.default_rate_hz))
-        value = f"{value[:-1]}000" if value.endswith("k") else value
-        return int(whole_number(self.rate_fields[0], value))
+        value = self._field(self.rate_fields).lower()
+        return start_number(self.rate_fields[0], f"{value[:-1]}000" if value.endswith("k") else value)
+
+    def _audio(self, message: bytes) -> list[IngestEvent]:
+        payloads = deinterleave(message, len(self._channels), 2)
+        return [AudioReceived(leg, audio) for leg, audio in zip(self._channels, payloads, strict=True)]
+
+    def _check_again(self, started: StreamStarted, said: dict[str, str]) -> None:
+        """Raises ProtocolError when what is said now is not how the audio has been read so far."""
+        fields = (*self.rate_fields, *self.mix_fields)
+        if not any(field in said for field in fields):
+            return
+        self._parameters |= {field: said[field] for field in fields if field in said}
+        if self.rate_hz() != started.legs[0].format.rate_hz or len(_LEGS[self.mix()]) != len(started.legs):
+            raise ProtocolError("rate, mix: expected what the URL said and audio has been read by, got others")
 
     def _start(self) -> StreamStarted:
+        call_id = names.call_id(self.call_id_fields[0], self._field(self.call_id_fields))
         audio = AudioFormat("s16le", self.rate_hz())
         open_decoder(audio)
         mix = self.mix()
         legs = [LegId(leg) for leg in _LEGS[mix]]
         separation: Separation = "mixed" if mix == "mixed" else "separate"
         self._channels = legs[::-1] if self._swap_channels else legs
-        return StreamStarted(
-            names.call_id(self.call_id_fields[0], self._field(self.call_id_fields, "")),
+        self._started = StreamStarted(
+            call_id,
             self.source,
             tuple(
                 LegDescription(
@@ -95,12 +124,18 @@ class Announced(Dialect):
                 )
                 for leg in legs
             ),
-            self._parameters,
+            dict(self._parameters),
             separation,
         )
+        return self._started
 
-    def _field(self, fields: tuple[str, ...], default: str) -> str:
-        return next((self._parameters[field] for field in fields if field in self._parameters), default)
+    def _missing(self) -> str:
+        """Return what nobody has said yet; nothing when all is known."""
+        needed = (self.call_id_fields, self.rate_fields, self.mix_fields)
+        return next((fields[0] for fields in needed if not self._field(fields)), "")
+
+    def _field(self, fields: tuple[str, ...]) -> str:
+        return next((self._parameters[field].strip() for field in fields if self._parameters.get(field)), "")
 
 
 class FreeSwitch(Announced):
@@ -127,7 +162,7 @@ class Vonage(Announced):
     source = "vonage"
     call_id_fields = ("call_id", "uuid", "conversation_uuid")
     rate_fields = ("content-type",)
-    default_rate_hz = 16_000
+    mix_fields = ("content-type",)  # it is always the same
 
     def mix(self) -> str:
         """Vonage documents that a single leg cannot be had."""
@@ -135,10 +170,10 @@ class Vonage(Announced):
 
     def rate_hz(self) -> int:
         """Read ``audio/l16;rate=16000``."""
-        kind, _, rate = self._field(self.rate_fields, "audio/l16;rate=16000").partition(";")
-        if kind.strip().lower() != "audio/l16":
+        kind, _, rate = self._field(self.rate_fields).lower().partition(";")
+        if kind.strip() != "audio/l16":
             raise UnsupportedMedia(f"content-type: expected audio/l16, got {kind!r:.40}")
-        return int(whole_number("content-type", rate.strip().removeprefix("rate=")))
+        return start_number("content-type", rate.strip().removeprefix("rate="))
 
 
 def _flat(announced: dict[str, object]) -> dict[str, str]:

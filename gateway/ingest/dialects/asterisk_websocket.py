@@ -4,6 +4,8 @@ Source: Asterisk, ``channels/chan_websocket.c``. Text frames are control, plain 
 binary ones are the raw payloads of the negotiated codec. Which call and leg it is, the dial string says by ``v()``,
 which Asterisk puts into the URL's query: ``v(call_id=…,leg=caller)``.
 
+Audio may come before ``MEDIA_START`` (asterisk issue 1712); it waits for it.
+
 Releases before January 2026 hang up when they are pinged, so this connection is never pinged (see
 `gateway.connection`).
 """
@@ -14,11 +16,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.errors import BadMessage, ProtocolError, UnsupportedMedia
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Dialect, Handshake
+from gateway.ingest.dialects.early import EarlyAudio
 from gateway.ingest.dialects.tracks import decode
-from gateway.ingest.events import AudioFormat, AudioReceived, IngestEvent, LegDescription, StreamStarted
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    IngestEvent,
+    LegDescription,
+    MessageIgnored,
+    StreamStarted,
+)
 
 SUBPROTOCOL = "media"
 _FORMATS = {
@@ -33,9 +43,22 @@ _FORMATS = {
 """Asterisk's names of codecs."""
 
 
+_UNNEEDED = (
+    "DTMF_END",
+    "ERROR",
+    "MEDIA_BUFFERING_COMPLETED",
+    "MEDIA_MARK_PROCESSED",
+    "MEDIA_XOFF",
+    "MEDIA_XON",
+    "QUEUE_DRAINED",
+    "STATUS",
+)
+"""DTMF, and the state of a queue that we put nothing into."""
+
+
 class _Control(msgspec.Struct):
     event: str
-    format: str = ""
+    format: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Control).decode
@@ -61,27 +84,42 @@ class AsteriskWebsocket(Dialect):
         self._call_id = names.call_id("call_id", self._parameters["call_id"])
         self._leg = names.leg_id("leg", self._parameters["leg"])
         self._role = names.role(self._leg, self._parameters, roles)
-        self._listening = False
+        self._audio: AudioFormat | None = None
+        self._early: EarlyAudio[bytes] = EarlyAudio("MEDIA_START")
         self._speaks_json = False
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one frame. See `Dialect.receive`."""
         if isinstance(message, bytes):
-            if not self._listening:
-                raise ProtocolError("message: expected MEDIA_START before audio")
-            return [AudioReceived(self._leg, message)]
-        self._speaks_json = message.startswith("{")
+            if self._audio is not None:
+                return [AudioReceived(self._leg, message)]
+            self._early.hold(message, len(message))
+            return []
+        self._speaks_json = message.lstrip().startswith("{")
         control = decode(_decode, message) if self._speaks_json else _plain(message)
-        if control.event != "MEDIA_START":
-            return []  # DTMF, and the state of a queue that we put nothing into
-        if self._listening:
-            raise ProtocolError("event: expected MEDIA_START once, got a second one")
-        audio = _FORMATS.get(control.format)
+        event = control.event.strip().upper()
+        if event != "MEDIA_START":
+            return [] if event in _UNNEEDED else [MessageIgnored("unknown_event")]
+        return self._start(control)
+
+    def awaits(self) -> str:
+        """See `Dialect`."""
+        return "MEDIA_START before the audio that came" if len(self._early) else "MEDIA_START"
+
+    def _start(self, control: _Control) -> list[IngestEvent]:
+        name = (control.format or "").strip().lower()
+        audio = _FORMATS.get(name)
         if audio is None:
-            raise UnsupportedMedia(f"format: expected one of {', '.join(_FORMATS)}, got {control.format!r:.40}")
-        self._listening = True
-        leg = LegDescription(self._leg, audio, self._role)
-        return [StreamStarted(self._call_id, "asterisk", (leg,), self._parameters)]
+            raise UnsupportedMedia(f"format: expected one of {', '.join(_FORMATS)}, got {name!r:.40}")
+        if self._audio is not None:
+            if audio != self._audio:
+                raise ProtocolError(f"format: expected that of the first MEDIA_START, got {name!r:.40}")
+            return [MessageIgnored("repeated_start")]
+        self._audio = audio
+        started = StreamStarted(
+            self._call_id, "asterisk", (LegDescription(self._leg, audio, self._role),), self._parameters
+        )
+        return [started, *(AudioReceived(self._leg, payload) for payload in self._early.release())]
 
     def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  Asterisk asks for none
         """Hang up, in the words that Asterisk used."""
@@ -90,6 +128,8 @@ class AsteriskWebsocket(Dialect):
 
 def _plain(message: str) -> _Control:
     """Read ``MEDIA_START connection_id:… channel:… format:ulaw …``; what is not known is of no concern."""
-    event, *fields = message.split(" ")
+    event, *fields = message.split() or [""]
+    if not event:
+        raise BadMessage("message: expected a word of control, got none")
     values = dict(field.partition(":")[::2] for field in fields)
     return _Control(event, values.get("format", ""))

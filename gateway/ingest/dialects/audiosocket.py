@@ -20,6 +20,7 @@ from gateway.ingest.events import (
     IngestEvent,
     LegDescription,
     LegId,
+    MessageIgnored,
     Role,
     StreamStarted,
     StreamStopped,
@@ -70,6 +71,7 @@ class AudioSocket:
         self._rates_hz = _RATES_HZ | {_SLIN: slin_rate_hz}
         self._buffer = b""
         self._speaker: Speaker | None = None
+        self._uuid: UUID | None = None
         self._rate_hz = 0
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
@@ -102,22 +104,25 @@ class AudioSocket:
         if kind == _ERROR:
             return [StreamStopped(f"asterisk_error_{payload[0]}" if payload else "asterisk_error")]
         if kind == _UUID:
-            self._introduce(payload)
-            return []
+            return self._introduce(payload)
         if self._speaker is None:
             raise ProtocolError(f"type: expected the UUID (0x01) first, got 0x{kind:02x}")
         if kind == _DTMF:  # no speech, yet it counts as something that came
             return [AudioReceived(self._speaker.leg, b"")] if self._rate_hz else []
         if kind not in self._rates_hz:
-            raise ProtocolError(f"type: expected 0x00, 0x03, 0x10 to 0x18 or 0xff, got 0x{kind:02x}")
+            return [MessageIgnored("unknown_type")]
         return self._audio(self._speaker, self._rates_hz[kind], payload)
 
-    def _introduce(self, payload: bytes) -> None:
-        if self._speaker is not None:
-            raise ProtocolError("type: expected the UUID (0x01) once, got a second one")
+    def _introduce(self, payload: bytes) -> list[IngestEvent]:
         if len(payload) != 16:
             raise ProtocolError(f"uuid: expected 16 bytes, got {len(payload)}")
-        self._speaker = self._identify(UUID(bytes=payload))
+        uuid = UUID(bytes=payload)
+        if self._uuid is not None:
+            if uuid != self._uuid:
+                raise ProtocolError("type: expected the UUID (0x01) once, got another one")
+            return [MessageIgnored("repeated_start")]
+        self._speaker, self._uuid = self._identify(uuid), uuid
+        return []
 
     def _audio(self, speaker: Speaker, rate_hz: int, payload: bytes) -> list[IngestEvent]:
         """The first audio tells the rate, so the stream starts with it and not with the UUID."""

@@ -6,46 +6,59 @@ Source: Bandwidth, "StartStream" (BXML); the messages as its partners' readers h
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from gateway.ingest import names
-from gateway.ingest.dialects.tracks import Formats, TrackDialect, audio_format, check_tracks, decode, required
-from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+from gateway.ingest.dialects.tracks import (
+    Formats,
+    Number,
+    Reader,
+    TrackDialect,
+    audio_format,
+    check_tracks,
+    parameters_of,
+    track_name,
+)
+from gateway.ingest.events import IngestEvent, StreamStopped
+
+
+class _Message(msgspec.Struct, tag_field="eventType", rename="camel"):
+    pass
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
-    encoding: str = "audio/pcmu"
-    sample_rate: int | str = 8000
+    encoding: str | None = "audio/pcmu"
+    sample_rate: Number | None = 8000
 
 
 class _Track(msgspec.Struct, rename="camel"):
     name: str
-    media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
+    media_format: _MediaFormat | None = None
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
     call_id: str
     tracks: Annotated[list[str | _Track], msgspec.Meta(min_length=1)]
+    stream_id: str | None = None
 
 
-class _Message(msgspec.Struct, rename="camel"):
-    event_type: Annotated[str, msgspec.Meta(min_length=1)]
-    metadata: _Metadata | None = None
-    stream_params: dict[str, str] | None = None
-    track: str | None = None
-    payload: bytes | None = None
+class _Start(_Message, tag="start"):
+    metadata: _Metadata
+    stream_params: dict[str, Any] | None = None
 
 
-class _Kind(msgspec.Struct, rename="camel"):
-    """A `stop` has metadata too, and we need none of it."""
+class _Media(_Message, tag="media"):
+    track: str
+    payload: bytes
 
-    event_type: Annotated[str, msgspec.Meta(min_length=1)]
+
+class _Stop(_Message, tag="stop"):
+    pass
 
 
-_decode = msgspec.json.Decoder(_Message).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
+_reader: Reader[_Start | _Media | _Stop] = Reader(_Start | _Media | _Stop, "eventType", ("start", "media", "stop"))
 
 
 class Bandwidth(TrackDialect):
@@ -57,25 +70,20 @@ class Bandwidth(TrackDialect):
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one text frame. See `Dialect.receive`."""
-        kind = decode(_decode_kind, message).event_type
-        if kind not in ("start", "media"):
-            return [StreamStopped()] if kind == "stop" else []
-        decoded = decode(_decode, message)
-        if kind == "media":
-            return [self.audio(required("track", decoded.track), required("payload", decoded.payload))]
-        return [self._start(required("metadata", decoded.metadata), decoded.stream_params or {})]
+        decoded = _reader.read(message)
+        if isinstance(decoded, _Media):
+            return self.audio(decoded.track, decoded.payload)
+        if isinstance(decoded, _Start):
+            return self._start(decoded.metadata, parameters_of(decoded.stream_params))
+        return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, metadata: _Metadata, parameters: dict[str, str]) -> StreamStarted:
+    def _start(self, metadata: _Metadata, parameters: dict[str, str]) -> list[IngestEvent]:
         call_id = names.call_id("metadata.callId", metadata.call_id)
         tracks = [track if isinstance(track, _Track) else _Track(track) for track in metadata.tracks]
-        check_tracks("metadata.tracks", [track.name for track in tracks])
-        formats = {
-            track.name: audio_format(
-                "metadata.tracks.mediaFormat",
-                track.media_format.encoding,
-                track.media_format.sample_rate,
-                self.formats,
-            )
-            for track in tracks
-        }
-        return self.begin(call_id, formats, parameters)
+        named = [track_name(track.name) for track in tracks]
+        check_tracks("metadata.tracks", named)
+        wires = [track.media_format or _MediaFormat() for track in tracks]
+        formats = [
+            audio_format("metadata.tracks.mediaFormat", wire.encoding, wire.sample_rate, self.formats) for wire in wires
+        ]
+        return self.begin(call_id, dict(zip(named, formats, strict=True)), parameters, metadata.stream_id or "")

@@ -41,9 +41,14 @@ class Dialect(Protocol):
         """Take one websocket message: `str` for a text frame, `bytes` for a binary one.
 
         Raises:
-            ProtocolError: names the field, what was expected and what came. The stream is then over.
+            BadMessage: this message is of no use; the stream goes on. Names the field, what was expected, what came.
+            ProtocolError: likewise, and the stream is over.
         """
         ...
+
+    def awaits(self) -> str:
+        """Return what is still missing for the stream to start, for the error when it does not come in time."""
+        return "a start"
 
     def replies(self) -> list[str | bytes]:
         """Return what must be sent now; asked after each `receive`, when its events have had their effect."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.errors import ProtocolError
+from gateway.errors import BadMessage
+from gateway.ingest.codecs import UNDECODABLE
 
 
 def deinterleave(message: bytes, channels: int, sample_bytes: int) -> list[bytes]:
-    """Return the payload of each channel. Raises ProtocolError when `message` does not hold whole frames."""
+    """Return the payload of each channel. Raises BadMessage when `message` does not hold whole frames."""
     frame_bytes = channels * sample_bytes
     if len(message) % frame_bytes:
-        raise ProtocolError(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}")
+        raise BadMessage(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}", UNDECODABLE)
     if channels == 1:
         return [message]
     frames = np.frombuffer(message, np.dtype(f"V{sample_bytes}")).reshape(-1, channels)

@@ -6,41 +6,62 @@ and no word for tracks, because there is but one.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from gateway.ingest import names
-from gateway.ingest.dialects.tracks import Formats, TrackDialect, audio_format, decode, required, whole_number
-from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+from gateway.ingest.dialects.tracks import (
+    Formats,
+    Number,
+    Reader,
+    TrackDialect,
+    audio_format,
+    media_time_ms,
+    parameters_of,
+)
+from gateway.ingest.events import IngestEvent, StreamStopped
 
 CALLER = "caller"
 _PCM_HZ = (8000, 16_000, 24_000)
 
 
+class _Message(msgspec.Struct, tag_field="event"):
+    pass
+
+
 class _MediaFormat(msgspec.Struct):
-    sample_rate: int | str = 8000
+    sample_rate: Number = 8000
     encoding: str = "audio/x-raw"
 
 
-class _Start(msgspec.Struct):
-    call_sid: str
+class _StartDetails(msgspec.Struct):
+    call_sid: str | int
     media_format: _MediaFormat
-    custom_parameters: dict[str, str] | None = None
+    stream_sid: str | None = None
+    custom_parameters: dict[str, Any] | None = None
 
 
-class _Media(msgspec.Struct):
+class _Start(_Message, tag="start"):
+    start: _StartDetails
+
+
+class _MediaDetails(msgspec.Struct):
     payload: bytes
-    timestamp: int | str
+    timestamp: Number | None = None
 
 
-class _Message(msgspec.Struct):
-    event: Annotated[str, msgspec.Meta(min_length=1)]
-    start: _Start | None = None
-    media: _Media | None = None
+class _Media(_Message, tag="media"):
+    media: _MediaDetails
 
 
-_decode = msgspec.json.Decoder(_Message).decode
+class _Stop(_Message, tag="stop"):
+    pass
+
+
+_reader: Reader[_Start | _Media | _Stop] = Reader(
+    _Start | _Media | _Stop, "event", ("start", "media", "stop"), ("connected", "dtmf", "mark", "clear")
+)
 
 
 class Exotel(TrackDialect):
@@ -57,18 +78,19 @@ class Exotel(TrackDialect):
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one text frame. See `Dialect.receive`."""
-        decoded = decode(_decode, message)
-        if decoded.event == "media":
-            media = required("media", decoded.media)
-            return [self.audio(CALLER, media.payload, start_ms=whole_number("media.timestamp", media.timestamp))]
-        if decoded.event == "start":
-            return [self._start(required("start", decoded.start))]
-        return [StreamStopped()] if decoded.event == "stop" else []
+        decoded = _reader.read(message)
+        if isinstance(decoded, _Media):
+            media = decoded.media
+            start_ms = media_time_ms("media.timestamp", media.timestamp)
+            return self.audio(CALLER, media.payload, start_ms=start_ms)
+        if isinstance(decoded, _Start):
+            return self._start(decoded.start)
+        return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, start: _Start) -> StreamStarted:
-        call_id = names.call_id("start.call_sid", start.call_sid)
+    def _start(self, start: _StartDetails) -> list[IngestEvent]:
+        call_id = names.call_id("start.call_sid", str(start.call_sid))
         wire = start.media_format
         audio = audio_format(
             "start.media_format", wire.encoding, wire.sample_rate, self.formats, rate_key="sample_rate"
         )
-        return self.begin(call_id, {CALLER: audio}, start.custom_parameters or {})
+        return self.begin(call_id, {CALLER: audio}, parameters_of(start.custom_parameters), start.stream_sid or "")

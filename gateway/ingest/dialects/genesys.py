@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.errors import Forbidden, MessageTooBig, ProtocolError, UnsupportedMedia
+from gateway.errors import BadMessage, Forbidden, MessageTooBig, ProtocolError, UnsupportedMedia
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.dialects.channels import deinterleave
-from gateway.ingest.dialects.tracks import decode
+from gateway.ingest.dialects.tracks import Number, decode, parameters_of, start_number
 from gateway.ingest.events import (
     AudioFormat,
     AudioReceived,
@@ -28,6 +28,7 @@ from gateway.ingest.events import (
     IngestEvent,
     LegDescription,
     LegId,
+    MessageIgnored,
     StreamStarted,
     StreamStopped,
 )
@@ -44,28 +45,31 @@ SIGNED = (
 MAX_TEXT = 65_535
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _ROLES = {"external": "customer", "internal": "agent"}
+_CHANNELS = set(_ROLES)
 _ENCODINGS: dict[str, tuple[Literal["mulaw", "s16le"], int]] = {"PCMU": ("mulaw", 1), "L16": ("s16le", 2)}
 """Ours, and bytes a sample; the first is preferred."""
 _DURATION = re.compile(r"PT(\d+(?:\.\d*)?|\.\d+)S")
 
 
 class _Media(msgspec.Struct):
+    """One of the formats offered; what of it we do not know must not spoil the others."""
+
     type: str
     format: str
-    channels: list[Literal["external", "internal"]]
-    rate: int
+    channels: list[str]
+    rate: Number
 
 
 class _Participant(msgspec.Struct):
-    id: str
+    id: str | None = None
 
 
 class _Open(msgspec.Struct, rename="camel"):
     organization_id: str
     conversation_id: str
-    participant: _Participant
     media: list[_Media]
-    custom_config: dict[str, Any] = {}
+    participant: _Participant | None = None
+    custom_config: dict[str, Any] | None = None
 
 
 class _Gap(msgspec.Struct):
@@ -74,7 +78,7 @@ class _Gap(msgspec.Struct):
 
 
 class _Close(msgspec.Struct):
-    reason: Literal["end", "error", "disconnect", "reconnect"] = "end"
+    reason: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -82,8 +86,8 @@ class _Message(msgspec.Struct):
     id: str
     type: str
     seq: int
-    serverseq: int
-    parameters: msgspec.Raw
+    serverseq: int = 0
+    parameters: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -117,11 +121,13 @@ class AudioHook(Dialect):
         if len(message) > MAX_TEXT:
             raise MessageTooBig(f"message: expected at most {MAX_TEXT} characters, got {len(message)}")
         envelope = decode(_decode, message)
-        self._check_order(envelope)
+        if (ignored := self._check(envelope)) is not None:
+            return ignored
         raw = bytes(envelope.parameters).decode()
+        raw = "{}" if raw == "null" else raw
         match envelope.type:
             case "open":
-                return self._open(decode(msgspec.json.Decoder(_Open).decode, raw))
+                return self._open(_read_open(raw))
             case "ping":
                 return self._ping()
             case "paused":
@@ -132,7 +138,11 @@ class AudioHook(Dialect):
                 self._say("updated", {})
             case "close":
                 return self._close(decode(msgspec.json.Decoder(_Close).decode, raw))
-        return []  # `error` is followed by `close`; what later versions add is of no concern
+            case "dtmf" | "error" | "playback_started" | "playback_completed":
+                pass  # `error` is followed by `close`
+            case _:
+                return [MessageIgnored("unknown_event")]
+        return []
 
     def replies(self) -> list[str | bytes]:
         """Return what is to be answered. See `Dialect.replies`."""
@@ -150,37 +160,44 @@ class AudioHook(Dialect):
             self._say("disconnect", {"reason": kind, "info": reason})
         return self.replies()
 
-    def _check_order(self, message: _Message) -> None:
-        if message.seq != self._clientseq + 1:
-            raise ProtocolError(f"seq: expected {self._clientseq + 1}, got {message.seq}")
-        self._clientseq = message.seq
-        if message.serverseq > self._seq:
-            raise ProtocolError(f"serverseq: expected at most {self._seq}, got {message.serverseq}")
+    def _check(self, message: _Message) -> list[IngestEvent] | None:
+        """Say what becomes of a message that need not be read: nothing, and it's counted. None for one to be read.
+
+        Raises:
+            BadMessage: it is not of this session, or comes before it is open.
+        """
         if message.id != self._session:
-            raise ProtocolError(f"id: expected that of Audiohook-Session-Id, got {message.id!r:.40}")
-        if (self._state == "new") != (message.type == "open"):
-            raise ProtocolError(f"type: expected `open` first and once, got {message.type!r:.40}")
+            raise BadMessage(f"id: expected that of Audiohook-Session-Id, got {message.id!r:.40}")
+        if message.seq <= self._clientseq:
+            return [MessageIgnored("repeated_message")]
+        if self._state == "new" and message.type != "open":
+            raise BadMessage(f"type: expected `open` first, got {message.type!r:.40}", "before_start")
+        self._clientseq = message.seq
+        if self._state != "new" and message.type == "open":
+            return [MessageIgnored("repeated_start")]
+        return None
 
     def _open(self, offer: _Open) -> list[IngestEvent]:
         if offer.organization_id != self._organization:
             raise Forbidden("organizationId: expected that of Audiohook-Organization-Id")
         media = _best(offer.media)
         encoding, self._sample_bytes = _ENCODINGS[media.format]
-        self._format = AudioFormat(encoding, media.rate)
+        self._format = AudioFormat(encoding, int(media.rate))
         self._state = "open"
         self._say("opened", {"media": [media], "startPaused": False})
         if offer.conversation_id == _NOBODY:
             return []  # Genesys tries whether we are there; it closes right away
         self._legs = [LegId(channel) for channel in media.channels]
-        parameters = {name: value for name, value in offer.custom_config.items() if isinstance(value, str)}
-        parameters |= {"organizationId": offer.organization_id, "participantId": offer.participant.id}
+        parameters = parameters_of(offer.custom_config) | {"organizationId": offer.organization_id}
+        if offer.participant and offer.participant.id:
+            parameters["participantId"] = offer.participant.id
         legs = tuple(LegDescription(leg, self._format, names.role(leg, parameters, self._roles)) for leg in self._legs)
         call_id: CallId = names.call_id("conversationId", offer.conversation_id)
         return [StreamStarted(call_id, "genesys", legs, parameters)]
 
     def _audio(self, message: bytes) -> list[IngestEvent]:
         if not self._legs:
-            raise ProtocolError("message: expected `open` before audio")
+            raise BadMessage("message: expected `open` before audio", "before_start")
         payloads = deinterleave(message, len(self._legs), self._sample_bytes)
         start_ms = self._position_ms
         self._position_ms += 1000 * len(payloads[0]) / (self._sample_bytes * self._format.rate_hz)
@@ -202,7 +219,7 @@ class AudioHook(Dialect):
     def _close(self, close: _Close) -> list[IngestEvent]:
         self._say("closed", {})
         self._state = "closed"
-        return [StreamStopped("stopped" if close.reason == "end" else close.reason)]
+        return [StreamStopped("stopped" if close.reason in (None, "end") else f"{close.reason:.40}")]
 
     def _say(self, kind: str, parameters: dict[str, Any]) -> None:
         self._seq += 1
@@ -217,16 +234,25 @@ class AudioHook(Dialect):
         self._replies.append(msgspec.json.encode(message).decode())
 
 
+def _read_open(raw: str) -> _Open:
+    """Read the parameters of ``open``. Raises ProtocolError: without them there is no session."""
+    try:
+        return decode(msgspec.json.Decoder(_Open).decode, raw)
+    except BadMessage as error:
+        raise ProtocolError(str(error)) from None
+
+
 def _best(offered: list[_Media]) -> _Media:
-    """Return the offer with most speakers, in the best liked format. Raises UnsupportedMedia."""
+    """Return the offer with most speakers, in the best liked format. Raises ProtocolError, UnsupportedMedia."""
     fit = [
-        media
+        _Media(media.type, media.format.upper(), media.channels, start_number("media.rate", media.rate))
         for media in offered
         if media.type == "audio"
-        and media.format in _ENCODINGS
-        and media.rate in (8_000, 16_000, 44_100, 48_000)
+        and media.format.upper() in _ENCODINGS
+        and set(media.channels) <= _CHANNELS
         and 0 < len(set(media.channels)) == len(media.channels)
     ]
+    fit = [media for media in fit if media.rate in (8_000, 16_000, 44_100, 48_000)]
     if not fit:
         raise UnsupportedMedia(f"media: expected audio in {' or '.join(_ENCODINGS)}, got none among {len(offered)}")
     formats = list(_ENCODINGS)
@@ -234,8 +260,8 @@ def _best(offered: list[_Media]) -> _Media:
 
 
 def _milliseconds(field: str, value: str) -> float:
-    """Read ``PT12.3S``. Raises ProtocolError."""
+    """Read ``PT12.3S``. Raises BadMessage."""
     found = _DURATION.fullmatch(value)
     if found is None or len(value) > 24:
-        raise ProtocolError(f"{field}: expected a duration such as PT1.5S, got {value!r:.40}")
+        raise BadMessage(f"{field}: expected a duration such as PT1.5S, got {value!r:.40}")
     return 1000 * float(found[1])

@@ -13,7 +13,7 @@ from gateway.ingest import names
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.dialects.channels import deinterleave
-from gateway.ingest.dialects.tracks import whole_number
+from gateway.ingest.dialects.tracks import start_number
 from gateway.ingest.events import AudioFormat, AudioReceived, IngestEvent, LegDescription, StreamStarted
 
 
@@ -24,9 +24,9 @@ class LiveKit(Dialect):
 
     def __init__(self, query: Mapping[str, str], roles: Mapping[str, str]) -> None:
         """Read the URL's query. Raises ProtocolError, UnsupportedMedia: names the parameter."""
-        audio = AudioFormat("s16le", int(whole_number("rate", query.get("rate", "48000"))))
+        audio = AudioFormat("s16le", start_number("rate", query.get("rate", "48000")))
         open_decoder(audio)
-        if (channels := query.get("channels", "1")) not in ("1", "2"):
+        if (channels := query.get("channels", "1").strip()) not in ("1", "2"):
             raise UnsupportedMedia(f"channels: expected 1 or 2, got {channels!r:.40}")
         self._channels = int(channels)
         for field in ("call_id", "leg"):

@@ -43,7 +43,7 @@ class Plain(Dialect):
         channels = int(_one_of(query, "channels", "1", ("1", "2")))
         audio = AudioFormat(cast("Encoding", encoding), _rate(query.get("rate", "8000")))
         open_decoder(audio)
-        legs = [names.leg_id("leg", name) for name in _required(query, "leg").split(",")]
+        legs = [names.leg_id("leg", name.strip()) for name in _required(query, "leg").split(",")]
         if channels == 2 and len(legs) == 1:
             legs = [names.leg_id("leg", f"{legs[0]}.{channel}") for channel in range(2)]
         if len(legs) != channels or len(set(legs)) != channels:
@@ -72,7 +72,7 @@ def _required(query: Mapping[str, str], field: str) -> str:
 
 
 def _one_of(query: Mapping[str, str], field: str, default: str, allowed: tuple[str, ...]) -> str:
-    if (value := query.get(field, default)) not in allowed:
+    if (value := query.get(field, default).strip().lower()) not in allowed:
         raise UnsupportedMedia(f"{field}: expected one of {', '.join(allowed)}, got {value!r:.40}")
     return value
 

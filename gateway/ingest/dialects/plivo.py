@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from typing import Annotated, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -18,41 +18,57 @@ import msgspec
 from gateway.ingest import names
 from gateway.ingest.dialects.tracks import (
     Formats,
+    Number,
+    Reader,
     TrackDialect,
+    announced_tracks,
     audio_format,
-    check_tracks,
-    decode,
-    required,
-    whole_number,
+    media_time_ms,
 )
-from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+from gateway.ingest.events import IngestEvent, StreamStopped
+
+
+class _Message(msgspec.Struct, tag_field="event"):
+    pass
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
     encoding: str
-    sample_rate: int | str
+    sample_rate: Number | None = None
 
 
-class _Start(msgspec.Struct, rename="camel"):
-    call_id: str
+class _StartDetails(msgspec.Struct, rename="camel"):
+    call_id: str | int
     media_format: _MediaFormat
-    tracks: list[str] = msgspec.field(default_factory=lambda: ["inbound"])
+    tracks: list[str] | None = None
+    stream_id: str | None = None
 
 
-class _Media(msgspec.Struct):
-    payload: bytes
-    timestamp: int | str
-    track: str = "inbound"
-
-
-class _Message(msgspec.Struct):
-    event: Annotated[str, msgspec.Meta(min_length=1)]
-    start: _Start | None = None
-    media: _Media | None = None
+class _Start(_Message, tag="start"):
+    start: _StartDetails
     extra_headers: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Message).decode
+class _MediaDetails(msgspec.Struct):
+    payload: bytes
+    timestamp: Number | None = None
+    track: str = "inbound"
+
+
+class _Media(_Message, tag="media"):
+    media: _MediaDetails
+
+
+class _Stop(_Message, tag="stop"):
+    """Not documented, but seen."""
+
+
+_reader: Reader[_Start | _Media | _Stop] = Reader(
+    _Start | _Media | _Stop,
+    "event",
+    ("start", "media", "stop"),
+    ("connected", "dtmf", "playedstream", "clearedaudio"),
+)
 
 
 class Plivo(TrackDialect):
@@ -66,21 +82,22 @@ class Plivo(TrackDialect):
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one text frame. See `Dialect.receive`."""
-        decoded = decode(_decode, message)
-        if decoded.event == "media":
-            media = required("media", decoded.media)
-            start_ms = whole_number("media.timestamp", media.timestamp)
-            return [self.audio(media.track, media.payload, start_ms=start_ms)]
-        if decoded.event == "start":
-            return [self._start(required("start", decoded.start), decoded.extra_headers or "")]
-        return [StreamStopped()] if decoded.event == "stop" else []  # not documented, but seen
+        decoded = _reader.read(message)
+        if isinstance(decoded, _Media):
+            media = decoded.media
+            start_ms = media_time_ms("media.timestamp", media.timestamp)
+            return self.audio(media.track, media.payload, start_ms=start_ms)
+        if isinstance(decoded, _Start):
+            return self._start(decoded.start, decoded.extra_headers or "")
+        return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, start: _Start, extra_headers: str) -> StreamStarted:
-        call_id = names.call_id("start.callId", start.call_id)
+    def _start(self, start: _StartDetails, extra_headers: str) -> list[IngestEvent]:
+        call_id = names.call_id("start.callId", str(start.call_id))
         wire = start.media_format
         audio = audio_format("start.mediaFormat", wire.encoding, wire.sample_rate, self.formats)
-        check_tracks("start.tracks", start.tracks)
-        return self.begin(call_id, dict.fromkeys(start.tracks, audio), read_extra_headers(extra_headers))
+        tracks = announced_tracks("start.tracks", start.tracks)
+        parameters = read_extra_headers(extra_headers)
+        return self.begin(call_id, dict.fromkeys(tracks, audio), parameters, start.stream_id or "")
 
 
 def read_extra_headers(text: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ of order, so that `chunk` is what puts them right.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -15,48 +15,61 @@ import numpy as np
 from gateway.ingest import names
 from gateway.ingest.dialects.tracks import (
     Formats,
+    Number,
+    Reader,
     TrackDialect,
     audio_format,
-    decode,
-    required,
+    parameters_of,
     whole_number,
 )
-from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+from gateway.ingest.events import IngestEvent, StreamStopped
+
+
+class _Message(msgspec.Struct, tag_field="event"):
+    pass
 
 
 class _MediaFormat(msgspec.Struct):
     encoding: str
-    sample_rate: int | str
-    channels: int | str = 1
+    sample_rate: Number | None = None
+    channels: Number | None = None
 
 
 class _Parameter(msgspec.Struct):
     name: str
-    value: str
+    value: Any = None
 
 
-class _Start(msgspec.Struct):
+class _StartDetails(msgspec.Struct):
     call_control_id: str
     media_format: _MediaFormat
-    call_session_id: str = ""
     client_state: str | None = None
-    custom_parameters: dict[str, str] | list[_Parameter] | None = None
+    custom_parameters: dict[str, Any] | list[_Parameter] | None = None
     """An object in the start's reference; the list is how the command that begins the stream takes them."""
 
 
-class _Media(msgspec.Struct):
-    track: str
+class _Start(_Message, tag="start"):
+    start: _StartDetails
+    stream_id: str | None = None
+
+
+class _MediaDetails(msgspec.Struct):
     payload: bytes
-    chunk: int | str
+    track: str = "inbound"
+    chunk: Number | None = None
 
 
-class _Message(msgspec.Struct):
-    event: Annotated[str, msgspec.Meta(min_length=1)]
-    start: _Start | None = None
-    media: _Media | None = None
+class _Media(_Message, tag="media"):
+    media: _MediaDetails
 
 
-_decode = msgspec.json.Decoder(_Message).decode
+class _Stop(_Message, tag="stop"):
+    pass
+
+
+_reader: Reader[_Start | _Media | _Stop] = Reader(
+    _Start | _Media | _Stop, "event", ("start", "media", "stop"), ("connected", "dtmf", "mark", "error")
+)
 
 
 class Telnyx(TrackDialect):
@@ -82,34 +95,37 @@ class Telnyx(TrackDialect):
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one text frame. See `Dialect.receive`."""
-        decoded = decode(_decode, message)
-        if decoded.event == "media":
-            media = required("media", decoded.media)
-            payload = self._little_endian.convert(media.payload) if self._little_endian else media.payload
-            return [self.audio(media.track, payload, seq=int(whole_number("media.chunk", media.chunk)))]
-        if decoded.event == "start":
-            return [self._start(required("start", decoded.start))]
-        return [StreamStopped()] if decoded.event == "stop" else []
+        decoded = _reader.read(message)
+        if isinstance(decoded, _Media):
+            media = decoded.media
+            seq = None if media.chunk is None else int(whole_number("media.chunk", media.chunk))
+            return self.audio(media.track, media.payload, seq=seq)
+        if isinstance(decoded, _Start):
+            return self._start(decoded.start, decoded.stream_id or "")
+        return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, start: _Start) -> StreamStarted:
+    def payload(self, payload: bytes) -> bytes:
+        """See `TrackDialect`."""
+        return self._little_endian.convert(payload) if self._little_endian else payload
+
+    def _start(self, start: _StartDetails, stream_id: str) -> list[IngestEvent]:
         call_id = names.call_id("start.call_control_id", start.call_control_id)
         wire = start.media_format
-        channels = whole_number("start.media_format.channels", wire.channels)
         audio = audio_format(
             "start.media_format",
             wire.encoding,
             wire.sample_rate,
             self.formats,
             rate_key="sample_rate",
-            channels=channels,
+            channels=wire.channels,
         )
-        if audio.encoding == "s16le":
+        if audio.encoding == "s16le" and self._little_endian is None:
             self._little_endian = _LittleEndian()
-        given = start.custom_parameters or {}
-        parameters = {one.name: one.value for one in given} if isinstance(given, list) else given
+        given = start.custom_parameters
+        parameters = parameters_of({one.name: one.value for one in given} if isinstance(given, list) else given)
         if start.client_state:
             parameters.setdefault("client_state", start.client_state)
-        return self.begin(call_id, {"inbound": audio, "outbound": audio}, parameters)
+        return self.begin(call_id, {"inbound": audio, "outbound": audio}, parameters, stream_id)
 
 
 class _LittleEndian:

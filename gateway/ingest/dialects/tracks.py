@@ -2,25 +2,33 @@
 
 A party's own voice arrives on the `inbound` track; `outbound` is what the platform plays to that party: the far side,
 and prompts and hold music with it.
+
+Vendors add messages and leave fields out without notice, and emulators spell them otherwise. So a message is first
+read as documented, which is quick; one that does not fit is looked at again: by the kind it says it is, in any case, it
+is of no concern, or is read as what it means, or is refused by its field.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from gateway.errors import ProtocolError, UnsupportedMedia, WrongFrameKind
+from gateway.errors import BadMessage, ProtocolError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Dialect
+from gateway.ingest.dialects.early import EarlyAudio
 from gateway.ingest.events import (
     REORDER_PAYLOADS,
     AudioFormat,
     AudioReceived,
     Encoding,
+    IngestEvent,
     LegDescription,
     LegId,
+    MessageIgnored,
     StreamStarted,
 )
 
@@ -29,6 +37,8 @@ _DECODED_RATE_HZ: dict[Encoding, int] = {"g722": 16_000, "opus": 48_000}
 """Of codecs whose announced rate is that of their RTP clock, or of the encoder's input."""
 _Message = TypeVar("_Message")
 
+Number = int | float | str
+"""As peers send numbers."""
 Formats = Mapping[str, tuple[Encoding, tuple[int, ...]]]
 """What a vendor may announce: its word, in lower case, to our encoding and the rates it comes at."""
 
@@ -39,53 +49,172 @@ class TrackDialect(Dialect):
     source: ClassVar[str]
     track_field: ClassVar[str] = "media.track"
     reorder_payloads: ClassVar[int] = REORDER_PAYLOADS
+    formats: ClassVar[Formats]
 
     def __init__(self, roles: Mapping[str, str] | None = None) -> None:
         """`roles` says who a leg is, by its name; the peer's parameter ``role_inbound`` or ``role_outbound`` wins."""
         self._roles = roles or {}
         self._legs: dict[str, LegId] = {}
+        self._started: tuple[StreamStarted, str] | None = None
+        self._early: EarlyAudio[tuple[str, bytes, int | None, float | None]] = EarlyAudio("`start`")
 
-    def begin(self, call_id: str, tracks: Mapping[str, AudioFormat], parameters: dict[str, str]) -> StreamStarted:
-        """Name the legs. `call_id` must have been checked. Raises ProtocolError at a second start."""
-        if self._legs:
-            raise ProtocolError("event: expected `start` once, got a second one")
-        self._legs = {track: LegId(track) for track in tracks}
+    def begin(
+        self, call_id: str, tracks: Mapping[str, AudioFormat], parameters: dict[str, str], stream_id: str = ""
+    ) -> list[IngestEvent]:
+        """Name the legs, and let go the audio that came too early; a second start of the same stream is of no concern.
+
+        Args:
+            call_id: checked.
+            tracks: with what each brings.
+            parameters: the peer's own.
+            stream_id: tells two streams of one call apart; empty where the vendor has none.
+
+        Raises:
+            ProtocolError: it is the start of another stream: whose audio would come next, nobody could tell.
+        """
         legs = tuple(
             LegDescription(
-                leg=leg,
-                format=tracks[leg],
-                role=names.role(leg, parameters, self._roles),
+                leg=LegId(track),
+                format=audio,
+                role=names.role(track, parameters, self._roles),
                 direction="sent_to_party" if track == "outbound" else "received_from_party",
                 reorder_payloads=self.reorder_payloads,
             )
-            for track, leg in self._legs.items()
+            for track, audio in tracks.items()
         )
-        return StreamStarted(names.call_id("call_id", call_id), self.source, legs, parameters)
+        started = StreamStarted(names.call_id("call_id", call_id), self.source, legs, parameters)
+        if self._started is None:
+            self._started = (started, stream_id)
+            self._legs = {track: LegId(track) for track in tracks}
+            return [started, *(event for early in self._early.release() for event in self._of_leg(*early))]
+        first, first_id = self._started
+        formats = {leg.leg: leg.format for leg in first.legs}
+        if (first.call_id, first_id, formats) != (started.call_id, stream_id, {leg.leg: leg.format for leg in legs}):
+            raise ProtocolError("event: expected one stream on this connection, got the `start` of another one")
+        return [MessageIgnored("repeated_start")]
 
     def audio(
         self, track: str, payload: bytes, *, seq: int | None = None, start_ms: float | None = None
-    ) -> AudioReceived:
-        """Put a payload to its leg. Raises ProtocolError when that was not announced."""
+    ) -> list[IngestEvent]:
+        """Put a payload to its leg; before the start, hold it.
+
+        Raises:
+            BadMessage: that track was not announced.
+            ProtocolError: too much came before the start.
+        """
         leg = self._legs.get(track)
-        if leg is None:
-            if not self._legs:
-                raise ProtocolError("event: expected `start` before `media`")
-            raise ProtocolError(
-                f"{self.track_field}: expected one of start.tracks ({', '.join(self._legs)}), got {track!r:.40}"
-            )
-        return AudioReceived(leg, payload, seq, start_ms)
+        if leg is not None:
+            return [AudioReceived(leg, self.payload(payload), seq, start_ms)]
+        if not self._legs:
+            self._early.hold((track, payload, seq, start_ms), len(payload))
+            return []
+        if events := self._of_leg(track, payload, seq, start_ms):
+            return events
+        raise BadMessage(
+            f"{self.track_field}: expected one of start.tracks ({', '.join(self._legs)}), got {track!r:.40}",
+            "unknown_track",
+        )
+
+    def payload(self, payload: bytes) -> bytes:
+        """Return a payload as the leg's format has it. Subclasses turn theirs."""
+        return payload
+
+    def awaits(self) -> str:
+        """See `Dialect`."""
+        return "`start` before the media that came" if len(self._early) else "`start`"
+
+    def _of_leg(self, track: str, payload: bytes, seq: int | None, start_ms: float | None) -> list[IngestEvent]:
+        """As `audio`, of a track in any spelling; nothing where it is unknown."""
+        leg = self._legs.get(track_name(track))
+        return [AudioReceived(leg, self.payload(payload), seq, start_ms)] if leg else []
+
+
+class Reader(Generic[_Message]):
+    """Reads the messages of one vendor, which say in one field of what kind they are."""
+
+    def __init__(self, model: Any, kind_field: str, kinds: tuple[str, ...], unneeded: tuple[str, ...] = ()) -> None:
+        """Know what there is.
+
+        Args:
+            model: what msgspec decodes a text frame to.
+            kind_field: names the kind.
+            kinds: those that `model` is about, as the vendor spells them; ``start`` must be among them.
+            unneeded: others that the vendor documents; they are let pass without being counted.
+        """
+        self._decode: Callable[[str], _Message] = msgspec.json.Decoder(model).decode
+        self._model = model
+        self._kind_field = kind_field
+        self._kinds = {kind.lower(): kind for kind in kinds}
+        self._unneeded = unneeded
+
+    def read(self, message: str | bytes) -> _Message | list[IngestEvent]:
+        """Read one text frame; for one of a kind that is of no concern return the events that it comes to.
+
+        Raises:
+            ProtocolError: it is a `start` that nothing can be begun with; names the field.
+            BadMessage: it is another message, and wrong; names the field.
+            WrongFrameKind: it is binary.
+        """
+        if isinstance(message, bytes):
+            raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
+        try:
+            return self._decode(message)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return self._read_again(message)
+
+    def _read_again(self, message: str) -> _Message | list[IngestEvent]:
+        fields = decode(_decode_any, message)
+        said = fields.get(self._kind_field)
+        if not isinstance(said, str) or not said.strip():
+            raise BadMessage(f"{self._kind_field}: expected the kind of this message, got {said!r:.40}")
+        kind = said.strip().lower()
+        if kind not in self._kinds:
+            return [] if kind in self._unneeded else [MessageIgnored("unknown_event")]
+        try:
+            read: _Message = msgspec.convert(fields | {self._kind_field: self._kinds[kind]}, self._model)
+        except msgspec.ValidationError as error:
+            if kind == "start":
+                raise ProtocolError(_explain(error)) from None
+            raise BadMessage(_explain(error)) from None
+        return read
 
 
 def decode(decoder: Callable[[str], _Message], message: str | bytes) -> _Message:
-    """Read one text frame. Raises ProtocolError naming the field, WrongFrameKind."""
+    """Read one text frame. Raises BadMessage naming the field, WrongFrameKind."""
     if isinstance(message, bytes):
         raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
     try:
         return decoder(message)
     except msgspec.ValidationError as error:
-        raise ProtocolError(_explain(error)) from None
+        raise BadMessage(_explain(error)) from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise ProtocolError(f"message: expected JSON, got {message!r:.40}: {error}") from None
+        raise BadMessage(f"message: expected JSON, got {message!r:.40}: {error}", "not_json") from None
+
+
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def track_name(track: str) -> str:
+    """Return a track's name as we have it: ``Inbound_Track`` is ``inbound``."""
+    return track.strip().lower().removesuffix("_track")
+
+
+def announced_tracks(field: str, tracks: list[str] | None) -> list[str]:
+    """Return the tracks of a start as we name them; ``both`` is two, none given is ``inbound``.
+
+    Raises:
+        ProtocolError: one is unknown, or comes twice.
+    """
+    named = [track_name(track) for track in tracks or ["inbound"]]
+    if named in (["both"], ["both_tracks"]):
+        return list(TRACKS)
+    check_tracks(field, named)
+    return named
+
+
+def parameters_of(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return a peer's own parameters as text; those that are null or no scalars are left out."""
+    return {str(key): str(value) for key, value in (given or {}).items() if isinstance(value, str | int | float)}
 
 
 def check_tracks(field: str, tracks: list[str]) -> None:
@@ -98,35 +227,73 @@ def check_tracks(field: str, tracks: list[str]) -> None:
 
 
 def audio_format(
-    field: str, encoding: str, rate: int | str, formats: Formats, *, rate_key: str = "sampleRate", channels: float = 1
+    field: str,
+    encoding: str | None,
+    rate: Number | None,
+    formats: Formats,
+    *,
+    rate_key: str = "sampleRate",
+    channels: Number | None = None,
 ) -> AudioFormat:
-    """Return the format that a start announces. Raises ProtocolError, UnsupportedMedia naming `field`."""
-    rate_hz = whole_number(f"{field}.{rate_key}", rate)
-    word = encoding.lower().partition(";")[0].strip()
+    """Return the format that a start announces; what it leaves out must be the only one there is.
+
+    Raises:
+        ProtocolError, UnsupportedMedia: names `field`.
+    """
+    if encoding is None and len(formats) == 1:
+        encoding = next(iter(formats))
+    word = (encoding or "").lower().partition(";")[0].strip()
     known, rates = formats.get(word, ("mulaw", ()))
-    if rate_hz not in rates or channels != 1:
+    if rate is None and len(rates) == 1:
+        rate = rates[0]
+    rate_hz = 0 if rate is None else start_number(f"{field}.{rate_key}", rate)
+    channel_count = 1 if channels is None else start_number(f"{field}.channels", channels)
+    if rate_hz not in rates or channel_count != 1:
         expected = "; ".join(f"{name} at {'/'.join(map(str, rates))} Hz" for name, (_, rates) in formats.items())
         raise UnsupportedMedia(
-            f"{field}: expected encoding {expected}, one channel, got {encoding:.40}, {rate_hz:g}, {channels:g}"
+            f"{field}: expected encoding {expected}, one channel, got {word:.40}, {rate_hz}, {channel_count}"
         )
-    return AudioFormat(known, _DECODED_RATE_HZ.get(known, int(rate_hz)))
+    return AudioFormat(known, _DECODED_RATE_HZ.get(known, rate_hz))
 
 
-def whole_number(field: str, value: int | str) -> float:
-    """Read a number that may have come as a string. Raises ProtocolError."""
+def start_number(field: str, value: Number) -> int:
+    """As `whole_number`, of a start: without it the stream cannot begin. Raises ProtocolError."""
     try:
-        number = int(value)
-    except ValueError:
-        raise ProtocolError(f"{field}: expected a whole number, got {value!r:.40}") from None
+        return int(whole_number(field, value))
+    except BadMessage as error:
+        raise ProtocolError(str(error)) from None
+
+
+def whole_number(field: str, value: Number) -> float:
+    """Read a number that may have come as a string. Raises BadMessage."""
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not number.is_integer():
+        raise BadMessage(f"{field}: expected a whole number, got {value!r:.40}")
     if abs(number) >= 1 << 53:
-        raise ProtocolError(f"{field}: expected a whole number below 2**53, got {value!r:.40}")
-    return float(number)
+        raise BadMessage(f"{field}: expected a whole number below 2**53, got {value!r:.40}")
+    return number
+
+
+def media_time_ms(field: str, value: Number | None) -> float | None:
+    """Read the time of a payload in ms; None where none is given. Raises BadMessage."""
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) < 1 << 53:
+        raise BadMessage(f"{field}: expected a number of milliseconds, got {value!r:.40}")
+    return number
 
 
 def required(field: str, value: _Message | None) -> _Message:
-    """Return what a message must have. Raises ProtocolError."""
+    """Return what a message must have. Raises BadMessage."""
     if value is None:
-        raise ProtocolError(f"{field}: expected in this message, got none")
+        raise BadMessage(f"{field}: expected in this message, got none")
     return value
 
 

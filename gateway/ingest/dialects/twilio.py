@@ -11,67 +11,65 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from gateway.ingest import names
-from gateway.ingest.dialects.tracks import Formats, TrackDialect, audio_format, check_tracks, decode, whole_number
-from gateway.ingest.events import IngestEvent, StreamStarted, StreamStopped
+from gateway.ingest.dialects.tracks import (
+    Formats,
+    Number,
+    Reader,
+    TrackDialect,
+    announced_tracks,
+    audio_format,
+    media_time_ms,
+    parameters_of,
+)
+from gateway.ingest.events import IngestEvent, StreamStopped
 
 
 class _Message(msgspec.Struct, tag_field="event", rename="camel"):
     pass
 
 
-class _Connected(_Message, tag="connected"):
-    protocol: str = "Call"
-    version: str = ""
-
-
 class _MediaFormat(msgspec.Struct, rename="camel"):
-    encoding: str
-    sample_rate: int | str
-    channels: int | str = 1
+    encoding: str | None = None
+    sample_rate: Number | None = None
+    channels: Number | None = None
 
 
 class _StartDetails(msgspec.Struct, rename="camel"):
-    call_sid: str
-    tracks: Annotated[list[str], msgspec.Meta(min_length=1)]
-    media_format: _MediaFormat
-    stream_sid: str = ""
-    account_sid: str = ""
-    custom_parameters: dict[str, str] = {}
+    call_sid: str | int
+    tracks: list[str] | None = None
+    media_format: _MediaFormat | None = None
+    stream_sid: str | None = None
+    custom_parameters: dict[str, Any] | None = None
 
 
 class _Start(_Message, tag="start"):
     start: _StartDetails
+    stream_sid: str | None = None
 
 
 class _MediaDetails(msgspec.Struct, rename="camel"):
-    track: str
     payload: bytes  # msgspec decodes the base64
-    timestamp: int | str
+    track: str = "inbound"
+    timestamp: Number | None = None
 
 
 class _Media(_Message, tag="media"):
     media: _MediaDetails
 
 
-class _Dtmf(_Message, tag="dtmf"):
-    pass
-
-
-class _Mark(_Message, tag="mark"):
-    pass
-
-
 class _Stop(_Message, tag="stop"):
     pass
 
 
-_decode = msgspec.json.Decoder(_Connected | _Start | _Media | _Dtmf | _Mark | _Stop).decode
+_reader: Reader[_Start | _Media | _Stop] = Reader(
+    _Start | _Media | _Stop, "event", ("start", "media", "stop"), ("connected", "dtmf", "mark")
+)
 
 
 class Twilio(TrackDialect):
@@ -82,22 +80,22 @@ class Twilio(TrackDialect):
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
         """Take one text frame. See `Dialect.receive`."""
-        decoded = decode(_decode, message)
+        decoded = _reader.read(message)
         if isinstance(decoded, _Media):  # first: 50 of them a second and track
             media = decoded.media
             # No `chunk`: whether the two tracks share that counter is not said, and the socket keeps the order anyway.
-            return [self.audio(media.track, media.payload, start_ms=whole_number("media.timestamp", media.timestamp))]
+            start_ms = media_time_ms("media.timestamp", media.timestamp)
+            return self.audio(media.track, media.payload, start_ms=start_ms)
         if isinstance(decoded, _Start):
-            return [self._start(decoded.start)]
-        return [StreamStopped()] if isinstance(decoded, _Stop) else []
+            return self._start(decoded.start, decoded.start.stream_sid or decoded.stream_sid or "")
+        return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, start: _StartDetails) -> StreamStarted:
-        call_id = names.call_id("start.callSid", start.call_sid)
-        wire = start.media_format
-        channels = whole_number("start.mediaFormat.channels", wire.channels)
-        audio = audio_format("start.mediaFormat", wire.encoding, wire.sample_rate, self.formats, channels=channels)
-        check_tracks("start.tracks", start.tracks)
-        return self.begin(call_id, dict.fromkeys(start.tracks, audio), start.custom_parameters)
+    def _start(self, start: _StartDetails, stream_sid: str) -> list[IngestEvent]:
+        call_id = names.call_id("start.callSid", str(start.call_sid))
+        wire = start.media_format or _MediaFormat()
+        audio = audio_format("start.mediaFormat", wire.encoding, wire.sample_rate, self.formats, channels=wire.channels)
+        tracks = announced_tracks("start.tracks", start.tracks)
+        return self.begin(call_id, dict.fromkeys(tracks, audio), parameters_of(start.custom_parameters), stream_sid)
 
 
 def signature_matches(auth_token: str, urls: Iterable[str], signature: str) -> bool:

@@ -13,7 +13,8 @@ from sipmessage import Message, Request, Response
 
 from gateway.errors import MessageTooBig, ProtocolError
 
-SUPPORTED = ("siprec", "timer")
+SUPPORTED = ("siprec", "timer", "100rel")
+"""100rel (RFC 3262) asks nothing of us: the only provisional response that we send is 100, which is never reliable."""
 METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO")
 REASONS = {
     100: "Trying",

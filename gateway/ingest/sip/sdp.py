@@ -101,8 +101,8 @@ def read(body: bytes) -> list[MediaLine]:
                 host = address[0]
         elif kind == "a" and lines:
             _attribute(lines[-1], value)
-        elif kind == "a" and value in _DIRECTIONS:
-            direction = value
+        elif kind == "a" and value.strip() in _DIRECTIONS:
+            direction = value.strip()
     if not lines:
         raise ProtocolError("sdp: expected at least one m-line, found none")
     return lines
@@ -111,13 +111,15 @@ def read(body: bytes) -> list[MediaLine]:
 def _media(value: str) -> MediaLine:
     try:
         kind, port, profile, formats = value.split(None, 3)
-        numbers = [int(number) for number in formats.split()] if kind == "audio" else []
+        is_audio = kind == "audio"
+        numbers = [int(number) for number in formats.split() if is_audio and number.isascii() and number.isdigit()]
         return MediaLine(kind, int(port.partition("/")[0]), profile, numbers, formats=formats)
     except ValueError:
         raise ProtocolError(f"sdp: expected m=MEDIA PORT PROFILE FORMATS, got {value!r:.60}") from None
 
 
 def _attribute(media: MediaLine, value: str) -> None:
+    value = value.strip()
     name, _, rest = value.partition(":")
     if value in _DIRECTIONS:
         media.direction = value

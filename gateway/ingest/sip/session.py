@@ -25,6 +25,7 @@ from gateway.ingest.sip.multipart import Body
 from gateway.ingest.sip.recording import Metadata
 from gateway.ingest.sip.sdp import AnswerLine, Crypto, MediaLine
 from gateway.ingest.sip.settings import SipSettings
+from gateway.ingest.tolerance import Tolerance
 
 _log = logs.get(__name__)
 
@@ -179,7 +180,7 @@ class SipSession:
         )
         port, rtp, rtcp = self._ports.take(self._dialog.flow.local[0])
         try:
-            listening = Listening(self._calls.open(started), idle_deadline_s=None)
+            listening = Listening(self._calls.open(started), None, Tolerance(started.source))
         except BaseException:
             rtp.close()
             rtcp.close()

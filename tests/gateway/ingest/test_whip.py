@@ -20,7 +20,7 @@ from gateway.ingest import webrtc
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import AudioFormat, CallId, LegDescription, LegId, StreamStarted
 from gateway.ingest.whip import Whip
-from tests.gateway.ingest.test_sdp import OFFER, VIDEO
+from tests.gateway.ingest.test_sdp import DATA, OFFER, SESSION, VIDEO
 from tests.gateway.ingest.whip_door import Door, RecordedCalls, open_door, until
 
 SDP = {"Content-Type": "application/sdp"}
@@ -203,6 +203,33 @@ async def test_an_ordinary_aiortc_client_is_served(door: Door, http: httpx.Async
     await until(lambda: door.stream.reason == "stopped")
 
 
+async def test_a_client_that_offers_video_and_data_too_is_heard(door: Door, http: httpx.AsyncClient) -> None:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTrack(AudioStreamTrack())
+    peer.addTransceiver("video", direction="sendonly")
+    peer.createDataChannel("chat")
+    gatherer = peer.getSenders()[0].transport.transport.iceGatherer
+    await gatherer.gather()
+    connection = gatherer._connection
+    connection._local_candidates += await connection.get_component_candidates(1, ["127.0.0.1"])
+    await peer.setLocalDescription()
+    odd = "a=fmtp:111\r\na=ssrc:7 cname\r\na=candidate:1 1 udp\r\n"
+    response = await http.post(PATH, content=peer.localDescription.sdp + odd, headers=SDP)
+    lines = [line for line in response.text.splitlines() if line.startswith("m=")]
+    assert [line.split()[0] for line in lines] == ["m=audio", "m=video", "m=application"]
+    assert [line.split()[1] != "0" for line in lines] == [True, False, False]
+    audio = response.text.partition("m=video")[0]
+    await peer.close()
+    assert "a=recvonly" in audio
+
+
+async def test_the_offer_of_a_studio_with_video_is_answered(door: Door, http: httpx.AsyncClient) -> None:
+    for extra in (VIDEO, DATA):
+        path = f"/v1/whip/call-1/{'caller' if extra is VIDEO else 'callee'}"
+        response = await http.post(path, content=OFFER + extra, headers=SDP)
+        assert response.status_code == 201, response.text
+
+
 async def test_the_session_url_cannot_be_guessed_and_ends_once(door: Door, http: httpx.AsyncClient) -> None:
     first = await http.post(PATH, content=OFFER, headers=SDP)
     second = await http.post("/v1/whip/call-1/callee", content=OFFER, headers=SDP)
@@ -245,7 +272,7 @@ async def test_what_the_rfc_asks_of_the_other_methods(http: httpx.AsyncClient) -
         (PATH, b"\xff", "application/sdp", 400, "offer: expected UTF-8"),
         (PATH, "hello", "application/sdp", 400, "offer: not a session description"),
         (PATH, OFFER.partition("m=")[0], "application/sdp", 422, "offer: expected one audio m-line, found none"),
-        (PATH, OFFER + VIDEO, "application/sdp", 422, "found audio, video"),
+        (PATH, SESSION + VIDEO, "application/sdp", 422, "found video"),
         (PATH, OFFER.replace("sendonly", "recvonly"), "application/sdp", 422, "found a=recvonly"),
         ("/v1/whip/call%201/caller", OFFER, "application/sdp", 400, "call_id: "),
         ("/v1/whip/call-1/%3Cleg%3E", OFFER, "application/sdp", 400, "leg: "),

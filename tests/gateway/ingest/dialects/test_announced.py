@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gateway.errors import ProtocolError, RequestError
+from gateway.errors import BadMessage, ProtocolError, RequestError
 from gateway.ingest.dialects.announced import Announced, FreeSwitch, Jambonz, Vonage
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import AudioFormat, AudioReceived, StreamStarted
@@ -69,6 +69,37 @@ def test_the_url_may_say_it_all() -> None:
     assert dialect.receive('{"event":"dtmf"}') == []
 
 
+@pytest.mark.parametrize("told", [{}, {"call_id": "c-1"}, {"call_id": "c-1", "rate": "16k"}])
+def test_audio_that_comes_before_all_is_said_waits_and_is_not_guessed_at(told: dict[str, str]) -> None:
+    dialect = FreeSwitch(handshake(**told), {})
+    early = [bytes([index, 0]) * 640 for index in range(3)]
+    assert [dialect.receive(frame) for frame in early] == [[]] * 3
+    assert dialect.awaits().startswith("a text frame with call_id, rate and mix; audio came, but nobody said ")
+    started, *heard = dialect.receive(FREESWITCH)
+    assert isinstance(started, StreamStarted)
+    assert {leg.format for leg in started.legs} == {AudioFormat("s16le", RATE_HZ)}
+    assert [(event.leg, event.payload) for event in heard if isinstance(event, AudioReceived)] == [
+        (leg, bytes([index, 0]) * 320) for index in range(3) for leg in ("inbound", "outbound")
+    ]
+
+
+def test_what_is_said_in_pieces_adds_up() -> None:
+    dialect = FreeSwitch(handshake(rate="16k"), {})
+    with pytest.raises(BadMessage, match="call_id"):
+        dialect.receive('{"event":"hello"}')
+    started = start(dialect, '{"call_id":"c-1","mix":" Stereo "}')
+    assert (len(started.legs), started.legs[0].format.rate_hz) == (2, RATE_HZ)
+
+
+@pytest.mark.parametrize("later", ['{"rate":"8k"}', '{"mix":"mono"}'])
+def test_metadata_must_not_contradict_how_audio_was_read(later: str) -> None:
+    dialect = FreeSwitch(handshake(call_id="c-1", rate="16k", mix="stereo"), {})
+    dialect.receive(bytes(1280))
+    assert dialect.receive('{"rate":16000.0,"mix":"STEREO"}') == []
+    with pytest.raises(ProtocolError, match="rate, mix: expected what the URL said"):
+        dialect.receive(later)
+
+
 def test_the_metadata_wins_over_the_url() -> None:
     assert start(FreeSwitch(handshake(call_id="c-2"), {}), FREESWITCH).call_id == "c-1"
 
@@ -93,11 +124,19 @@ def test_mixed_is_said_to_be_mixed(vendor: type[Announced], first: str) -> None:
     ("vendor", "first", "says"),
     [
         (FreeSwitch, "hello", "message: expected JSON"),
-        (FreeSwitch, '{"rate":"8k"}', "call_id: expected 1 to 128 letters"),
-        (FreeSwitch, '{"call_id":"c","mix":"quad"}', "mix: expected one of mono, mixed, stereo, got 'quad'"),
-        (FreeSwitch, '{"call_id":"c","rate":"fast"}', "rate: expected a whole number"),
-        (FreeSwitch, '{"call_id":"c","rate":"4000"}', "rate: expected 8000 to 192000 Hz"),
-        (Jambonz, '{"mixType":"mono"}', "callSid: expected 1 to 128 letters"),
+        (FreeSwitch, '{"rate":"8k","mix":"mono"}', "call_id: expected in this text frame or in the URL, got none"),
+        (FreeSwitch, '{"call_id":"c","rate":"8k"}', "mix: expected in this text frame or in the URL, got none"),
+        (FreeSwitch, '{"call_id":"c","mix":"mono"}', "rate: expected in this text frame or in the URL, got none"),
+        (FreeSwitch, '{"call_id":"c","mix":"mono","rate":null}', "rate: expected in this text frame"),
+        (FreeSwitch, '{"call_id":"../c","rate":"8k","mix":"mono"}', "call_id: expected 1 to 128 letters"),
+        (
+            FreeSwitch,
+            '{"call_id":"c","rate":8000,"mix":"quad"}',
+            "mix: expected one of mono, mixed, stereo, got 'quad'",
+        ),
+        (FreeSwitch, '{"call_id":"c","mix":"mono","rate":"fast"}', "rate: expected a whole number"),
+        (FreeSwitch, '{"call_id":"c","mix":"mono","rate":"4000"}', "rate: expected 8000 to 192000 Hz"),
+        (Jambonz, '{"mixType":"mono","sampleRate":8000}', "callSid: expected in this text frame"),
         (Vonage, VONAGE.replace("audio/l16", "audio/mp3"), "content-type: expected audio/l16"),
         (Vonage, VONAGE.replace("rate=16000", "rate=x"), "content-type: expected a whole number"),
     ],

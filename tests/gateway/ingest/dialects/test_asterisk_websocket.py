@@ -13,7 +13,16 @@ from gateway.connection import Connection
 from gateway.errors import ProtocolError, UnsupportedMedia
 from gateway.ingest.dialects.asterisk_websocket import AsteriskWebsocket
 from gateway.ingest.dialects.base import Handshake
-from gateway.ingest.events import AudioFormat, AudioReceived, CallId, LegDescription, LegId, StreamStarted
+from gateway.ingest.dialects.early import MAX_BYTES, MAX_FRAMES
+from gateway.ingest.events import (
+    AudioFormat,
+    AudioReceived,
+    CallId,
+    LegDescription,
+    LegId,
+    MessageIgnored,
+    StreamStarted,
+)
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
 from tests.gateway.wire import closed, refused, subscribed, ws_url
@@ -89,8 +98,9 @@ def test_the_parameter_says_the_role() -> None:
 @pytest.mark.parametrize(
     ("messages", "error", "text"),
     [
-        ([b"\0"], ProtocolError, "message: expected MEDIA_START"),
-        ([PLAIN.format("ulaw"), PLAIN.format("ulaw")], ProtocolError, "event: expected MEDIA_START once"),
+        ([b"\0"] * (MAX_FRAMES + 1), ProtocolError, "message: expected MEDIA_START before so much audio"),
+        ([bytes(MAX_BYTES), b"\0"], ProtocolError, "message: expected MEDIA_START before so much audio"),
+        ([PLAIN.format("ulaw"), PLAIN.format("alaw")], ProtocolError, "format: expected that of the first MEDIA_START"),
         ([PLAIN.format("g729")], UnsupportedMedia, "format: expected one of ulaw, .* got 'g729'"),
         (["MEDIA_START"], UnsupportedMedia, "format: .* got ''"),
         (["{"], ProtocolError, "message: expected JSON"),
@@ -114,6 +124,32 @@ def test_the_dial_string_must_say_who_it_is(query: dict[str, str]) -> None:
 def test_the_subprotocol_is_asked_for() -> None:
     with pytest.raises(ProtocolError, match="Sec-WebSocket-Protocol: expected `media`"):
         AsteriskWebsocket(handshake(protocol="other"), {})
+
+
+@pytest.mark.parametrize("start", [PLAIN, JSON], ids=["plain", "json"])
+def test_audio_that_comes_too_early_waits_for_its_format(start: str) -> None:
+    asterisk = dialect()
+    early = [bytes([index]) * 160 for index in range(5)]
+    assert [asterisk.receive(frame) for frame in early] == [[]] * 5
+    started, *heard = asterisk.receive(start.format("alaw"))
+    assert isinstance(started, StreamStarted)
+    assert heard == [AudioReceived(LEG, frame) for frame in early]
+    assert asterisk.receive(start.format("alaw")) == [MessageIgnored("repeated_start")]
+    assert asterisk.receive(b"\5") == [AudioReceived(LEG, b"\5")]
+
+
+@pytest.mark.parametrize("word", ["SING", '{"event":"SING","song":null}'])
+def test_words_of_later_versions_are_let_pass(word: str) -> None:
+    assert dialect().receive(word) == [MessageIgnored("unknown_event")]
+
+
+@pytest.mark.parametrize(
+    "spelling", ["MEDIA_START  format:ULAW ", '{"event":"media_start","format":"Ulaw","ptime":null}']
+)
+def test_spelling_does_not_matter(spelling: str) -> None:
+    started = dialect().receive(spelling)[0]
+    assert isinstance(started, StreamStarted)
+    assert started.legs[0].format == AudioFormat("mulaw", 8_000)
 
 
 async def test_two_channels_are_one_call(serve: Serve, detector: LoudnessDetector) -> None:

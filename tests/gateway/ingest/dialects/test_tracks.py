@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gateway.call.leg import Leg
-from gateway.errors import ProtocolError, RequestError, UnsupportedMedia, WrongFrameKind
+from gateway.errors import BadMessage, ProtocolError, RequestError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest.dialects.bandwidth import Bandwidth
+from gateway.ingest.dialects.early import MAX_FRAMES
 from gateway.ingest.dialects.exotel import Exotel
 from gateway.ingest.dialects.plivo import Plivo, read_extra_headers, signature_matches
 from gateway.ingest.dialects.signalwire import SignalWire
@@ -21,6 +22,7 @@ from gateway.ingest.events import (
     AudioReceived,
     IngestEvent,
     LegId,
+    MessageIgnored,
     StreamStarted,
     StreamStopped,
 )
@@ -66,27 +68,115 @@ def test_a_whole_stream(vendor: type[TrackDialect], golden: Golden, audio: Audio
 @pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
 def test_faults_are_told_by_their_field(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
     kind = "eventType" if vendor is Bandwidth else "event"
-    with pytest.raises(ProtocolError, match="expected `start` before `media`"):
-        vendor().receive(golden.media)
-    with pytest.raises(ProtocolError, match="expected `start` once"):
-        hear(vendor(), *golden.opening, golden.opening[-1])
+    with pytest.raises(ProtocolError, match="expected one stream on this connection"):
+        hear(vendor(), *golden.opening, golden.opening[-1].replace("c-1", "c-2"))
     with pytest.raises(WrongFrameKind):
         vendor().receive(b"\x00")
-    with pytest.raises(ProtocolError, match="expected JSON"):
+    with pytest.raises(BadMessage, match="expected JSON"):
         vendor().receive("{")
-    with pytest.raises(ProtocolError, match=f"missing required field `{kind}`"):
+    with pytest.raises(BadMessage, match=f"{kind}: expected the kind of this message"):
         vendor().receive("{}")
-    with pytest.raises(ProtocolError, match="invalid base64"):
+    with pytest.raises(BadMessage, match="invalid base64"):
         hear(vendor(), *golden.opening, golden.media.replace("/38AgA==", "*"))
-    for event in ("start", "media"):
-        with pytest.raises(ProtocolError):
-            hear(vendor(), *golden.opening[:-1], json.dumps({kind: event}))
+    with pytest.raises(BadMessage):
+        hear(vendor(), *golden.opening, json.dumps({kind: "media"}))
+    with pytest.raises(ProtocolError) as fault:
+        hear(vendor(), *golden.opening[:-1], json.dumps({kind: "start"}))
+    assert not isinstance(fault.value, BadMessage), "nothing can begin with that"
+
+
+@pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
+def test_what_peers_do_otherwise_is_taken(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
+    """Order, case, white space, nulls, numbers as strings and back, repeated and unknown messages."""
+    kind = "eventType" if vendor is Bandwidth else "event"
+    started, heard = hear(vendor(), *golden.opening, golden.media)
+    for name in ("start", "media"):
+        spelt = [
+            message.replace(f'"{kind}":"{name}"', f'"{kind}":" {name.upper()} "')
+            for message in (*golden.opening, golden.media)
+        ]
+        assert hear(vendor(), *spelt) == [started, heard]
+    assert hear(vendor(), golden.media, *golden.opening) == [started, heard], "media was faster"
+    again = hear(vendor(), *golden.opening, golden.opening[-1], golden.media)
+    assert again == [started, MessageIgnored("repeated_start"), heard]
+    unknown = json.dumps({kind: "surprise", "start": 7, "media": None, "metadata": []})
+    assert hear(vendor(), *golden.opening, unknown)[1:] == [MessageIgnored("unknown_event")]
+    for message in golden.opening[-1], golden.media:
+        fields = json.loads(message)
+        padded = json.dumps(
+            fields | {"new": None, "sequenceNumber": None, "streamSid": None, "extra_headers": None}, indent=2
+        )
+        assert len(hear(vendor(), *golden.opening[:-1], golden.opening[-1], padded)) == 2
+
+
+@pytest.mark.parametrize(
+    ("vendor", "golden", "field"),
+    [
+        (SignalWire, SIGNALWIRE, "start.customParameters"),
+        (SignalWire, SIGNALWIRE, "start.streamSid"),
+        (SignalWire, SIGNALWIRE, "start.tracks"),
+        (SignalWire, SIGNALWIRE, "start.mediaFormat.channels"),
+        (Telnyx, TELNYX, "start.custom_parameters"),
+        (Telnyx, TELNYX, "start.client_state"),
+        (Telnyx, TELNYX, "start.media_format.sample_rate"),
+        (Telnyx, TELNYX, "start.media_format.channels"),
+        (Telnyx, TELNYX, "stream_id"),
+        (Plivo, PLIVO, "extra_headers"),
+        (Plivo, PLIVO, "start.streamId"),
+        (Plivo, PLIVO, "start.tracks"),
+        (Exotel, EXOTEL, "start.custom_parameters"),
+        (Exotel, EXOTEL, "start.stream_sid"),
+        (Bandwidth, BANDWIDTH, "streamParams"),
+        (Bandwidth, BANDWIDTH, "metadata.streamId"),
+        (SignalWire, SIGNALWIRE, "media.timestamp"),
+        (Plivo, PLIVO, "media.timestamp"),
+        (Exotel, EXOTEL, "media.timestamp"),
+        (Telnyx, TELNYX, "media.chunk"),
+    ],
+)
+def test_what_is_optional_may_be_null_or_absent(vendor: type[TrackDialect], golden: Golden, field: str) -> None:
+    first, then = golden.opening[-1], golden.media.replace("outbound", "inbound")
+    for is_absent in (False, True):
+        messages = [without(one, field, is_absent=is_absent) for one in (first, then)]
+        started, heard = hear(vendor(), *messages)
+        assert isinstance(started, StreamStarted)
+        assert isinstance(heard, AudioReceived)
+
+
+def without(message: str, field: str, *, is_absent: bool) -> str:
+    """`message` with the dotted `field`, where it has it, made null or taken away."""
+    fields = json.loads(message)
+    *parents, last = field.split(".")
+    inner = fields
+    for parent in parents:
+        inner = inner.get(parent, {})
+    if is_absent:
+        inner.pop(last, None)
+    else:
+        inner[last] = None
+    return json.dumps(fields)
+
+
+@pytest.mark.parametrize("rate", ["16000", "16000.0", 16000.0])
+def test_numbers_come_in_any_dress(rate: str | float) -> None:
+    start = SIGNALWIRE.opening[-1].replace("16000", json.dumps(rate))
+    (started,) = SignalWire().receive(start)
+    assert isinstance(started, StreamStarted)
+    assert started.legs[0].format.rate_hz == 16_000
+
+
+def test_too_much_media_before_the_start_is_refused() -> None:
+    dialect = SignalWire()
+    with pytest.raises(ProtocolError, match="expected `start` before so much audio"):
+        hear(dialect, *[SIGNALWIRE.media] * (MAX_FRAMES + 1))
+    assert "media that came" in dialect.awaits()
 
 
 @pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
 def test_words_that_are_not_media_are_let_pass(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
     kind = "eventType" if vendor is Bandwidth else "event"
-    assert hear(vendor(), *golden.opening, json.dumps({kind: "dtmf", "dtmf": {"digit": "5"}}))[1:] == []
+    expected = [MessageIgnored("unknown_event")] if vendor is Bandwidth else []
+    assert hear(vendor(), *golden.opening, json.dumps({kind: "dtmf", "dtmf": {"digit": "5"}}))[1:] == expected
 
 
 @pytest.mark.parametrize(

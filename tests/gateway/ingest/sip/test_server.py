@@ -62,6 +62,24 @@ async def test_a_recording_keeps_the_speakers_apart_by_its_metadata(serve: Serve
     assert (raised["data"]["leg"], raised["data"]["role"]) == ("1", "agent")
 
 
+async def test_a_recording_that_requires_100rel_and_is_inactive_at_first(serve: Serve) -> None:
+    """As Cisco CUBE invites: the streams are switched on when the recorded call is answered."""
+    house = await serve(sip=sip(), idle_deadline_s=2)
+    inactive = {"body": MULTIPART.replace("a=sendonly", "a=inactive")}
+    headers = SIPREC | {"Require": "siprec, 100rel", "X-Call-ID": "r-1"}
+    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+        reply = await client.call(**inactive, **headers)
+        assert reply.body.count("a=inactive") == 2
+        assert legs(house, "r-1").keys() == {"1", "2"}
+        await asyncio.sleep(2.3)  # longer than silence may last where somebody speaks
+        assert house.registry.calls()
+        begun = await client.ask("INVITE", TWO_STREAMS)
+        assert (begun.ports, begun.body.count("a=recvonly")) == (reply.ports, 2)
+        await asyncio.gather(say(reply.ports[0], synthetic=True), say(reply.ports[1], synthetic=False))
+        await events.until("alert.raised", leg="1", stage="confirmed")
+        assert (await client.ask("BYE")).code == 200
+
+
 async def test_who_it_is_comes_from_headers_before_the_dialled_name(serve: Serve) -> None:
     house = await serve(sip=sip(), roles={"desk": "agent"})
     async with phone(house.sip["udp"]) as one, phone(house.sip["udp"]) as two:

@@ -1,0 +1,131 @@
+"""Media as real peers send it, over real sockets: packets of any length, drifting clocks, silence, whole RTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+from websockets.asyncio.client import connect
+
+from gateway.client.codecs import encode
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import speech
+from tests.gateway.rtp import packet, send
+from tests.gateway.wire import TWILIO_STOP, closed, subscribed, twilio_media, twilio_start, ws_url
+
+pytestmark = pytest.mark.usefixtures("detector")
+
+ANYWHERE = "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "call_id=c-1&leg=a,b&encoding=s16le&rate=8000&channels=2",
+        "channels=2&rate=8000&encoding=S16LE&leg=a,%20b&call_id=c-1",
+    ],
+)
+@pytest.mark.parametrize("packet_ms", [10, 20, 30, 60])
+async def test_a_plain_stream_in_any_order_and_pieces(serve: Serve, query: str, packet_ms: int) -> None:
+    house = await serve()
+    size = 32 * packet_ms  # two channels of 8 kHz, 2 bytes each
+    async with subscribed(house) as events, connect(ws_url(house, f"/v1/media/plain?{query}")) as peer:
+        for index in range(600 // packet_ms):
+            await peer.send(b"")
+            if index % 3 == 0:
+                await peer.send(bytes(size - 1))  # cut short: worth nothing, and no harm
+            await peer.send(bytes(size))
+        await peer.close()
+        ended = (await events.until("call.ended"))["data"]
+    legs = {event["data"]["leg"]: event["data"] for event in events.seen if event["type"] == "leg.ended"}
+    assert ended["verdicts"] == {"a": "indeterminate", "b": "indeterminate"}
+    assert {(leg["audio_s"], leg["missing_s"], leg["ended_by"]) for leg in legs.values()} == {
+        (0.6, 0.0, "disconnected")
+    }
+
+
+async def test_only_odd_frames_end_the_stream_with_a_reason(serve: Serve) -> None:
+    house = await serve()
+    async with connect(ws_url(house, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le")) as peer:
+        for _ in range(10):
+            await peer.send(bytes(321))
+        assert await closed(peer) == (4400, "message: expected a multiple of 2 bytes, got 321")
+
+
+@pytest.mark.parametrize("ppm", [-200, 200])
+async def test_a_clock_that_drifts_loses_nothing(serve: Serve, ppm: int) -> None:
+    """Ten minutes, in which such a clock goes 120 ms wrong; of time alone, for that is all that drifts."""
+    house = await serve(max_messages_per_s=100_000)
+    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as peer:
+        await peer.send(twilio_start("CA1", ("inbound",)))
+        template = twilio_media(0, payload=b"\xff" * 800)
+        for index in range(6_000):
+            timestamp = round(100 * index * (1 + ppm / 1e6))
+            await peer.send(template.replace('"timestamp": "0"', f'"timestamp": "{timestamp}"'))
+        await peer.send(TWILIO_STOP)
+        ended = (await events.until("leg.ended", within_s=30))["data"]
+    assert (ended["audio_s"], ended["missing_s"]) == (600.0, 0.0)
+    assert "coverage.reduced" not in [event["type"] for event in events.seen]
+
+
+def free_port() -> tuple[str, int]:
+    """An address to send from again and again: a speaker is held fast to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+        return host, port
+
+
+def with_all_parts(data: bytes) -> bytes:
+    """A packet with padding, one CSRC and a header extension (RFC 3550 sections 5.1 and 5.3.1)."""
+    first, rest, payload = data[0], data[1:12], data[12:]
+    csrc, extension = struct.pack("!I", 99), struct.pack("!HHI", 0xBEDE, 1, 0x10FF0000)
+    return bytes([first | 0x20 | 0x10 | 1]) + rest + csrc + extension + payload + b"\0\0\0\4"
+
+
+async def test_rtp_with_padding_extension_and_csrc_is_heard(serve: Serve) -> None:
+    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    data = encode(speech(8, synthetic=True)[::2], "mulaw")
+    packets = [packet(data[160 * i : 160 * i + 160], i, 160 * i) for i in range(400)]
+    async with subscribed(house) as events:
+        await send(house.rtp["in"], iter([with_all_parts(one) for one in packets]))
+        raised = await events.until("alert.raised", stage="confirmed")
+    assert raised["data"]["leg"] == "a"
+
+
+async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) -> None:
+    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    data = encode(speech(8, synthetic=True)[::2], "mulaw")
+    before = [packet(b"\xff" * 160, index, 160 * index) for index in range(50)]
+    noise = [packet(b"\x40", 50, 8_000, payload_type=13)]
+    hour = 3600 * 8_000
+    after = [packet(data[160 * i : 160 * i + 160], 51 + i, hour + 160 * i) for i in range(400)]
+    source = free_port()
+    goodbye = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
+    async with subscribed(house) as events:
+        await send(house.rtp["in"], iter([*before, *noise, *after]), source)
+        raised = await events.until("alert.raised", stage="confirmed")
+        await send(house.rtp["in"], iter([goodbye]), source)
+        ended = (await events.until("leg.ended"))["data"]
+    assert raised["data"]["media_time_s"] > 3600
+    assert (ended["missing_s"], ended["verdict"]) == (0.0, "synthetic")
+
+
+async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serve: Serve) -> None:
+    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    source = free_port()
+    voice = speech(8, synthetic=True)[::2]
+    mulaw, alaw = encode(voice[:8_000], "mulaw"), encode(voice, "alaw")
+    first = [packet(mulaw[160 * i : 160 * i + 160], i, 160 * i) for i in range(50)]
+    then = [packet(alaw[160 * i : 160 * i + 160], 50 + i, 8_000 + 160 * i, payload_type=8) for i in range(400)]
+    async with subscribed(house) as events:
+        await send(house.rtp["in"], iter(first), source)
+        await send(house.rtp["in"], iter(then[:10]), source)
+        assert (await events.until("leg.ended"))["data"]["ended_by"] == "codec_changed"
+        await asyncio.sleep(0.1)
+        await send(house.rtp["in"], iter(then[10:]), source)
+        started = (await events.until("leg.started"))["data"]
+        await events.until("alert.raised", stage="confirmed")
+    assert (started["leg"], started["encoding"]) == ("a", "alaw")
