@@ -80,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Listen, fit, count, write. Raises `DataError` or `ModelError` with one clear line."""
     if args.raise_p is not None and (args.alerts_per_hour is not None or not 0.5 < args.raise_p < 1):
-        raise DataError(f"--raise-p: expected above 0.5, below 1 and no --alerts-per-hour beside it; got {args.raise_p:g}")
+        raise DataError(
+            f"--raise-p: expected above 0.5, below 1 and no --alerts-per-hour beside it; got {args.raise_p:g}"
+        )
     light, verifier = open_detector(args.light), open_detector(args.verifier)
     twins = [_pair(twin) for twin in args.twins]
     light_models = models_by_fold(args.light, [one for one, _ in twins], args.hold_out)

@@ -4,8 +4,8 @@ The convolutions are those of DistillMOS (Stahl and Gamper, "Distillation and pr
 representation-based speech quality assessment", ICASSP 2025; weights under the MIT licence), which was distilled from
 XLS-R; each is served as two factors of lower rank, at half the cost. Magnitude is compressed and phase kept:
 vocoders leave traces in both. The classifier takes mean, deviation and mean step over time of each channel of the upper
-layers, and mean and deviation of each channel and frequency row of the last one, all over the frames in and near speech:
-a voice must not score otherwise because it pauses. The classifier alone is trained, by `regress`.
+layers, and mean and deviation of each channel and frequency row of the last one, all over frames in and near speech: a
+voice must not score otherwise because it pauses. The classifier alone is trained, by `regress`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FURTHEST = 6.0
 LOUDEST = 2.8
 """Compressed magnitude that the loudest bin of a window is brought to: the median where samples have a peak of 1."""
 ABOVE_QUIETEST = 0.25
-"""Speech lies this far up from the quietest tenth of a window's frames to the loudest frame, in compressed magnitude;"""
+"""Speech lies this far up from the quietest tenth of a window's frames to the loudest, in compressed magnitude;"""
 BELOW_LOUDEST = 0.25
 """and above this share of the loudest frame, 40 dB below it."""
 NEAR_FRAMES = 25

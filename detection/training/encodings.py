@@ -53,7 +53,13 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, made_of: st
     `made_of` is a hash of what the encoder is made of; its own weights round otherwise on each machine.
     """
     made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('spoiled-1')}".encode())
-    for part in (specnet.Encoder, specnet.levelled, specnet.near_speech, specnet.describe, _heard):  # else encoded otherwise
+    for part in (
+        specnet.Encoder,
+        specnet.levelled,
+        specnet.near_speech,
+        specnet.describe,
+        _heard,
+    ):  # else encoded otherwise
         made_by.update(inspect.getsource(part).encode())
     file = bank.folder / f"encodings-{made_by.hexdigest()[:8]}.npy"
     line = np.random.default_rng(0).integers(len(LINES), size=len(bank.clips))

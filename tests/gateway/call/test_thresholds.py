@@ -107,7 +107,8 @@ async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops
         async with running(start()) as house:
             assert house.verifier is not None
     (warning,) = [entry for entry in logs if entry["event"] == "no fitted fusion"]
-    assert warning["reason"].startswith("no fusion.json beside ")
+    assert "fitted for specnet@" in warning["reason"]  # the one beside the shipped models, which is for another pair
+    assert "the mean of both models' log-odds is taken" in warning["reason"]
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(ConfigError, match=r"verifier: .*fusion\.json: light: Field required"):
         async with running(start()):
