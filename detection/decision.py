@@ -18,16 +18,17 @@ without end. ``p = sigmoid(mean * n_eff)``.
 state           goes on when                                                                   to
 ==============  =============================================================================  ===============
 `undecided`     rolling p >= `raise_p` and enough speech and enough windows lean synthetic     `provisional`
-`provisional`   rolling p stayed >= `raise_p` for `confirm_speech_s` more                      `confirmed`
+`provisional`   rolling p stayed >= `hold_p` for `confirm_speech_s` more                       `confirmed`
 `provisional`   rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
 `confirmed`     rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
 `cleared`       as `undecided`                                                                 `provisional`
 ==============  =============================================================================  ===============
 
-`clear_p` lies below `raise_p`, and both ways take a stretch of speech, so a confidence that wavers around one of the
-two cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute ten is caught as in the
-first, because the rolling view forgets. An answer of the verifier changes what was counted before, adds no speech, and
-the alert may move by it as by a window.
+`hold_p` has half the log-odds of `raise_p`: each further window counts by the light model alone until the verifier has
+answered, so the rolling p falls a little with every one. `clear_p` lies below both, and each way takes a stretch of
+speech, so a confidence that wavers cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute
+ten is caught as in the first, because the rolling view forgets. An answer of the verifier changes what was counted
+before, adds no speech, and the alert may move by it as by a window.
 
 **Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
 """
@@ -96,6 +97,14 @@ class Policy:
     out_of_domain_share: float = 0.5
     """A leg of whose scored speech more than this share is unlike what models know is never `human`, either. Alerts
     still hold: such speech raises no more of them on people, and some machines are caught in it."""
+
+    @property
+    def hold_p(self) -> float:
+        """Rolling probability from which a provisional alert is on its way to be confirmed.
+
+        Half of `raise_p`'s log-odds, and never below `clear_p`.
+        """
+        return max(1 / (1 + math.sqrt(1 / self.raise_p - 1)), self.clear_p)
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -314,7 +323,8 @@ class Decider:
         self._snr_db = (heard_s * min(self._snr_db, _CLEAN_SNR_DB) + fresh_s * snr_db) / max(heard_s + fresh_s, 1e-9)
 
     def _zone_of(self, p: float) -> _Zone:
-        if p >= self.policy.raise_p:
+        high_p = self.policy.hold_p if self.state is AlertState.PROVISIONAL else self.policy.raise_p
+        if p >= high_p:
             return _Zone.HIGH
         return _Zone.LOW if p < self.policy.clear_p else _Zone.BETWEEN
 

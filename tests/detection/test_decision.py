@@ -70,6 +70,19 @@ def test_synthetic_voice_is_raised_then_confirmed() -> None:
     assert verdict.speech_s == decider.speech_s == pytest.approx(8.0)
 
 
+def test_an_alert_is_confirmed_though_windows_that_wait_for_the_verifier_pull_it_down_a_little() -> None:
+    policy = Policy(raise_p=0.98)
+    decider = Decider(policy)
+    changes = play(decider, steady(4.0, 4.0, 4.0, 4.0, -1.0, -1.0, -1.0))
+    assert [change.state for change in changes] == [AlertState.PROVISIONAL, AlertState.CONFIRMED]
+    assert policy.hold_p <= decider.recent_p_synthetic < policy.raise_p
+
+
+def test_the_level_that_confirms_lies_between_raising_and_clearing() -> None:
+    assert Policy(raise_p=0.9).hold_p == pytest.approx(0.75)
+    assert Policy(raise_p=0.9, clear_p=0.85).hold_p == 0.85
+
+
 def test_human_voice_raises_nothing() -> None:
     decider = Decider(POLICY)
     assert play(decider, steady(*[-2.0, -1.0, 0.5] * 20)) == []

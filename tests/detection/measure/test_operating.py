@@ -21,7 +21,7 @@ def courses(log_odds: list[float], raise_p: float) -> list[Course]:
 
 def test_each_threshold_is_counted_by_channel() -> None:
     clips = [clip("real", "a"), clip("fake", "b")]
-    counts = count(clips, [(0,), (1,)], {"clean": partial(courses, [1.0, 4.0])})
+    counts = count(clips, [(0,), (1,)], {"clean": partial(courses, [1.0, 2.5])})
     rows = counts["clean"]
     assert list(rows) == list(THRESHOLDS)
     assert (rows[0.6]["raised_per_hour"], rows[0.6]["detected"]) == (pytest.approx(4), 1)
