@@ -26,9 +26,9 @@ state           goes on when                                                    
 
 `hold_p` has half the log-odds of `raise_p`: each further window counts by the light model alone until the verifier has
 answered, so the rolling p falls a little with every one. `clear_p` lies below both, and each way takes a stretch of
-speech, so a confidence that wavers cannot make the alert chatter. Nothing is final: a voice that turns synthetic in minute
-ten is caught as in the first, because the rolling view forgets. An answer of the verifier changes what was counted
-before, adds no speech, and the alert may move by it as by a window.
+speech, so a confidence that wavers cannot make the alert chatter. Nothing is final: a voice that turns synthetic in
+minute ten is caught as in the first, because the rolling view forgets. An answer of the verifier changes what was
+counted before, adds no speech, and the alert may move by it as by a window.
 
 **Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
 """
