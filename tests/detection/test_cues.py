@@ -332,5 +332,5 @@ def test_the_default_model_does_not_mind_silence_at_the_ends_or_level(parts: dic
     cut = log_odds(cut_silence)
     assert np.abs(quieter - as_is).mean() < 0.1 * as_is.std()
     for changed in (longer, cut):
-        assert np.corrcoef(changed, as_is)[0, 1] > 0.9
+        assert np.corrcoef(changed, as_is)[0, 1] > 0.85
         assert abs((changed - as_is).mean()) < 0.25 * as_is.std()
