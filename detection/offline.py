@@ -178,10 +178,10 @@ def _questions(
         for window in windows:
             number += 1
             spoken = window.speech_s >= min_speech_s
-            asked += [(number, one) for one in (coverage.hear(window, again=True) if spoken else coverage.pause())]
+            asked += [(number, one) for one in (coverage.hear(window, again=True) if spoken else coverage.skip(window))]
         if asked:
             yield asked
-    if last := coverage.pause():
+    if last := coverage.end():
         yield [(number, question) for question in last]
 
 

@@ -7,7 +7,7 @@ from the first sample of the leg; nothing here reads a clock.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,9 @@ class Window:
     """How far the speech stands out from what is heard between words, as far as a window tells."""
     out_of_domain: bool = False
     """Whether the speech is muffled or clipped beyond all that models are trained and measured on."""
+    speech: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """Which of its frames of 20 ms (`activity.FRAME_SAMPLES`) hold speech, ``(n_frames,)``; fewer than fill the window
+    where a tail is repeated to fill it."""
 
     @property
     def end_s(self) -> float:

@@ -152,6 +152,7 @@ class Windower:
             fresh_speech_s=self._speech_s(self._held),
             snr_db=self._snr_db(),
             out_of_domain=out_of_domain,
+            speech=self._speech[: self._filled // FRAME_SAMPLES].copy(),
         )
 
     def _judge(self) -> None:

@@ -206,7 +206,7 @@ class LegSession:
         """A window is no evidence for or against this leg's speaker."""
         self._decider.skip(window)
         if self._verification and not self._waiting_windows:  # else it is not its turn yet
-            self._verification.pause(self._received_s)
+            self._verification.skip(window, self._received_s)
 
     def scored(self, window: Window, score: Score, received_s: float) -> None:
         """Take a score; see `ScoredLeg`."""

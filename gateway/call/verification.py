@@ -212,15 +212,15 @@ class LegVerification:
         self._end_s = window.end_s
         self._ask(self._coverage.hear(window, again=self._decider.in_doubt), received_s)
 
-    def pause(self, received_s: float) -> None:
-        """No speech of this leg to be verified comes now."""
-        self._ask(self._coverage.pause(), received_s)
+    def skip(self, window: Window, received_s: float) -> None:
+        """Take a window that the decider skipped: its audio is not verified."""
+        self._ask(self._coverage.skip(window), received_s)
 
     def ended(self, received_s: float) -> bool:
         """The leg's last window was heard: whether all answers that are waited for came, for `ANSWER_WITHIN_S`."""
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up)
-            self.pause(received_s)
+            self._ask(self._coverage.end(), received_s)
         return self._too_late or not self._due
 
     def close(self) -> None:

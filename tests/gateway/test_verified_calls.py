@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import httpx
 import numpy as np
@@ -69,7 +70,7 @@ def light() -> Scripted:
 @pytest.fixture
 def heavy(light: Scripted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     """Serve with two scripted models, the second under the name `heavy`."""
-    model = Scripted("heavy", 4.0)
+    model = Scripted("heavy", 3.0)
     monkeypatch.setattr(gateway.app, "open_detector", lambda name: model if name == "heavy" else light)
     monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield model
@@ -125,7 +126,7 @@ async def test_an_alert_that_the_verifier_agrees_with(serve: Serve, light: Scrip
     assert (verified["leg"], verified["speaker"]) == ("caller", "caller")
     assert verified["p_synthetic"] > 0.9
     assert verified["filter_p_synthetic"] > 0.9
-    assert 3 < verified["judged_speech_s"] <= verified["media_time_s"] == 4
+    assert 2.4 < verified["judged_speech_s"] <= 3 <= verified["media_time_s"] <= 4
     assert 0 <= verified["lag_ms"] < 5000
 
 
@@ -200,8 +201,10 @@ async def test_every_leg_is_verified_once_over_not_only_the_doubtful(
             await say(caller, 4)
             await asyncio.sleep(0.05)
         assert await ended(caller, events) == ("human", "p_below_human")
-    assert [window.start_s for window in heavy.seen] == [0, 4, 8, 12, 16]
-    assert told(events) == ["alert.verified cleared"] * 5
+    starts_s = [window.start_s for window in heavy.seen]
+    assert len(starts_s) in (6, 7), "20 s in windows of 3 s of speech, and what is near it"
+    assert all(3 <= later - earlier <= 3.5 for earlier, later in pairwise(starts_s[:6]))
+    assert told(events) == ["alert.verified cleared"] * len(starts_s)
 
 
 async def test_nothing_waits_for_a_busy_verifier(serve: Serve, light: Scripted, heavy: Scripted) -> None:
@@ -227,7 +230,7 @@ async def test_a_leg_that_ends_waits_for_an_answer_under_way(serve: Serve, heavy
         assert house.registry.calls()
         heavy.free.set()
         assert await ending == ("human", "p_below_human")
-    assert told(events) == ["alert.verified cleared"]
+    assert told(events) == ["alert.verified cleared"] * len(heavy.seen)
 
 
 async def test_but_not_for_long(serve: Serve, heavy: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,14 @@ class Speaker:
         """Be heard by the light model, of which windows of 3 s come every second, and by the verifier."""
         for at in range(self.at, self.at + seconds):
             samples = np.full(48_000, self.level, np.float32)
-            window = Window(float(at), samples, 48_000 if at == 0 else 16_000, 2.4, 2.4 if at == 0 else 0.8)
+            window = Window(
+                float(at),
+                samples,
+                48_000 if at == 0 else 16_000,
+                2.4,
+                2.4 if at == 0 else 0.8,
+                speech=np.ones(150, np.bool_),
+            )
             self.decider.update(Score.of(window, self.light))
             self.verification.hear(window, 0.0)
         self.at += seconds
@@ -251,7 +258,7 @@ def test_the_queue_is_bounded_and_what_is_taken_comes_before_what_stays(
     backlog, out = ByRank(limit), list[Job]()
     detector, window = Heavy(), Window(0.0, np.zeros(1, np.float32), 1, 0.0, 0.0)
     for rank, lapsed in offered:
-        question = Question(window, float(rank), lapsed)
+        question = Question(window, 0.0, float(rank), lapsed)
         asked = _Asked(cast("LegVerification", _Waiting()), question, detector)
         out += [job for job, outcome in backlog.put(Job(asked, window, 0.0)) if outcome == "queue_full"]
         assert len(backlog) <= limit
