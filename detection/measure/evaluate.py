@@ -278,8 +278,10 @@ def _beside(model: str, detector: CardDetector, voices: Voices, jobs: int) -> tu
     """
     clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
     windows, legs = _listen(model, detector, voices, voices.beside, voices.beside[:1], jobs)
+    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
     figures = {
-        name: of_clips(clips, [summarise(scores, policy) for scores in heard]) for name, heard in windows.items()
+        name: of_clips(clips, scores) | by_group(clips, _log_odds(scores), groups=("family",))
+        for name, scores in scored.items()
     }
     for name, heard in legs.items():
         figures[name]["outcomes"] = of_outcomes(clips, joined, [course_of(scores, policy) for scores in heard])

@@ -154,14 +154,16 @@ def _doubts(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
     return counts
 
 
-def by_group(clips: Sequence[Clip], scores: Scores, training: Sequence[Clip] = ()) -> dict[str, dict[str, Figures]]:
-    """Return a table for each of `GROUPS`: misses and false alarms at even odds, and error rates.
+def by_group(
+    clips: Sequence[Clip], scores: Scores, training: Sequence[Clip] = (), groups: Sequence[str] = GROUPS
+) -> dict[str, dict[str, Figures]]:
+    """Return a table for each of `groups`, of `GROUPS`: misses and false alarms at even odds, and error rates.
 
     With the clips of `training`, also the table `HEARD`. A group of one class alone is set against all clips of the
     other: a system against all humans, say.
     """
     is_fake, sources = np.array([clip.is_fake for clip in clips]), np.array([clip.source for clip in clips])
-    names = {group: np.array([getattr(clip, group) for clip in clips]) for group in GROUPS}
+    names = {group: np.array([getattr(clip, group) for clip in clips]) for group in groups}
     if training:
         names[HEARD] = np.where(heard_before(clips, training), "yes", "no")
     return {

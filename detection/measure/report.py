@@ -45,6 +45,9 @@ GROUP_NOTES = f"""\
 Intervals from {GROUP_REPEATS} draws of sources; of clips, where a group lies within one source. A group of one class is
 set against all clips of the other. groups.csv has all figures, of all conditions but those that cut clips."""
 
+FAMILY_NOTES = """\
+Each family against all humans; misses at even odds, in the first channel."""
+
 HEARD_NOTES = """\
 Sources are never shared between the splits; systems and people are. *yes*: the system of a synthetic clip, the person
 of a human one, stands in the other splits of the manifest, too; one without a name counts as *no*."""
@@ -101,6 +104,7 @@ def write_markdown(metrics: Figures, file: Path) -> None:
     lines += ["How the decision left the clips, as far as their few seconds go:", "", *_endings(metrics["conditions"])]
     if metrics["beside"]:
         lines += ["", "## Beside it", "", *_beside_table(metrics)]
+        lines += ["", "## By family, of each model", "", FAMILY_NOTES, "", *_families_table(metrics)]
     lines += ["", "## Legs, by outcome", "", LEG_NOTES, ""]
     if metrics["with_verifier"]:
         lines += [VERIFIED_NOTES.format(**metrics["with_verifier"]), ""]
@@ -240,6 +244,21 @@ def _beside_table(metrics: Figures) -> list[str]:
             cells += [_number(row, "min_dcf"), f"{row['f1_synthetic']:.2f} / {row['f1_human']:.2f}"]
             cells += [_ended(of, truth) for of in (row, row.get("outcomes", {})) for truth in ("human", "synthetic")]
             lines.append(f"| {model} | {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _families_table(metrics: Figures) -> list[str]:
+    """Return a row for each family of machines and model: misses in the first channel, and the error rate in each."""
+    heard = {model: of for model, of in metrics["beside"].items() if all("family" in row for row in of.values())}
+    channels = list(next(iter(heard.values()), {}))
+    own = {name: {"family": metrics["groups"][name]["family"]} for name in channels}
+    lines = _heading(" | ".join(["family", "model", "synthetic", "misses", *(f"EER {name}" for name in channels)]))
+    for family in next(iter(own.values()), {"family": {}})["family"]:
+        for model, of in {metrics["model"]: own, **heard}.items():
+            rows = [of[name]["family"][family] for name in channels]
+            if rows[0]["synthetic"]:
+                cells = [_percent_if(rows[0], "misses", 0), *(_percent_if(row, "eer", 0) for row in rows)]
+                lines.append(f"| {family} | {model} | {rows[0]['synthetic']} | {' | '.join(cells)} |")
     return lines
 
 

@@ -48,6 +48,7 @@ def test_a_report_holds_everything(report: Path) -> None:
         "## Legs, by seconds",
         "## False alarms per hour",
         "## Beside it",
+        "## By family, of each model",
         "## By what training heard",
         "## By source",
     ):
@@ -74,6 +75,19 @@ def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report
     assert (clean, pstn) == ([True] * 4, [True, True, False, False]), "legs are heard in the first channel"
     heading = next(line for line in text.splitlines() if line.startswith("| model |"))
     assert all(name in heading for name in ("miss at 0.1 % FA", "min DCF", "human legs"))
+
+
+def test_each_family_of_machines_has_a_row_for_every_model(report: Path) -> None:
+    text = (report / "report.md").read_text().partition("## By family, of each model")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    heading, *rows = rows
+    assert heading == ["family", "model", "synthetic", "misses", "EER clean", "EER pstn"]
+    assert [(family, model.partition("@")[0]) for family, model, *_ in rows] == [
+        (family, model) for family in sorted({row[0] for row in rows}) for model in ("tinyaudionet", "tinystatnet")
+    ]
+    assert sum(int(row[2]) for row in rows) == 2 * 6
 
 
 def test_groups_are_written_for_every_channel_with_their_intervals(report: Path) -> None:
