@@ -1,0 +1,143 @@
+"""A fuzz target: a parser, inputs for it, and what it promises of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.conftest import REPOSITORY
+from tests.fuzz.mutations import Input
+
+FINDINGS = Path(__file__).parent / "findings"
+CPU_S = 0.25
+"""For one input of 64 KiB a message: so long may one peer hold up all the other calls."""
+MEMORY_KB = 64 * 1024
+"""By which one input may raise the most that the process ever took."""
+
+
+class TooSlow(AssertionError):
+    """An input took more CPU time than `CPU_S`."""
+
+
+class TooLarge(AssertionError):
+    """An input took more memory than `MEMORY_KB`."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser."""
+
+    name: str
+    inputs: st.SearchStrategy[Input]
+    play: Callable[[Input], None]
+    """Has the parser take an input. It lets pass the errors that the parser promises; any other one is a finding."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input by which a promise was broken."""
+
+    target: str
+    input: Input
+    why: str
+    """The error, and where in our code it came up."""
+
+    @property
+    def size(self) -> int:
+        """Of the input."""
+        return sum(map(len, self.input))
+
+    def save(self) -> Path:
+        """Keep it, for `make test` to replay."""
+        folder = FINDINGS / self.target
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"why": self.why, "input": [_packed(part) for part in self.input]}
+        number = len(list(folder.glob("*.json"))) + 1
+        path = folder / f"{number:02}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return path
+
+
+def check(target: Target, given: Input) -> None:
+    """Have the parser take `given`, within its bounds. Raises whatever breaks the promise."""
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with _limited_cpu():
+        target.play(given)
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    if grown_kb > MEMORY_KB:
+        raise TooLarge(f"took {grown_kb} KiB of memory for {sum(map(len, given))} bytes")
+
+
+def why(error: BaseException) -> str:
+    """Return the error, and the innermost place of ours where it came up: the same for inputs that show the same fault."""
+    places = [
+        f"{Path(frame.filename).relative_to(REPOSITORY)}:{frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(f"{REPOSITORY}/") and "/tests/fuzz/" not in frame.filename
+    ]
+    return f"{type(error).__name__} in {places[-1] if places else 'the target itself'}"
+
+
+def findings() -> Iterator[tuple[Path, str, Input]]:
+    """Return the kept ones: file, target's name, input."""
+    for path in sorted(FINDINGS.glob("*/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        yield path, path.parent.name, tuple(_unpacked(part) for part in content["input"])
+
+
+@contextmanager
+def _limited_cpu() -> Iterator[None]:
+    """Interrupt what takes too much CPU time; a machine that is busy otherwise does not count."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise TooSlow(f"took more than {CPU_S} s of CPU")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _packed(part: str | bytes) -> dict[str, Any]:
+    """JSON for a part. A piece repeated over and over is written once, so that the file stays small."""
+    whole = part if isinstance(part, str) else part.decode("latin-1")
+    kind = "text" if isinstance(part, str) else "bytes"
+    if len(whole) > 500:
+        for size in range(1, 100):
+            for start in range(200):
+                piece = whole[start : start + size]
+                count = 1
+                while whole.startswith(piece, start + count * size):
+                    count += 1
+                if count * size > len(whole) // 2:
+                    rest = whole[start + count * size :]
+                    return {kind: [_shown(kind, whole[:start]), [_shown(kind, piece), count], _shown(kind, rest)]}
+    return {kind: _shown(kind, whole)}
+
+
+def _shown(kind: str, text: str) -> str:
+    return text if kind == "text" else base64.b64encode(text.encode("latin-1")).decode()
+
+
+def _unpacked(packed: dict[str, Any]) -> str | bytes:
+    ((kind, content),) = packed.items()
+    pieces = content if isinstance(content, list) else [content]
+    whole: str | bytes = "" if kind == "text" else b""
+    for piece in pieces:
+        shown, count = piece if isinstance(piece, list) else (piece, 1)
+        whole += (shown if kind == "text" else base64.b64decode(shown)) * count
+    return whole
