@@ -30,6 +30,33 @@ def fuzz(target: Target, inputs: int, first_seed: int, on_input: Callable[[], No
     return list(found.values())
 
 
+def smaller(target: Target, finding: Finding) -> Finding:
+    """Return the finding without the parts, and without the pieces of parts, that it does not need."""
+    best = finding
+    for _ in range(2):
+        for at in reversed(range(len(best.input))):
+            best = _if_still(target, best, (*best.input[:at], *best.input[at + 1 :]))
+        for at in range(len(best.input)):
+            size = len(best.input[at]) // 2
+            while size:
+                for start in reversed(range(0, len(best.input[at]), size)):
+                    part = best.input[at]
+                    less = part[:start] + part[start + size :]  # type: ignore[operator]  # both are of the same kind
+                    best = _if_still(target, best, (*best.input[:at], less, *best.input[at + 1 :]))
+                size //= 2
+    return best
+
+
+def _if_still(target: Target, finding: Finding, less: Input) -> Finding:
+    """Return `finding` with `less` as input, if that shows the same fault."""
+    try:
+        check(target, less)
+    except Exception as error:
+        if why(error) == finding.why:
+            return Finding(finding.target, less, finding.why)
+    return finding
+
+
 def _chunk(
     target: Target, inputs: int, number: int, found: dict[str, Finding], on_input: Callable[[], None]
 ) -> int:
@@ -71,5 +98,5 @@ def _chunk(
     except Exception:
         if not new:
             raise
-    found |= new
+    found |= {reason: smaller(target, finding) for reason, finding in new.items()}
     return max(1, played)

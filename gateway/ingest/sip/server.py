@@ -96,6 +96,9 @@ class SipServer:
         except ProtocolError as error:
             _log.warning("sip message refused", transport=flow.transport, error=str(error))
             return False
+        except Exception:  # root of what a datagram sets off: a fault of ours costs this message, and no other
+            _log.exception("sip message failed", transport=flow.transport)
+            return False
         return True
 
     def offered(self, transaction: Transaction) -> None:
@@ -169,12 +172,17 @@ class SipServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_s = self._loop.time()
-            self._uas.tick(now_s)
-            for dialog in list(self._uas.dialogs.values()):
-                session = self._sessions.get(dialog.key)
-                if session is not None and session.is_idle(now_s):
-                    self._end(dialog, "timeout")
+            try:
+                self._pass_time(self._loop.time())
+            except Exception:  # task root: timers of all calls hang on it
+                _log.exception("sip timers failed")
+
+    def _pass_time(self, now_s: float) -> None:
+        self._uas.tick(now_s)
+        for dialog in list(self._uas.dialogs.values()):
+            session = self._sessions.get(dialog.key)
+            if session is not None and session.is_idle(now_s):
+                self._end(dialog, "timeout")
 
     async def _listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
         if transport == "udp":

@@ -8,17 +8,16 @@ answer to an error is repeated over UDP only, a 200 over anything (RFC 3261 sect
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-from sipmessage import Response
 
 from gateway.errors import ProtocolError
 from gateway.ingest.sip import message
 from gateway.ingest.sip.dialog import Dialog, Flow
 from gateway.ingest.sip.digest import Digest
-from gateway.ingest.sip.message import Heard
+from gateway.ingest.sip.message import Answer, Heard
 from gateway.ingest.sip.multipart import ACCEPTED
 
 T1_S, T2_S = 0.5, 4.0
@@ -26,6 +25,8 @@ TRANSACTION_S = 64 * T1_S
 """How long a request may be repeated, and an ACK awaited."""
 MAX_TRANSACTIONS = 10_000
 """Remembered at once; beyond it requests are dropped, and their senders repeat them."""
+_DELTA_SECONDS = re.compile(r"[0-9]{1,10}")
+"""RFC 3261 section 25.1 has no limit; ten digits are three hundred years."""
 TOLD = {"Allow": ", ".join(message.METHODS), "Supported": ", ".join(message.SUPPORTED), "Accept": ", ".join(ACCEPTED)}
 
 
@@ -91,10 +92,9 @@ class Uas:
     def receive(self, data: bytes, flow: Flow, now_s: float) -> None:
         """Take one message. Raises ProtocolError when it is none; then there is nobody to answer."""
         heard = message.read(data)
-        if isinstance(heard, Response):
-            branch = heard.via[0].parameters.get("branch") if heard.headers.get("Via") else None
+        if isinstance(heard, Answer):
             if heard.code >= 200:
-                self._goodbyes.pop(branch or "", None)
+                self._goodbyes.pop(heard.branch, None)
             return
         if heard.method == "ACK":
             self._acknowledged(heard)
@@ -228,7 +228,7 @@ class Uas:
         """Start the session timer they ask for; False when it was refused as too short (RFC 4028 section 9)."""
         asked = transaction.heard.request.headers.get("Session-Expires")
         value = (asked or "").partition(";")[0].strip()
-        interval_s = int(value) if value.isascii() and value.isdigit() else None
+        interval_s = int(value) if _DELTA_SECONDS.fullmatch(value) else None
         if interval_s is not None and interval_s < self._min_session_s:
             self.answer(transaction, 422, now_s, {"Min-SE": str(self._min_session_s)})
             return False
