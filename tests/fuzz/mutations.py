@@ -1,7 +1,7 @@
 """Inputs that are nearly right: valid messages with a few things wrong, the way broken or hostile peers send them.
 
-An input is a tuple of parts, `str` for text and `bytes` for binary frames. What is mutated is the order of the parts and,
-inside a part, what its format is made of: fields of JSON, lines and words of text, bytes of binary.
+An input is a tuple of parts, `str` for text and `bytes` for binary frames. What is mutated is the order of the parts
+and, inside a part, what its format is made of: fields of JSON, lines and words of text, bytes of binary.
 """
 
 from __future__ import annotations
@@ -9,13 +9,22 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
 Part = str | bytes
 Input = tuple[Part, ...]
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+T = TypeVar("T")
+
+
+class Draw(Protocol):
+    """How hypothesis has something chosen."""
+
+    def __call__(self, strategy: st.SearchStrategy[T]) -> T:
+        """Return one of what the strategy describes."""
+        ...
+
 
 LARGEST_PART = 64 * 1024
 """Characters or bytes: what the gateway takes of one message unless it is set otherwise."""
@@ -26,8 +35,9 @@ _NUMBERS = (
     "9" * 5000,
 )  # fmt: skip
 _TEXTS = (
-    "", " ", "\0", "\r\n", "\u2028", "é", "\ud800", "\U0001f600", "null", "true", "[", "{", "%00", "%", "../..", ":", ";",
-    "=", ",", "*", "====", "/38AgA=", "/38AgA==\n", "A" * 300, "a" * 5000, "-" * 64, "[::1", "256.1.1.1", "localhost",
+    "", " ", "\0", "\r\n", "\u2028", "é", "\ud800", "\U0001f600", "null", "true", "[", "{", "%00", "%", "../..",
+    ":", ";", "=", ",", "*", "====", "/38AgA=", "/38AgA==\n", "A" * 300, "a" * 5000, "-" * 64, "[::1", "256.1.1.1",
+    "localhost",
 )  # fmt: skip
 _BYTES = (b"", b"\0", b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\r\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"\x80" * 40)
 _VALUES: tuple[Any, ...] = (
@@ -92,7 +102,7 @@ def json_text(draw: Draw, whole: str) -> str:
     """Change fields of a JSON object: missing, twice, of another type, nested without end; or its text."""
     try:
         root = json.loads(whole)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text(draw, whole)
     if not isinstance(root, dict | list) or draw(small) == 0:
         return text(draw, whole)
@@ -214,7 +224,8 @@ def _words(draw: Draw, whole: str) -> str:
     if not starts:
         return whole + draw(texts)
     digits = [at for at in starts if whole[at].isdigit()]
-    among = digits if digits and draw(st.booleans()) else starts
+    wants_digits = draw(st.booleans())
+    among = digits if digits and wants_digits else starts
     at = among[draw(_places) % len(among)]
     end = at
     while end < len(whole) and whole[end].isalnum():

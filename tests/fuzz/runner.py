@@ -57,9 +57,7 @@ def _if_still(target: Target, finding: Finding, less: Input) -> Finding:
     return finding
 
 
-def _chunk(
-    target: Target, inputs: int, number: int, found: dict[str, Finding], on_input: Callable[[], None]
-) -> int:
+def _chunk(target: Target, inputs: int, number: int, found: dict[str, Finding], on_input: Callable[[], None]) -> int:
     """Play so many inputs, fewer if a new fault is found; return how many, but for those that made it smaller."""
     new: dict[str, Finding] = {}
     played = 0
@@ -93,7 +91,9 @@ def _chunk(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HypothesisWarning)  # of inputs that are long to show: we show them ourselves
+            warnings.simplefilter(
+                "ignore", HypothesisWarning
+            )  # of inputs that are long to show: we show them ourselves
             run()
     except Exception:
         if not new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import resource
 import signal
@@ -80,7 +81,7 @@ def check(target: Target, given: Input) -> None:
 
 
 def why(error: BaseException) -> str:
-    """Return the error, and the innermost place of ours where it came up: the same for inputs that show the same fault."""
+    """Return the error, and the innermost place of ours where it came up: of one fault always the same."""
     places = [
         f"{Path(frame.filename).relative_to(REPOSITORY)}:{frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -104,12 +105,14 @@ def _limited_cpu() -> Iterator[None]:
         raise TooSlow(f"took more than {CPU_S} s of CPU")
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
+    gc.disable()  # what it collects is ours, not the input's
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S, CPU_S / 5)  # again, should the first one fall where it is ignored
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+        gc.enable()
 
 
 def _packed(part: str | bytes) -> dict[str, Any]:
@@ -136,8 +139,7 @@ def _shown(kind: str, text: str) -> str:
 def _unpacked(packed: dict[str, Any]) -> str | bytes:
     ((kind, content),) = packed.items()
     pieces = content if isinstance(content, list) else [content]
-    whole: str | bytes = "" if kind == "text" else b""
-    for piece in pieces:
-        shown, count = piece if isinstance(piece, list) else (piece, 1)
-        whole += (shown if kind == "text" else base64.b64decode(shown)) * count
-    return whole
+    counted = [piece if isinstance(piece, list) else (piece, 1) for piece in pieces]
+    if kind == "text":
+        return "".join(shown * count for shown, count in counted)
+    return b"".join(base64.b64decode(shown) * count for shown, count in counted)

@@ -53,6 +53,11 @@ class Heard:
     contact: str | None
     """The URI where the sender wants its requests."""
 
+    @property
+    def invitation(self) -> tuple[str, str, int]:
+        """Of an INVITE and of the ACK to it: the same."""
+        return self.call_id, self.from_tag, self.sequence
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

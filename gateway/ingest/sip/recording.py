@@ -91,7 +91,6 @@ class Metadata:
             _check_room(self.senders, stream)
             self.senders.setdefault(stream, set()).add(participant)
 
-
     def _known(self, participant: str) -> Participant:
         _check_room(self.participants, participant)
         return self.participants.setdefault(participant, Participant())

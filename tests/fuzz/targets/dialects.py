@@ -28,7 +28,7 @@ from tests.gateway.goldens import Golden
 from tests.gateway.rtp import packet
 from tests.gateway.wire import TWILIO_STOP, twilio_media, twilio_start
 
-PCM = bytes(range(0, 64)) * 10
+PCM = bytes(range(64)) * 10
 """20 ms of 16 kHz."""
 SESSION, ORGANIZATION = "e160e428-53e2-487c-977d-96989bf5c99d", "d7934305-0972-4844-938e-9060eef73d05"
 SECRET = "a secret of the house"
@@ -60,8 +60,8 @@ ASTERISK = upgrade("call_id=1763800000.10&leg=caller&role=caller", sec_websocket
 
 CORPUS: dict[str, list[Input]] = {
     "asterisk": [
-        (ASTERISK, PCM, "MEDIA_START connection_id:c channel:x format:slin16 optimal_frame_size:640 ptime:20", PCM, PCM),
-        (ASTERISK, '{"event":"MEDIA_START","format":"ulaw","channel_variables":{"A":"1"}}', PCM, '{"event":"DTMF_END"}'),
+        (ASTERISK, PCM, "MEDIA_START connection_id:c channel:x format:slin16 ptime:20", PCM, PCM),
+        (ASTERISK, '{"event":"MEDIA_START","format":"ulaw","variables":{"A":"1"}}', PCM, '{"event":"DTMF_END"}'),
         (ASTERISK, "MEDIA_START format:opus", b"\x78" + bytes(40), b"\x7b\x03" + bytes(90)),
         (ASTERISK, "MEDIA_START format:g722", PCM[:160], "MEDIA_XOFF", PCM[:160]),
     ],
@@ -100,7 +100,7 @@ CORPUS: dict[str, list[Input]] = {
         tuple(part.replace("PCMA", "L16") if isinstance(part, str) else part for part in stream(goldens.TELNYX)),
     ],
     "twilio": [
-        (upgrade(), twilio_start("CA1", role_inbound="customer"), twilio_media(0), twilio_media(1), twilio_media(2, "outbound"), TWILIO_STOP),
+        (upgrade(), twilio_start("CA1", role="agent"), twilio_media(0), twilio_media(1, "outbound"), TWILIO_STOP),
         (upgrade(), twilio_media(0), '{"event":"connected"}', twilio_start("CA1", ("inbound",)), twilio_media(1)),
     ],
     "vonage": [(upgrade(), goldens.VONAGE, PCM, '{"event":"websocket:dtmf","digit":"5"}')],

@@ -18,7 +18,7 @@ from gateway.ingest.events import AudioReceived, IngestEvent, LegId, StreamStart
 from gateway.pace import media
 from tests.gateway.loudness import LoudnessDetector
 
-DOOR = Door(allow_mixed=True, max_call_s=60.0)
+DOOR = Door.model_validate({"allow_mixed": True, "max_call_s": 60.0})
 
 
 class _Scorer:
@@ -45,9 +45,7 @@ class Ears:
 
     def __init__(self) -> None:
         detector = LoudnessDetector()
-        self._judging = Judging(
-            detector, cast("Scorer", _Scorer(detector)), Policy(raise_p=0.9), cast("Bus", _Bus())
-        )
+        self._judging = Judging(detector, cast("Scorer", _Scorer(detector)), Policy(raise_p=0.9), cast("Bus", _Bus()))
         self._legs: dict[LegId, LegSession] = {}
         self._payload_bytes = 0
 

@@ -19,7 +19,9 @@ from tests.fuzz.mutations import LARGEST_PART, Input, sequences, wire_text
 from tests.fuzz.target import Target
 from tests.gateway.ingest.sip.phone import METADATA, MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone
 
-SIP = SipSettings(udp="127.0.0.1:0", participants={"sip:agent*@pbx.example": "agent"}, allow_mixed=True)
+SIP = SipSettings.model_validate(
+    {"udp": "127.0.0.1:0", "participants": {"sip:agent*@pbx.example": "agent"}, "allow_mixed": True}
+)
 CRYPTO = """v=0
 o=- 1 1 IN IP4 127.0.0.1
 s=-
@@ -49,7 +51,7 @@ def _call() -> Input:
 def _recording() -> Input:
     phone = Phone("TCP")
     headers = SIPREC | {"Record-Route": "<sip:p1.example;lr>, <sip:p2.example;lr>", "X-Call-ID": "c-1", "X-Tenant": "t"}
-    proof = 'Digest username="alice", realm="callscreen", nonce="n", uri="sip:x", response="e99e", qop=auth, nc=1, cnonce="c"'
+    proof = 'Digest username="alice", realm="callscreen", nonce="n", uri="sip:x", response="e9", qop=auth, cnonce="c"'
     folded = phone.request("UPDATE", CRYPTO).replace(b"Max-Forwards: 70", b"Subject: a\r\n  b")
     return (phone.request("INVITE", MULTIPART, **headers), folded, phone.request("INVITE", CRYPTO, Authorization=proof))
 
@@ -137,10 +139,9 @@ def play_messages(transport: str, given: Input) -> None:
         try:
             for message in framer.push(data) if transport == "TCP" else [data]:
                 house.uas.receive(message, house.flow, float(at))
-        except RequestError as error:
+        except ProtocolError:
             if transport == "TCP":
                 break
-            assert isinstance(error, ProtocolError)
     for at_s in (1.0, 2 * TRANSACTION_S, 4000.0):
         house.uas.tick(at_s)
     for dialog in list(house.uas.dialogs.values()):

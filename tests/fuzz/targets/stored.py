@@ -74,8 +74,8 @@ def play_settings(given: Input) -> None:
                 for name, door in settings.media_doors().items():
                     kind_of(name, door)
                 settings.whip_door()
-            except ConfigError as error:
-                assert str(error)
+            except ConfigError:
+                continue
 
 
 def play_environment(given: Input) -> None:
@@ -87,8 +87,8 @@ def play_environment(given: Input) -> None:
             with patch.dict(os.environ, {f"CALLSCREEN_{name}": value}):
                 try:
                     load()
-                except ConfigError as error:
-                    assert str(error)
+                except ConfigError:
+                    continue
 
 
 def _texts() -> Input:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.alerts.subscribers import read_query
-from gateway.config import Settings, load
+from gateway.config import load
 from gateway.errors import ProtocolError, RequestError, Unauthorized
 from gateway.ingest import http_signature, jwt_signature
 from gateway.ingest.dialects import plivo, twilio
@@ -137,8 +138,8 @@ def play_signature(given: Input) -> None:
     handshake = handshake_of(given[0] if given else "")
     object.__setattr__(handshake, "time_s", genesys.CREATED + 1.0)
     for check in (
-        lambda: http_signature.check(handshake, genesys.KEY, genesys.SECRET, SIGNED),
-        lambda: jwt_signature.check(handshake, vonage.SECRET),
+        partial(http_signature.check, handshake, genesys.KEY, genesys.SECRET, SIGNED),
+        partial(jwt_signature.check, handshake, vonage.SECRET),
     ):
         try:
             check()
