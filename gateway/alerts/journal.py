@@ -197,10 +197,10 @@ class Journal:
 
 
 def _unusable(path: Path, why: object) -> ConfigError:
-    return ConfigError(
-        f"journal: {path} cannot be used: {why}. "
-        "Move the file away to start a new journal, or set `journal` to another path"
-    )
+    advice = "Move the file away to start a new journal, or set `journal` to another path"
+    if getattr(why, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        advice = "Expected a file, and a folder, that this user can write"
+    return ConfigError(f"journal: {path} cannot be used: {why}. {advice}")
 
 
 def _text(stored: bytes) -> str:

@@ -301,7 +301,9 @@ class _Connection(asyncio.Protocol):
             return
         self._flow = StreamFlow(self._name, self._transport)
         self._server.connections.add(self._transport)
-        self._late = asyncio.get_running_loop().call_later(SILENT_S, self._break_off, StreamTimeout("no message came"))
+        self._late = asyncio.get_running_loop().call_later(
+            SILENT_S, self._break_off, StreamTimeout(f"no message came within {SILENT_S:g} s")
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server.connections.discard(self._transport)
