@@ -21,6 +21,7 @@ from tests.gateway.ingest.test_sdp import OFFER
 from tests.gateway.process import Running, gateway
 from tests.gateway.wire import SILENCE
 
+DEAF = 200
 DEADLINE_S = 60.0
 """For one of these tests, on a machine with other things to do; they take a few seconds."""
 MOST_LINES = 6 * LINES
@@ -220,12 +221,13 @@ async def test_200_subscribers_that_never_read(tmp_path: Path) -> None:
     """They are hung up on, one by one, and counted; whoever reads misses nothing."""
     async with gateway(tmp_path, "subscriber_queue_events = 20\n") as running, AsyncExitStack() as stack:
         async with asyncio.timeout(DEADLINE_S):
-            deaf = [await stack.enter_async_context(deaf_subscriber(running)) for _ in range(200)]
-            assert await running.metric("callscreen_subscribers") == 200
+            for _ in range(DEAF):
+                await stack.enter_async_context(deaf_subscriber(running))
+            assert await running.metric("callscreen_subscribers") == DEAF
             async with healthy_call(running):
                 await many_short_calls(running, 60)
                 await until(running, "callscreen_subscribers", 1)
-            assert await refused(running, "events", "SlowConsumer") == len(deaf)
+            assert await refused(running, "events", "SlowConsumer") == DEAF
             lines = running.logged("subscriber closed", close_code=4430)
             assert 0 < len(lines) <= MOST_LINES
             assert lines[0]["error"] == "slow consumer: its queue is full; resume with last_event_id"
