@@ -2,6 +2,9 @@
 
 An input is a tuple of parts, `str` for text and `bytes` for binary frames. What is mutated is the order of the parts
 and, inside a part, what its format is made of: fields of JSON, lines and words of text, bytes of binary.
+
+What is chosen on the way is a `Choice`, which hypothesis can make, who then also finds a smaller input, or plain
+randomness, which is several times as fast.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Generic, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
@@ -18,12 +23,33 @@ Input = tuple[Part, ...]
 T = TypeVar("T")
 
 
-class Draw(Protocol):
-    """How hypothesis has something chosen."""
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """One of many."""
 
-    def __call__(self, strategy: st.SearchStrategy[T]) -> T:
-        """Return one of what the strategy describes."""
+    strategy: st.SearchStrategy[T]
+    pick: Callable[[Random], T]
+
+
+class Draw(Protocol):
+    """Has something chosen."""
+
+    def __call__(self, choice: Choice[T]) -> T:
+        """Return one of what there is to choose from."""
         ...
+
+
+def one_of(*options: T) -> Choice[T]:
+    return Choice(st.sampled_from(options), lambda random: options[random.randrange(len(options))])
+
+
+def either(*choices: Choice[Any]) -> Choice[Any]:
+    strategy = st.one_of(*(choice.strategy for choice in choices))
+    return Choice(strategy, lambda random: choices[random.randrange(len(choices))].pick(random))
+
+
+def number(least: int, most: int) -> Choice[int]:
+    return Choice(st.integers(least, most), lambda random: random.randint(least, most))
 
 
 LARGEST_PART = 64 * 1024
@@ -45,28 +71,45 @@ _VALUES: tuple[Any, ...] = (
     "/38AgA", "*", "é", [], {}, [[]], [None], {"": None}, ["inbound"], {"a": {"a": {}}}, "\ud800",
 )  # fmt: skip
 
-small = st.integers(0, 7)
-numbers = st.sampled_from(_NUMBERS)
-texts = st.one_of(st.sampled_from(_TEXTS), st.text(max_size=8))
-blobs = st.one_of(st.sampled_from(_BYTES), st.binary(max_size=12))
-values = st.one_of(st.sampled_from(_VALUES).map(copy.deepcopy), numbers, texts)  # lists may be mutated next
-_places = st.integers(0, 1 << 16)
-_depths = st.sampled_from((3, 40, 600, 30_000))
+_CHARACTERS = 'ab01 :;,=/-."\\\t\r\n\0\x7f\x85é€²\u202e\U0001f600'
+
+small = number(0, 7)
+numbers = one_of(*_NUMBERS)
+texts: Choice[str] = either(
+    one_of(*_TEXTS),
+    Choice(st.text(max_size=8), lambda random: "".join(random.choices(_CHARACTERS, k=random.randrange(9)))),
+)
+blobs: Choice[bytes] = either(
+    one_of(*_BYTES), Choice(st.binary(max_size=12), lambda random: random.randbytes(random.randrange(13)))
+)
+_any = one_of(*_VALUES)
+# Copied, for a list in it may be mutated next.
+_copied = Choice(_any.strategy.map(copy.deepcopy), lambda random: copy.deepcopy(_any.pick(random)))
+values = either(_copied, numbers, texts)
+_places = number(0, 1 << 16)
+_depths = one_of(3, 40, 600, 30_000)
+_yes = one_of(False, True)
+_fields = number(1, 3)
+_copies, _similar, _repeats = one_of(2, 30, 1000), one_of(20, 300, 9000), one_of(2, 50, 3000)
+_sizes, _lengths = one_of(1, 2, 5, 20, 60), one_of(LARGEST_PART, 4000)
+_separators = one_of("\r\n", "\n", "&", ";", ",", "<", " ")
+_words_instead: Choice[str] = either(texts, numbers)
+_bytes = number(0, 255)
 
 
-def sequences(
-    corpus: Sequence[Input], mutate: Callable[[Draw, Part], Part], *, keep: int = 0
-) -> st.SearchStrategy[Input]:
+def sequences(corpus: Sequence[Input], mutate: Callable[[Draw, Part], Part], *, keep: int = 0) -> Choice[Input]:
     """Return one of `corpus` with parts lost, repeated or swapped, and some of them mutated.
 
     Args:
         keep: so many parts at the front stay where they are: they are no messages but what came before them.
     """
 
-    @st.composite
+    whole, moves, mutations = one_of(*corpus), one_of(0, 0, 0, 1, 2), one_of(1, 1, 1, 2, 3)
+
     def build(draw: Draw) -> Input:
-        parts = list(draw(st.sampled_from(corpus)))
-        for _ in range(draw(st.sampled_from((0, 0, 0, 1, 2)))):
+        chosen: Input = draw(whole)
+        parts = list(chosen)
+        for _ in range(draw(moves)):
             movable = len(parts) - keep
             if movable <= 0:
                 break
@@ -82,13 +125,17 @@ def sequences(
                     parts.insert(at, draw(texts))
                 case _:
                     parts.insert(at, draw(blobs))
-        for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
+        for _ in range(draw(mutations)):
             if parts:
                 at = draw(_places) % len(parts)
                 parts[at] = mutate(draw, parts[at])[:LARGEST_PART]
         return tuple(parts)
 
-    return build()
+    @st.composite
+    def built(draw: st.DrawFn) -> Input:
+        return build(lambda choice: draw(choice.strategy))
+
+    return Choice(built(), lambda random: build(lambda choice: choice.pick(random)))
 
 
 def any_part(draw: Draw, part: Part) -> Part:
@@ -107,7 +154,7 @@ def json_text(draw: Draw, whole: str) -> str:
     if not isinstance(root, dict | list) or draw(small) == 0:
         return text(draw, whole)
     twice = ""
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(_fields)):
         places = _containers(root)
         container = places[draw(_places) % len(places)]
         keys = list(container) if isinstance(container, dict) else list(range(len(container)))
@@ -148,13 +195,13 @@ def binary(draw: Draw, whole: bytes) -> bytes:
     at = draw(_places) % (len(whole) + 1)
     match draw(small):
         case 0 | 1 | 2 if at < len(whole):
-            return whole[:at] + bytes([draw(st.integers(0, 255))]) + whole[at + 1 :]
+            return whole[:at] + bytes([draw(_bytes)]) + whole[at + 1 :]
         case 3:
             return whole[:at]
         case 4:
             return whole[at:]
         case 5:
-            return whole[:at] + whole[at : at + 64] * (draw(st.sampled_from((2, 30, 1000)))) + whole[at:]
+            return whole[:at] + whole[at : at + 64] * (draw(_copies)) + whole[at:]
         case _:
             end = draw(_places) % (len(whole) + 1)
             return whole[: min(at, end)] + bytes(draw(blobs)) + whole[max(at, end) :]
@@ -182,7 +229,7 @@ def _respelled(draw: Draw, value: Any) -> Any:
         at = draw(_places) % (len(value) + 1)
         choices = (value.upper(), f" {value} ", value[:at], value[:at] + draw(texts) + value[at:], [value], value * 200)
         return choices[draw(_places) % len(choices)]
-    return str(value) if draw(st.booleans()) else [value]
+    return str(value) if draw(_yes) else [value]
 
 
 def _raw(draw: Draw) -> str:
@@ -199,7 +246,7 @@ def _cut(draw: Draw, whole: str, piece: str) -> str:
 
 def _lines(draw: Draw, whole: str) -> str:
     """Lose, repeat, swap or put in a line, or what stands between two separators."""
-    separator = draw(st.sampled_from(("\r\n", "\n", "&", ";", ",", "<", " ")))
+    separator = draw(_separators)
     lines = whole.split(separator)
     at, other = draw(_places) % len(lines), draw(_places) % len(lines)
     match draw(small):
@@ -212,9 +259,9 @@ def _lines(draw: Draw, whole: str) -> str:
         case 5:
             lines[at] = draw(texts)
         case 6:  # many of a kind, each a little different
-            lines[at:at] = [f"{index:x}{lines[other]}" for index in range(draw(st.sampled_from((20, 300, 9000))))]
+            lines[at:at] = [f"{index:x}{lines[other]}" for index in range(draw(_similar))]
         case _:
-            lines[at : at + 1] = [lines[at]] * draw(st.sampled_from((2, 50, 3000)))
+            lines[at : at + 1] = [lines[at]] * draw(_repeats)
     return separator.join(lines)
 
 
@@ -224,17 +271,17 @@ def _words(draw: Draw, whole: str) -> str:
     if not starts:
         return whole + draw(texts)
     digits = [at for at in starts if whole[at].isdigit()]
-    wants_digits = draw(st.booleans())
+    wants_digits = draw(_yes)
     among = digits if digits and wants_digits else starts
     at = among[draw(_places) % len(among)]
     end = at
     while end < len(whole) and whole[end].isalnum():
         end += 1
-    return whole[:at] + draw(numbers if among is digits else st.one_of(texts, numbers)) + whole[end:]
+    return whole[:at] + draw(numbers if among is digits else _words_instead) + whole[end:]
 
 
 def _grown(draw: Draw, whole: str) -> str:
     """Repeat a piece until the whole is as large as may come."""
-    at, size = draw(_places) % (len(whole) + 1), draw(st.sampled_from((1, 2, 5, 20, 60)))
+    at, size = draw(_places) % (len(whole) + 1), draw(_sizes)
     piece = whole[at : at + size]
-    return whole[:at] + piece * (draw(st.sampled_from((LARGEST_PART, 4000))) // max(1, len(piece))) + whole[at:]
+    return whole[:at] + piece * (draw(_lengths) // max(1, len(piece))) + whole[at:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import HypothesisWarning
@@ -11,22 +12,62 @@ from hypothesis.errors import HypothesisWarning
 from tests.fuzz.mutations import Input
 from tests.fuzz.target import Finding, Target, check, why
 
-CHUNK = 2000
-"""Inputs that hypothesis keeps in mind to make new ones; it would remember a million, too, and run out of memory."""
 
-
-def fuzz(target: Target, inputs: int, first_seed: int, on_input: Callable[[], None] = lambda: None) -> list[Finding]:
-    """Give `target` at least so many inputs; return one finding, the smallest met, for each fault.
+def explore(target: Target, inputs: int, number: int) -> Finding | None:
+    """Have hypothesis give `target` so many inputs; return the smallest that breaks its promise.
 
     Args:
-        first_seed: the same one makes the same inputs.
+        number: the same one makes the same inputs.
+    """
+    found: list[Finding] = []
+
+    @seed(number)
+    @settings(
+        max_examples=inputs,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+    )
+    @given(target.inputs.strategy)
+    def run(one: Input) -> None:
+        try:
+            check(target, one)
+        except Exception as error:
+            found.append(Finding(target.name, one, why(error)))
+            raise
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HypothesisWarning)  # of inputs that are long to show: we show them
+            run()
+    except Exception:
+        if not found:
+            raise
+        return smaller(target, found[-1])
+    return None
+
+
+def fuzz(target: Target, inputs: int, number: int, on_input: Callable[[], None] = lambda: None) -> list[Finding]:
+    """Give `target` so many random inputs, fast; return one finding for each fault.
+
+    Args:
+        number: the same one makes the same inputs.
         on_input: called after each.
     """
+    random = Random(number)
     found: dict[str, Finding] = {}
-    number, played = first_seed, 0
-    while played < inputs:  # hypothesis stops at a fault; the next chunk goes on with others
-        played += _chunk(target, min(CHUNK, inputs - played), number, found, on_input)
-        number += 1
+    for _ in range(inputs):
+        one = target.inputs.pick(random)
+        try:
+            check(target, one)
+        except Exception as error:
+            reason = why(error)
+            if reason not in found:
+                found[reason] = smaller(target, Finding(target.name, one, reason))
+        on_input()
     return list(found.values())
 
 
@@ -55,48 +96,3 @@ def _if_still(target: Target, finding: Finding, less: Input) -> Finding:
         if why(error) == finding.why:
             return Finding(finding.target, less, finding.why)
     return finding
-
-
-def _chunk(target: Target, inputs: int, number: int, found: dict[str, Finding], on_input: Callable[[], None]) -> int:
-    """Play so many inputs, fewer if a new fault is found; return how many, but for those that made it smaller."""
-    new: dict[str, Finding] = {}
-    played = 0
-
-    @seed(number)
-    @settings(
-        max_examples=inputs,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        verbosity=Verbosity.quiet,
-    )
-    @given(target.inputs)
-    def run(one: Input) -> None:
-        nonlocal played
-        if not new:
-            played += 1
-            on_input()
-        try:
-            check(target, one)
-        except Exception as error:
-            reason = why(error)
-            if reason in found:  # a fault that is known already must not keep others from being found
-                return
-            finding = Finding(target.name, one, reason)
-            if reason not in new or finding.size < new[reason].size:
-                new[reason] = finding
-            raise
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", HypothesisWarning
-            )  # of inputs that are long to show: we show them ourselves
-            run()
-    except Exception:
-        if not new:
-            raise
-    found |= {reason: smaller(target, finding) for reason, finding in new.items()}
-    return max(1, played)

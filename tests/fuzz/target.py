@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gc
 import json
-import resource
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,24 +14,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypothesis import strategies as st
-
 from tests.conftest import REPOSITORY
-from tests.fuzz.mutations import Input
+from tests.fuzz.mutations import Choice, Input
 
 FINDINGS = Path(__file__).parent / "findings"
 CPU_S = 0.25
 """For one input of 64 KiB a message: so long may one peer hold up all the other calls."""
-MEMORY_KB = 64 * 1024
-"""By which one input may raise the most that the process ever took."""
 
 
-class TooSlow(AssertionError):
+class TooSlow(Exception):
     """An input took more CPU time than `CPU_S`."""
-
-
-class TooLarge(AssertionError):
-    """An input took more memory than `MEMORY_KB`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Target:
     """One parser."""
 
     name: str
-    inputs: st.SearchStrategy[Input]
+    inputs: Choice[Input]
     play: Callable[[Input], None]
     """Has the parser take an input. It lets pass the errors that the parser promises; any other one is a finding."""
 
@@ -71,13 +62,9 @@ class Finding:
 
 
 def check(target: Target, given: Input) -> None:
-    """Have the parser take `given`, within its bounds. Raises whatever breaks the promise."""
-    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Have the parser take `given`, in time. Raises whatever breaks the promise."""
     with _limited_cpu():
         target.play(given)
-    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
-    if grown_kb > MEMORY_KB:
-        raise TooLarge(f"took {grown_kb} KiB of memory for {sum(map(len, given))} bytes")
 
 
 def why(error: BaseException) -> str:

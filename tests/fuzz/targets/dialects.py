@@ -9,7 +9,6 @@ import json
 from functools import partial
 from typing import Any
 
-from hypothesis import strategies as st
 from starlette.datastructures import Headers, QueryParams
 
 from gateway.client.audiosocket import frame, leg_uuid
@@ -20,7 +19,7 @@ from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import AudioFormat, AudioReceived, CallId, LegDescription, LegId, StreamStarted
 from gateway.ingest.kinds import KINDS
 from gateway.ingest.rtp_voice import OPUS, STATIC, RtpDemux, Voice, srtp_session
-from tests.fuzz.mutations import Draw, Input, Part, any_part, binary, json_text, sequences
+from tests.fuzz.mutations import Choice, Draw, Input, Part, any_part, binary, json_text, sequences
 from tests.fuzz.target import Target
 from tests.fuzz.targets.ears import DOOR, Ears
 from tests.gateway import goldens
@@ -216,7 +215,7 @@ def _bytes(draw: Draw, part: Part) -> Part:
     return binary(draw, part if isinstance(part, bytes) else part.encode("utf-8", "replace"))
 
 
-def _inputs(corpus: list[Input]) -> st.SearchStrategy[Input]:
+def _inputs(corpus: list[Input]) -> Choice[Input]:
     return sequences(corpus, _upgrade_or_message, keep=1)
 
 

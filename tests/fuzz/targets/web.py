@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from aiortc import RTCDtlsFingerprint, RTCIceCandidate, RTCIceParameters
-from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,7 +21,7 @@ from gateway.ingest.doors import Door
 from gateway.ingest.kinds import KINDS
 from gateway.ingest.sdp import read_offer, write_answer
 from gateway.web import Guard
-from tests.fuzz.mutations import Draw, Input, Part, json_text, sequences, text
+from tests.fuzz.mutations import Choice, Draw, Input, Part, json_text, sequences, text
 from tests.fuzz.target import Target
 from tests.fuzz.targets.dialects import handshake_of, upgrade
 from tests.gateway.ingest import test_http_signature as genesys
@@ -191,7 +190,7 @@ def _words(draw: Draw, part: Part) -> Part:
     return text(draw, _text(part))
 
 
-def _of(*corpus: Input, json: bool = False) -> st.SearchStrategy[Input]:
+def _of(*corpus: Input, json: bool = False) -> Choice[Input]:
     return sequences(list(corpus), _json if json else _words)
 
 
