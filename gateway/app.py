@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -51,6 +52,8 @@ def run(settings: Settings) -> None:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
     logs.configure(settings.log_level, settings.log_format)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # 1024, as usual, are soon taken by media
     # A second BLAS thread gains nothing on matrices of a window's size and spins on a core that other legs need.
     with threadpool_limits(1, user_api="blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

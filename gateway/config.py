@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from gateway.call.expected import ExpectedMachine
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket_door import AudioSocketDoor
-from gateway.ingest.doors import Door, DoorName
+from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
 
@@ -33,7 +39,6 @@ LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveRate = Annotated[float, Field(gt=0.0)]
-PositiveSeconds = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 CpuSeconds = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """Of the one thread that verifies, in a second: it cannot take more than a core."""
@@ -78,7 +83,7 @@ class Settings(BaseSettings):
     start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started by then is closed")
     idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
     max_message_bytes: Count = Field(64 * 1024, description="largest message a media stream may send")
-    max_speed: Annotated[float, Field(ge=1.0)] = Field(
+    max_speed: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = Field(
         2.0, description="how many times faster than real time a leg's audio may come for good"
     )
     max_messages_per_s: Count = Field(400, description="messages that one connection may send for good")
@@ -211,6 +216,8 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **ov
         return FromFile(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
+    except (SettingsError, RecursionError) as error:
+        raise ConfigError(f"environment: {error}; expected JSON, as of the same setting in a file") from None
 
 
 def is_loopback(host: str) -> bool:
@@ -226,7 +233,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: of a number that is too long, for one
         raise ConfigError(f"{file}: not TOML: {error}") from None
 
 

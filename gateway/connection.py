@@ -8,11 +8,20 @@ uvicorn's shutdown, for ever.
 from __future__ import annotations
 
 import asyncio
+import resource
+from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway import logs, refusals
+
+_log = logs.get(__name__)
+MAX_WAITING = 256
+"""Connections that have not asked for anything yet. Who asks does so at once; only a flood makes so many wait."""
+SHARE_OF_FILES = 4
+"""Of the files that this process may open they take one in so many: the rest is for calls and subscribers."""
 ASTERISK = "media"
 """The subprotocol of its chan_websocket."""
 
@@ -26,6 +35,8 @@ class HttpConnection(H11Protocol):
     head_s = 10.0
     """From the connection, or the last answer, to the end of a request's head, at most."""
     _late: asyncio.TimerHandle | None = None
+    _waiting: ClassVar[dict[HttpConnection, None]] = {}
+    """All of this process that have not asked for anything yet, the oldest first."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Somebody is there."""
@@ -36,6 +47,11 @@ class HttpConnection(H11Protocol):
         """An answer was sent; another request may follow."""
         super().on_response_complete()
         self._expect_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        refusals.note(_log, "not http", "http", "not_http")
+        super().send_400_response(msg)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """From now on `Connection` has the transport."""
@@ -50,14 +66,38 @@ class HttpConnection(H11Protocol):
     def _expect_request(self) -> None:
         self._expect_nothing()
         self._late = self.loop.call_later(self.head_s, self._hang_up)
+        self._waiting[self] = None
+        while len(self._waiting) > most_waiting():
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.give_way()
 
     def _expect_nothing(self) -> None:
+        self._waiting.pop(self, None)
         if self._late is not None:
             self._late.cancel()
 
+    @property
+    def _asks(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def give_way(self) -> None:
+        """Hang up, because too many others have not asked for anything either; one that has by now may stay."""
+        if not self._asks:
+            refusals.note(_log, "connection broken off", "http", "too_many_waiting")
+            self.transport.abort()
+
     def _hang_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._asks:
+            refusals.note(_log, "connection broken off", "http", "no_request")
             self.transport.close()
+
+
+def most_waiting() -> int:
+    """Return how many connections may have asked for nothing."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(MAX_WAITING, files // SHARE_OF_FILES))
 
 
 class Connection(WebSocketsSansIOProtocol):

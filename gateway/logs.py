@@ -78,8 +78,11 @@ def configure(level: str, log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Libraries that write a line per packet or per connection; ours is one line per call.
-    for name in ("aioice", "aiortc", "libav", "uvicorn", "websockets", "httpx", "asyncio"):
+    for name in ("aioice", "aiortc", "libav", "websockets", "httpx", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(
+        logging.ERROR
+    )  # its warnings are what strangers send: ours to count and limit
 
 
 def get(name: str) -> Any:

@@ -31,7 +31,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock, logs, pages
+from gateway import clock, logs, pages, refusals
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import Registry
@@ -46,6 +46,8 @@ from gateway.pace import messages
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
 DOORS_PATH = "/v1/media/"
 WHIP_PATH = "/v1/whip/"
+HTTP = "http"
+"""The door of what is refused before it is known what it would be."""
 _log = logs.get(__name__)
 
 
@@ -148,7 +150,7 @@ class Guard:
                 self._check_origin(connection)
                 self._check_credentials(connection)
             except RequestError as error:
-                _log.warning("refused", path=scope["path"], status=error.status, error=str(error))
+                refusals.note(_log, "refused", HTTP, error, path=scope["path"], status=error.status)
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -160,7 +162,7 @@ class Guard:
             return
         host = connection.headers.get("host", "")
         own = [_origin(self._settings.public_url)] if self._settings.public_url else []
-        if is_loopback(urlsplit(f"//{host}").hostname or ""):  # a rebound DNS name is not loopback's name
+        if is_loopback(_hostname(host)):  # a rebound DNS name is not loopback's name
             own += [f"http://{host}", f"https://{host}"]
         if origin not in own:
             raise Forbidden("origin: this web origin is not in `allowed_origins`")
@@ -203,8 +205,8 @@ def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Re
 async def _as_problem(connection: Any, error: Exception) -> Any:
     """Starlette's handler for both kinds of connection: returns a response, or denies the upgrade with it."""
     assert isinstance(error, CallscreenError)
+    refusals.note(_log, "refused", HTTP, error, path=connection.scope["path"], status=error.status)
     if isinstance(connection, WebSocket):
-        _log.warning("refused", path=connection.url.path, status=error.status, error=str(error))
         return await connection.send_denial_response(problem(error))
     return problem(error)
 
@@ -215,6 +217,14 @@ def _handshake(connection: HTTPConnection, settings: Settings) -> Handshake:
         url = URL(settings.public_url.rstrip("/") + url.path).replace(query=url.query)
     peer_ip = connection.client.host if connection.client else ""
     return Handshake(str(url), connection.query_params, connection.headers, peer_ip, clock.utc_now().timestamp())
+
+
+def _hostname(host: str) -> str:
+    """The name in a Host header; nothing where it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _origin(url: str) -> str:

@@ -11,6 +11,7 @@ one that was deleted since, is recognised as unknown instead of being taken for 
 from __future__ import annotations
 
 import fcntl
+import re
 import secrets
 import sqlite3
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ _SCHEMA = f"""
     PRAGMA application_id = {_APPLICATION_ID};
     PRAGMA user_version = {_SCHEMA_VERSION};
 """
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
 _ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
 
@@ -65,6 +67,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, max_events: int) -> None:
+        self._path = path
         self._max_events = max_events
         self._prune_every = max(1, min(max_events // 100, 1000))  # a prune of 1000 holds up the writer for some 15 ms
         self._unpruned = 0
@@ -74,13 +77,12 @@ class Journal:
                 self._writer = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
                 _prepare(self._writer)
                 self._reader = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
+                self._reader.text_factory = _text
                 row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
                 (newest,) = self._reader.execute("SELECT max(seq) FROM events").fetchone()
+                _check_marks(row, newest)
             except (sqlite3.Error, ValueError) as error:
-                raise ConfigError(
-                    f"journal: {path} cannot be used: {error}. "
-                    "Move the file away to start a new journal, or set `journal` to another path"
-                ) from None
+                raise _unusable(path, error) from None
             self._opened = opened.pop_all()
         self.id: str
         self._count: int
@@ -105,7 +107,7 @@ class Journal:
         What follows a full stop is ignored, so that the id of a `gap` or `heartbeat` is a cursor as well.
         """
         journal_id, _, digits = cursor.partition(".")[0].rpartition("-")
-        if journal_id != self.id or not (digits.isascii() and digits.isdigit()) or int(digits) > self.newest:
+        if journal_id != self.id or not _NUMBER.fullmatch(digits) or int(digits) > self.newest:
             return None
         return int(digits)
 
@@ -140,7 +142,9 @@ class Journal:
         Ask `kept_after` afterwards: if it is beyond `seq`, some of them may be missing.
         """
         rows = self._reader.execute(
-            "SELECT seq, type, call_id, leg, text FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
+            "SELECT seq, CAST(type AS TEXT), call_id, leg, CAST(text AS TEXT) FROM events WHERE seq > ? ORDER BY seq "
+            "LIMIT ?",
+            (seq, limit),
         )
         return [Entry._make(row) for row in rows]
 
@@ -148,9 +152,15 @@ class Journal:
         """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
 
         After a crash these are the calls that somebody still believes to be running.
+
+        Raises:
+            ConfigError: one of them cannot be read.
         """
-        rows = self._reader.execute("SELECT text FROM open").fetchall()
-        return sorted((CloudEvent.model_validate_json(text) for (text,) in rows), key=lambda event: event.id)
+        rows = self._reader.execute("SELECT CAST(text AS TEXT) FROM open").fetchall()
+        try:
+            return sorted((_start(text) for (text,) in rows), key=lambda event: event.id)
+        except ValueError:
+            raise _unusable(self._path, "a call that had not ended is stored as something else") from None
 
     def close(self) -> None:
         """Close the file, when neither thread uses it any more."""
@@ -184,6 +194,38 @@ class Journal:
             ).fetchone()
             gone += self._writer.execute("DELETE FROM events WHERE seq <= ?", (self._events_after,)).rowcount
         return gone
+
+
+def _unusable(path: Path, why: object) -> ConfigError:
+    advice = "Move the file away to start a new journal, or set `journal` to another path"
+    if getattr(why, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        advice = "Expected a file, and a folder, that this user can write"
+    return ConfigError(f"journal: {path} cannot be used: {why}. {advice}")
+
+
+def _text(stored: bytes) -> str:
+    """Read what stands where a text should, so that a damaged event costs itself and not the replay of the others."""
+    return stored.decode("utf-8", "replace")
+
+
+def _start(text: str) -> CloudEvent:
+    """Read a stored start, with what its end must repeat. Raises ValueError."""
+    event = CloudEvent.model_validate_json(text)
+    needed = ("call_id", "leg") if event.type == EVENT_TYPES[LegStarted] else ("call_id",)
+    if event.type not in _STARTS or not all(isinstance(event.data.get(field), str) for field in needed):
+        raise ValueError("not the start of a call or leg")
+    if not all(isinstance(event.data.get(field), str | None) for field in ("role", "speaker")):
+        raise ValueError("a field is no text")
+    return event
+
+
+def _check_marks(row: tuple[object, ...] | None, newest: int | None) -> None:
+    """Raises ValueError unless the journal's own row is what `append` writes."""
+    journal_id, *marks = row or (None,)
+    if not isinstance(journal_id, str) or not re.fullmatch(r"[0-9a-f]{12}", journal_id):
+        raise ValueError("it is damaged: it has no id")
+    if not all(isinstance(mark, int) and mark >= 0 for mark in (*marks, newest or 0)):
+        raise ValueError("it is damaged: it does not know what it holds")
 
 
 def _lock(path: Path) -> IO[bytes]:

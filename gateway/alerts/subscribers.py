@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway import logs
+from gateway import logs, refusals
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
 from gateway.alerts.subscription import Filter, Subscription
@@ -54,7 +54,7 @@ async def serve_events(websocket: WebSocket, bus: Bus, settings: Settings) -> No
             )
             await _close(websocket, GOING_AWAY, "the gateway is going away")
     except CallscreenError as error:
-        log.warning("subscriber closed", close_code=error.close_code, error=str(error))
+        refusals.note(log, "subscriber closed", "events", error, close_code=error.close_code)
         await _close(websocket, error.close_code, str(error))
     except WebSocketDisconnect:
         pass

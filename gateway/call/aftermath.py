@@ -25,7 +25,7 @@ def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
             unknown = dict.fromkeys(
                 ("audio_s", "missing_s", "windows_scored", "windows_skipped", "windows_crosstalk", "alerts")
             )
-            ending = _unknown(call_id, event.data["leg"], event.data["role"])
+            ending = _unknown(call_id, event.data["leg"], event.data.get("role"))
             ending["speaker"] = event.data.get("speaker")
             yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})
     for call_id, legs in verdicts.items():

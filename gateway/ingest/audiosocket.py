@@ -8,7 +8,7 @@ import dataclasses
 from functools import partial
 from uuid import UUID
 
-from gateway import logs
+from gateway import logs, refusals
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout
 from gateway.ingest.audiosocket_door import AudioSocketDoor
@@ -71,7 +71,7 @@ class AudioSocketPort:
                 raise Overloaded("max_calls: there is no room for another connection")
             await connection.run()
         except CallscreenError as error:
-            _log.warning("audiosocket refused", error=str(error))
+            refusals.note(_log, "audiosocket refused", "audiosocket", error)
         except (OSError, asyncio.CancelledError):
             pass  # the peer vanished, or we close: nothing is left to say but goodbye
         except Exception:  # task root

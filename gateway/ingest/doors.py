@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import hmac
 from typing import Annotated, Literal
@@ -16,7 +15,8 @@ from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import StreamStarted
 from gateway.ingest.rtp_settings import Network, is_allowed
 
-PositiveSeconds = Annotated[float, Field(gt=0.0)]
+PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e9)]
+"""Thirty years at most: beyond some centuries, and of infinity, timers know nothing."""
 DoorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
@@ -97,7 +97,7 @@ def presented_token(handshake: Handshake, token_header: str | None = None) -> st
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not ASCII, or not UTF-8 in it
             return ""
     for item in handshake.headers.get("sec-websocket-protocol", "").split(","):
         if item.strip().startswith("bearer."):  # browsers cannot set headers on a websocket

@@ -16,6 +16,8 @@ from gateway.ingest.dialects.base import Handshake
 MAX_AGE_S = 300.0
 """What Vonage gives its signed requests."""
 CLOCK_SKEW_S = 60.0
+MAX_TIME_S = 1e15
+"""Beyond this there are integers that are no seconds any more, and cannot be reckoned with."""
 _OPTIONS: jwt.types.Options = {
     "require": ["iat"],
     # Against our own idea of the time instead, below.
@@ -41,7 +43,7 @@ def check(handshake: Handshake, secret: str) -> None:
     except jwt.InvalidTokenError as error:
         raise Unauthorized(f"Authorization: not a token signed with our secret: {error}") from None
     issued_s, expires_s = claims["iat"], claims.get("exp", handshake.time_s)
-    if not all(isinstance(time_s, int | float) for time_s in (issued_s, expires_s)):
+    if not all(isinstance(time_s, int | float) and abs(time_s) < MAX_TIME_S for time_s in (issued_s, expires_s)):
         raise Unauthorized("Authorization: expected times in seconds as iat and exp")
     if not -CLOCK_SKEW_S <= handshake.time_s - issued_s <= MAX_AGE_S or handshake.time_s > expires_s + CLOCK_SKEW_S:
         raise Unauthorized("Authorization: this token is out of date, or one of the clocks is wrong")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from gateway import logs
+from gateway import logs, refusals
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, ProtocolError, TooFast
 from gateway.ingest.events import AudioReceived, CallId, Calls, LegDescription, LegId, StreamStarted
@@ -114,7 +114,7 @@ class _Port:
         try:
             listening = Listening(self._calls.open(started), self._settings.idle_deadline_s, Tolerance("rtp"))
         except CallscreenError as error:
-            _log.warning("rtp leg refused", call_id=self._call_id, leg=voice.leg, error=str(error))
+            refusals.note(_log, "rtp leg refused", "rtp", error, call_id=self._call_id, leg=voice.leg)
             self._refused_until_s[voice.leg] = now_s + REFUSED_PAUSE_S
             voice.forget()
             return None

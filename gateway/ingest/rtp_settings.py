@@ -101,9 +101,15 @@ class RtpPort(BaseModel):
 
 
 def is_allowed(host: str, networks: tuple[Network, ...]) -> bool:
-    """Whether an address is in one of the networks; anyone is where none is named."""
+    """Whether an address is in one of the networks; anyone is where none is named.
+
+    What a proxy passes on as the peer's address need not be one; then it is in none.
+    """
     if not networks:
         return True
-    address = ipaddress.ip_address(host.partition("%")[0])
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in networks)

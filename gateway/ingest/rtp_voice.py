@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ RELATCH_S = 1.0
 CODEC_CHANGE_PACKETS = 5
 """So many packets in a row of another known codec mean that the sender changed it."""
 RTCP_BYE = 203
+_L16_HZ = re.compile(r"[0-9]{4,5}")
 SRTP_KEY_BYTES = 30
 """Master key and salt of AES_CM_128 (RFC 4568 section 6.2)."""
 SRTP_SUITES = {
@@ -61,7 +63,7 @@ def codec(rtpmap: str) -> RtpCodec | None:
     for known in (PCMU, PCMA, G722, OPUS):
         if known.name.lower().split("/")[:2] == [name, rate]:
             return known
-    if name == "l16" and channels in ("", "1") and rate.isascii() and rate.isdigit() and 8_000 <= int(rate) <= 48_000:
+    if name == "l16" and channels in ("", "1") and _L16_HZ.fullmatch(rate) and 8_000 <= int(rate) <= 48_000:
         return RtpCodec(f"L16/{rate}", AudioFormat("s16be", int(rate)), int(rate))
     return None
 

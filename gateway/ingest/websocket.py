@@ -12,7 +12,7 @@ import contextlib
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway import clock, logs
+from gateway import clock, logs, refusals
 from gateway.errors import BadMessage, CallscreenError, MessageTooBig, StreamTimeout
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.doors import Door
@@ -56,7 +56,7 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
         reason, code = str(end), GOING_AWAY
     except CallscreenError as error:
         reason, code, ended_by = str(error), error.close_code, error.ended_by
-        _log.warning("media stream refused", source=stream.source, close_code=code, error=reason)
+        refusals.note(_log, "media stream refused", stream.source, error, source=stream.source, close_code=code)
     except Exception:  # task root: a fault of ours ends this stream, with a verdict that does not hide it
         reason, code, ended_by = "internal error", CallscreenError.close_code, "failed"
         _log.exception("media stream failed", source=stream.source, call_id=stream.call_id)

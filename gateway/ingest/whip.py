@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import logs
+from gateway import logs, refusals
 from gateway.config import Settings, is_loopback
 from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, StreamTimeout, UnsupportedMedia
 from gateway.ingest import names
@@ -202,6 +202,6 @@ class _Session:
             if place is not None:
                 receive_tolerantly(self._stream, AudioReceived(self.leg, packet.payload, *place), self._tolerance)
         except ProtocolError as error:
-            _log.warning("webrtc session refused", call_id=self.call_id, leg=self.leg, error=str(error))
+            refusals.note(_log, "webrtc session refused", "whip", error, call_id=self.call_id, leg=self.leg)
             self.end(error.ended_by)
         self._deadline_s = self._loop.time() + self._idle_deadline_s

@@ -69,7 +69,8 @@ def test_levels_and_chatty_libraries_are_kept_quiet(capsys: pytest.CaptureFixtur
     logs.configure("info", "json")
     logs.get("gateway.test").debug("not this")
     logging.getLogger("aiortc.rtcrtpreceiver").info("nor this")
-    logging.getLogger("uvicorn.error").warning("but this")
+    logging.getLogger("uvicorn.error").warning("nor this: any stranger can cause it")
+    logging.getLogger("uvicorn.error").error("but this")
     assert [line["event"] for line in lines(capsys)] == ["but this"]
 
 

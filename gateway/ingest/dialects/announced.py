@@ -30,6 +30,7 @@ from gateway.ingest.events import (
     IngestEvent,
     LegDescription,
     LegId,
+    MessageIgnored,
     Separation,
     StreamStarted,
 )
@@ -62,8 +63,9 @@ class Announced(Dialect):
             if self._started is None and self._missing():
                 self._early.hold(message, len(message))
                 return []
-            begun: list[IngestEvent] = [] if self._started else [self._start()]
-            return begun + self._audio(message)
+            if self._started is None:
+                return [self._start(), *self._first_audio(message)]
+            return self._audio(message)
         said = _flat(decode(_decode, message))
         if self._started is not None:
             self._check_again(self._started, said)
@@ -71,8 +73,7 @@ class Announced(Dialect):
         self._parameters |= said
         if missing := self._missing():
             raise BadMessage(f"{missing}: expected in this text frame or in the URL, got none", "incomplete_start")
-        started: list[IngestEvent] = [self._start()]
-        return started + [event for early in self._early.release() for event in self._audio(early)]
+        return [self._start(), *(event for early in self._early.release() for event in self._first_audio(early))]
 
     def awaits(self) -> str:
         """See `Dialect`."""
@@ -94,6 +95,13 @@ class Announced(Dialect):
     def _audio(self, message: bytes) -> list[IngestEvent]:
         payloads = deinterleave(message, len(self._channels), 2)
         return [AudioReceived(leg, audio) for leg, audio in zip(self._channels, payloads, strict=True)]
+
+    def _first_audio(self, message: bytes) -> list[IngestEvent]:
+        """As `_audio`, but what is of no use is only counted: an error would take the start that it comes with away."""
+        try:
+            return self._audio(message)
+        except BadMessage as error:
+            return [MessageIgnored(error.reason)]
 
     def _check_again(self, started: StreamStarted, said: dict[str, str]) -> None:
         """Raises ProtocolError when what is said now is not how the audio has been read so far."""

@@ -35,6 +35,8 @@ from gateway.ingest.events import (
 TRACKS = ("inbound", "outbound")
 _DECODED_RATE_HZ: dict[Encoding, int] = {"g722": 16_000, "opus": 48_000}
 """Of codecs whose announced rate is that of their RTP clock, or of the encoder's input."""
+UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
+"""What msgspec raises for a text: the last one where it nests a thousand levels deep."""
 _Message = TypeVar("_Message")
 
 Number = int | float | str
@@ -159,7 +161,7 @@ class Reader(Generic[_Message]):
             raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
         try:
             return self._decode(message)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except UNREADABLE:
             return self._read_again(message)
 
     def _read_again(self, message: str) -> _Message | list[IngestEvent]:
@@ -187,7 +189,7 @@ def decode(decoder: Callable[[str], _Message], message: str | bytes) -> _Message
         return decoder(message)
     except msgspec.ValidationError as error:
         raise BadMessage(_explain(error)) from None
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except UNREADABLE as error:
         raise BadMessage(f"message: expected JSON, got {message!r:.40}: {error}", "not_json") from None
 
 

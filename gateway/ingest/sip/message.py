@@ -34,6 +34,8 @@ REASONS = {
     503: "Service Unavailable",
     513: "Message Too Large",
 }
+MAX_HEADERS = 256
+"""Lines of one message; `sipmessage` compares each with all before it, which of 10,000 takes seconds."""
 _LENGTH = re.compile(rb"^(?:content-length|l)\s*:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -50,6 +52,19 @@ class Heard:
     branch: str
     contact: str | None
     """The URI where the sender wants its requests."""
+
+    @property
+    def invitation(self) -> tuple[str, str, int]:
+        """Of an INVITE and of the ACK to it: the same."""
+        return self.call_id, self.from_tag, self.sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response to a request of ours."""
+
+    code: int
+    branch: str
 
 
 class Framer:
@@ -81,18 +96,23 @@ class Framer:
             yield message
 
 
-def read(data: bytes) -> Heard | Response:
+def read(data: bytes) -> Heard | Answer:
     """Read a message. Raises ProtocolError when it is none, or lacks what RFC 3261 section 8.1.1 demands."""
     head, end, body = data.partition(b"\r\n\r\n")
     head = re.sub(rb"\r\n[ \t]+", b" ", head)  # folded lines
+    if head.count(b"\r\n") > MAX_HEADERS:
+        raise ProtocolError(f"sip: expected at most {MAX_HEADERS} header lines")
     try:
         message = Message.parse(head + end + body)
         if isinstance(message, Response):
-            return message
+            branches = [via.parameters.get("branch") or "" for via in message.via]
+            return Answer(message.code, branches[0] if branches else "")
         length = message.content_length
         if length is not None:
             message.body = message.body[:length]
         via = message.via[0]
+        if via.port is not None and not 0 < via.port < 1 << 16:
+            raise ProtocolError(f"Via: expected a port from 1 to 65535, got {via.port}")
         return Heard(
             request=message,
             method=message.method,

@@ -8,6 +8,7 @@ vendors disagree on namespaces, prefixes and on where identifiers stand.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
@@ -17,6 +18,9 @@ Element = ET.Element
 
 MAX_KNOWN = 256
 """Participants, or streams, of one call: its updates must not go on for ever."""
+
+MAX_DEPTH = 16
+"""Levels of elements; RFC 7865 has five, and vendors put theirs below."""
 
 
 @dataclass(slots=True)
@@ -63,13 +67,11 @@ class Metadata:
         for participant, streams in sent.items():
             if streams:
                 self._associate(participant, streams)
-        if max(len(self.participants), len(self.stream_of), len(self.senders)) > MAX_KNOWN:
-            raise ProtocolError(f"metadata: expected at most {MAX_KNOWN} participants and streams in a call, got more")
 
     def _participant(self, element: Element) -> None:
         name = next((child for child in element.iter() if _local(child) == "nameid"), None)
         calling = next((child for child in element.iter() if _local(child) == "callingparty"), None)
-        known = self.participants.setdefault(_id(element, "participant"), Participant())
+        known = self._known(_id(element, "participant"))
         if name is not None and (aor := name.get("aor")):
             known.aor = aor.strip()
         if calling is not None:
@@ -78,14 +80,26 @@ class Metadata:
     def _stream(self, element: Element) -> None:
         label = next((child for child in element if _local(child) == "label"), None)
         if label is not None and label.text:
+            _check_room(self.stream_of, label.text.strip())
             self.stream_of[label.text.strip()] = _id(element, "stream")
 
     def _associate(self, participant: str, streams: set[str]) -> None:
-        self.participants.setdefault(participant, Participant())
+        self._known(participant)
         for senders in self.senders.values():
             senders.discard(participant)
         for stream in streams:
+            _check_room(self.senders, stream)
             self.senders.setdefault(stream, set()).add(participant)
+
+    def _known(self, participant: str) -> Participant:
+        _check_room(self.participants, participant)
+        return self.participants.setdefault(participant, Participant())
+
+
+def _check_room(known: Mapping[str, object], name: str) -> None:
+    """Raises ProtocolError when `name` would be one too many."""
+    if name not in known and len(known) >= MAX_KNOWN:
+        raise ProtocolError(f"metadata: expected at most {MAX_KNOWN} participants and streams in a call, got more")
 
 
 def _parse(xml: bytes) -> Element:
@@ -100,7 +114,17 @@ def _parse(xml: bytes) -> Element:
         raise ProtocolError(f"metadata: not XML: {error}") from None
     if _local(root) not in ("recording", "recording_session"):
         raise ProtocolError(f"metadata: expected <recording> (RFC 7865), got <{_local(root)[:40]}>")
+    _check_depth(root)
     return root
+
+
+def _check_depth(root: Element) -> None:
+    """Raises ProtocolError where elements nest without end: each participant is looked through to its very bottom."""
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        level = [child for element in level for child in element]
+    if level:
+        raise ProtocolError(f"metadata: expected elements at most {MAX_DEPTH} deep")
 
 
 def _local(element: Element) -> str:

@@ -10,6 +10,7 @@ from gateway.errors import ProtocolError
 from gateway.ingest.rtp_voice import PCMU, SRTP_SUITES, STATIC, RtpCodec, codec
 
 _CRYPTO = re.compile(r"(\d+)\s+(\S+)\s+inline:([A-Za-z0-9+/=]+)(\|\S*)?")
+_PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 LISTENING, SILENT = "recvonly", "inactive"
 
@@ -112,7 +113,7 @@ def _media(value: str) -> MediaLine:
     try:
         kind, port, profile, formats = value.split(None, 3)
         is_audio = kind == "audio"
-        numbers = [int(number) for number in formats.split() if is_audio and number.isascii() and number.isdigit()]
+        numbers = [int(number) for number in formats.split() if is_audio and _PAYLOAD_TYPE.fullmatch(number)]
         return MediaLine(kind, int(port.partition("/")[0]), profile, numbers, formats=formats)
     except ValueError:
         raise ProtocolError(f"sdp: expected m=MEDIA PORT PROFILE FORMATS, got {value!r:.60}") from None
@@ -127,7 +128,7 @@ def _attribute(media: MediaLine, value: str) -> None:
         media.label = rest.strip()
     elif name == "rtpmap":
         number, _, rtpmap = rest.strip().partition(" ")
-        if number.isascii() and number.isdigit():
+        if _PAYLOAD_TYPE.fullmatch(number):
             media.rtpmaps[int(number)] = rtpmap.strip()
     elif name == "crypto" and (found := _CRYPTO.match(rest)):
         tag, suite, key, more = found.groups()

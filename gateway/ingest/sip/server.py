@@ -10,9 +10,17 @@ import ssl
 from functools import partial
 from typing import cast
 
-from gateway import clock, logs
+from gateway import clock, logs, refusals
 from gateway.config import Settings
-from gateway.errors import CallscreenError, ConfigError, ProtocolError, RequestError
+from gateway.errors import (
+    CallscreenError,
+    ConfigError,
+    Overloaded,
+    ProtocolError,
+    RequestError,
+    StreamTimeout,
+    TooFast,
+)
 from gateway.ingest.events import Calls
 from gateway.ingest.rtp_settings import is_allowed, split_address
 from gateway.ingest.sip import multipart
@@ -22,15 +30,24 @@ from gateway.ingest.sip.message import Framer
 from gateway.ingest.sip.session import Ports, SipSession
 from gateway.ingest.sip.settings import SipSettings
 from gateway.ingest.sip.uas import TOLD, Transaction, Uas
-from gateway.pace import messages
+from gateway.pace import Pace, messages
 
 TICK_S = 0.1
 CONNECTIONS_OF_A_CALL = 2
 """TCP and TLS connections that one call of `max_calls` stands for: most peers need a single one for all of theirs."""
 UNREAD_BYTES = 1 << 18
 """Answers that a peer leaves unread on its connection before that is broken off."""
+SILENT_S = 10.0
+"""A connection that has not brought a whole message by then is closed: nobody connects without anything to say."""
+UDP_MESSAGES_PER_S, UDP_BURST_S = 200.0, 2.0
+"""Of one host; more are dropped. An INVITE without an ACK is remembered for 32 s, and `uas.MAX_TRANSACTIONS` of them
+must not all be one host's."""
+MAX_HOSTS = 1000
+"""Whose pace is kept; beyond it the one that was heard first is forgotten."""
 CODES = {400: 400, 403: 403, 409: 486, 413: 513, 415: 415, 422: 488, 503: 503}
 """Our HTTP statuses in SIP."""
+SIP = "sip"
+"""The door of what is refused here."""
 _log = logs.get(__name__)
 
 
@@ -54,12 +71,22 @@ class SipServer:
         self._ticking: asyncio.Task[None] | None = None
         self._open: list[asyncio.DatagramTransport | asyncio.Server] = []
         self.connections: set[asyncio.Transport] = set()
+        self._paces: dict[str, Pace] = {}
         self._max_connections = CONNECTIONS_OF_A_CALL * settings.max_calls
 
     @property
     def is_full(self) -> bool:
         """Whether no further connection is taken: each costs something before it says what it wants."""
         return len(self.connections) >= self._max_connections
+
+    def take_datagram(self, host: str) -> None:
+        """Count a datagram. Raises TooFast when that host sends too many of them."""
+        pace = self._paces.get(host)
+        if pace is None:
+            if len(self._paces) >= MAX_HOSTS:
+                del self._paces[next(iter(self._paces))]
+            pace = self._paces[host] = messages(UDP_MESSAGES_PER_S, UDP_BURST_S)
+        pace.take(1, clock.monotonic_s())
 
     async def open(self) -> None:
         """Start to listen. Raises ConfigError when an address or a file cannot be had."""
@@ -93,8 +120,13 @@ class SipServer:
         """Take one message; False when it was none."""
         try:
             self._uas.receive(data, flow, self._loop.time())
+        except Overloaded as error:
+            refusals.note(_log, "sip message dropped", SIP, error, transport=flow.transport)
         except ProtocolError as error:
-            _log.warning("sip message refused", transport=flow.transport, error=str(error))
+            refusals.note(_log, "sip message refused", SIP, error, transport=flow.transport)
+            return False
+        except Exception:  # root of what a datagram sets off: a fault of ours costs this message, and no other
+            _log.exception("sip message failed", transport=flow.transport)
             return False
         return True
 
@@ -123,7 +155,7 @@ class SipServer:
         except RequestError as error:
             code = CODES.get(error.status, 500)
             headers = _refusal(code, error)
-            _log.warning("sip offer refused", source="sip", code=code, error=str(error))
+            refusals.note(_log, "sip offer refused", SIP, error, source=SIP, code=code)
         except Exception:  # task root
             _log.exception("sip offer failed", source="sip")
         if code == 200 and dialog.is_over:  # cancelled or hung up in the meantime
@@ -169,12 +201,17 @@ class SipServer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now_s = self._loop.time()
-            self._uas.tick(now_s)
-            for dialog in list(self._uas.dialogs.values()):
-                session = self._sessions.get(dialog.key)
-                if session is not None and session.is_idle(now_s):
-                    self._end(dialog, "timeout")
+            try:
+                self._pass_time(self._loop.time())
+            except Exception:  # task root: timers of all calls hang on it
+                _log.exception("sip timers failed")
+
+    def _pass_time(self, now_s: float) -> None:
+        self._uas.tick(now_s)
+        for dialog in list(self._uas.dialogs.values()):
+            session = self._sessions.get(dialog.key)
+            if session is not None and session.is_idle(now_s):
+                self._end(dialog, "timeout")
 
     async def _listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
         if transport == "udp":
@@ -230,10 +267,18 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if data.strip() and len(data) <= self._server.max_bytes and is_allowed(addr[0], self._server.sip.allow_ips):
-            port = self._transport.get_extra_info("sockname")[1]
-            own = (_own_address(addr[0]), port)
-            self._server.hear(data, UdpFlow(self._transport, (addr[0], addr[1]), own))
+        if not (data.strip() and len(data) <= self._server.max_bytes):
+            return
+        if not is_allowed(addr[0], self._server.sip.allow_ips):
+            return
+        try:
+            self._server.take_datagram(addr[0])
+        except TooFast as error:
+            refusals.note(_log, "sip message dropped", SIP, error, peer=addr[0])
+            return
+        port = self._transport.get_extra_info("sockname")[1]
+        own = (_own_address(addr[0]), port)
+        self._server.hear(data, UdpFlow(self._transport, (addr[0], addr[1]), own))
 
 
 class _Connection(asyncio.Protocol):
@@ -242,31 +287,46 @@ class _Connection(asyncio.Protocol):
         self._name = transport
         self._framer = Framer(server.max_bytes)
         self._messages = server.pace()
+        self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        if peer is None or not is_allowed(peer[0], self._server.sip.allow_ips) or self._server.is_full:
+        if peer is None or not is_allowed(peer[0], self._server.sip.allow_ips):
+            self._transport.abort()
+            return
+        if self._server.is_full:
+            refusals.note(_log, "sip connection refused", SIP, Overloaded("max_calls: no room for another connection"))
             self._transport.abort()
             return
         self._flow = StreamFlow(self._name, self._transport)
         self._server.connections.add(self._transport)
+        self._late = asyncio.get_running_loop().call_later(
+            SILENT_S, self._break_off, StreamTimeout(f"no message came within {SILENT_S:g} s")
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server.connections.discard(self._transport)
+        if self._late is not None:
+            self._late.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
             return
         try:
             for message in self._framer.push(data):
+                if self._late is not None:
+                    self._late.cancel()
                 self._messages.take(1, clock.monotonic_s())
                 if not self._server.hear(message, self._flow):
                     self._transport.close()
                     return
         except CallscreenError as error:
-            _log.warning("sip connection broken off", error=str(error))
-            self._transport.abort()
+            self._break_off(error)
+
+    def _break_off(self, error: CallscreenError) -> None:
+        refusals.note(_log, "sip connection broken off", SIP, error, peer=self._flow.peer[0])
+        self._transport.abort()
 
 
 def _own_address(peer: str) -> str:

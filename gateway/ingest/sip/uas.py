@@ -8,24 +8,25 @@ answer to an error is repeated over UDP only, a 200 over anything (RFC 3261 sect
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sipmessage import Response
-
-from gateway.errors import ProtocolError
+from gateway.errors import Overloaded, ProtocolError
 from gateway.ingest.sip import message
 from gateway.ingest.sip.dialog import Dialog, Flow
 from gateway.ingest.sip.digest import Digest
-from gateway.ingest.sip.message import Heard
+from gateway.ingest.sip.message import Answer, Heard
 from gateway.ingest.sip.multipart import ACCEPTED
 
 T1_S, T2_S = 0.5, 4.0
 TRANSACTION_S = 64 * T1_S
 """How long a request may be repeated, and an ACK awaited."""
 MAX_TRANSACTIONS = 10_000
-"""Remembered at once; beyond it requests are dropped, and their senders repeat them."""
+"""Remembered at once; beyond it requests are refused without a word, and their senders repeat them."""
+_DELTA_SECONDS = re.compile(r"[0-9]{1,10}")
+"""RFC 3261 section 25.1 has no limit; ten digits are three hundred years."""
 TOLD = {"Allow": ", ".join(message.METHODS), "Supported": ", ".join(message.SUPPORTED), "Accept": ", ".join(ACCEPTED)}
 
 
@@ -86,15 +87,21 @@ class Uas:
         self._token = token
         self._digest = digest
         self._transactions: dict[tuple[str, str], Transaction] = {}
+        self._invitations: dict[tuple[str, str, int], Transaction] = {}
+        """The newest INVITE of each call, sender and number, as an ACK names them."""
         self._goodbyes: dict[str, _Goodbye] = {}
 
     def receive(self, data: bytes, flow: Flow, now_s: float) -> None:
-        """Take one message. Raises ProtocolError when it is none; then there is nobody to answer."""
+        """Take one message.
+
+        Raises:
+            ProtocolError: it is none; then there is nobody to answer.
+            Overloaded: there is no room to remember it; its sender repeats it.
+        """
         heard = message.read(data)
-        if isinstance(heard, Response):
-            branch = heard.via[0].parameters.get("branch") if heard.headers.get("Via") else None
+        if isinstance(heard, Answer):
             if heard.code >= 200:
-                self._goodbyes.pop(branch or "", None)
+                self._goodbyes.pop(heard.branch, None)
             return
         if heard.method == "ACK":
             self._acknowledged(heard)
@@ -105,8 +112,10 @@ class Uas:
                 self._send(known)
             return
         if len(self._transactions) >= MAX_TRANSACTIONS:
-            return
+            raise Overloaded(f"sip: {MAX_TRANSACTIONS} requests are remembered already")
         transaction = self._transactions[key] = Transaction(heard, flow, now_s + TRANSACTION_S)
+        if heard.method == "INVITE":
+            self._invitations[heard.invitation] = transaction
         self._request(transaction, now_s)
 
     def answer(
@@ -126,10 +135,13 @@ class Uas:
         self._send(transaction)
         if code < 200:
             return
-        transaction.code, transaction.until_s = code, now_s + TRANSACTION_S
         is_reliable = transaction.flow.transport != "UDP"
-        if heard.method == "INVITE" and not (is_reliable and code >= 300):
+        awaits_ack = heard.method == "INVITE" and not (is_reliable and code >= 300)
+        if awaits_ack:
             transaction.repeat_s = now_s + T1_S
+        # Over what is reliable nothing is repeated, so there is nothing to remember (RFC 3261, timers I and J).
+        transaction.code = code
+        transaction.until_s = now_s + (TRANSACTION_S if awaits_ack or not is_reliable else 0.0)
         if dialog is not None and code >= 300 and not heard.to_tag:
             self._forget(dialog)
 
@@ -152,6 +164,8 @@ class Uas:
         for key, transaction in list(self._transactions.items()):
             if now_s >= transaction.until_s:
                 del self._transactions[key]
+                if self._invitations.get(transaction.heard.invitation) is transaction:
+                    del self._invitations[transaction.heard.invitation]
                 if transaction.repeat_s is not None and transaction.code < 300 and transaction.dialog:
                     self._give_up(transaction.dialog, "not_acknowledged", now_s)
             elif transaction.repeat_s is not None and now_s >= transaction.repeat_s:
@@ -228,7 +242,7 @@ class Uas:
         """Start the session timer they ask for; False when it was refused as too short (RFC 4028 section 9)."""
         asked = transaction.heard.request.headers.get("Session-Expires")
         value = (asked or "").partition(";")[0].strip()
-        interval_s = int(value) if value.isascii() and value.isdigit() else None
+        interval_s = int(value) if _DELTA_SECONDS.fullmatch(value) else None
         if interval_s is not None and interval_s < self._min_session_s:
             self.answer(transaction, 422, now_s, {"Min-SE": str(self._min_session_s)})
             return False
@@ -249,13 +263,12 @@ class Uas:
 
     def _acknowledged(self, heard: Heard) -> None:
         """Stop repeating the answer. An ACK to a 200 has a branch of its own, one to an error the INVITE's."""
-        for (branch, method), transaction in self._transactions.items():
-            same = transaction.heard
-            is_it = branch == heard.branch or (
-                (same.call_id, same.from_tag, same.sequence) == (heard.call_id, heard.from_tag, heard.sequence)
-            )
-            if method == "INVITE" and is_it:
-                transaction.repeat_s = None
+        for invitation in (
+            self._transactions.get((heard.branch, "INVITE")),
+            self._invitations.get(heard.invitation),
+        ):
+            if invitation is not None:
+                invitation.repeat_s = None
 
     def _give_up(self, dialog: Dialog, reason: str, now_s: float) -> None:
         if not dialog.is_over:

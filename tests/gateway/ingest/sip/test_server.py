@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.app import House
+from gateway.ingest.sip import message, server
+from gateway.ingest.sip.uas import Uas
+from gateway.refusals import REFUSED
 from tests.gateway.conftest import Serve
 from tests.gateway.ingest.sip.phone import MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone, phone
 from tests.gateway.loudness import speech
@@ -26,6 +29,11 @@ def sip(**settings: Any) -> dict[str, Any]:
 
 async def say(port: int, *, synthetic: bool, seconds: float = 8) -> None:
     await send(("127.0.0.1", port), pcmu(speech(seconds, synthetic=synthetic)))
+
+
+def refused(error: str) -> float:
+    counted: float = REFUSED.labels("sip", error)._value.get()
+    return counted
 
 
 def legs(house: House, call_id: str) -> dict[str, str]:
@@ -222,6 +230,62 @@ async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(readers[2].read(), 5) == b""
         assert not readers[0].at_eof()
+
+
+async def test_a_connection_without_a_message_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 0.3)
+    house = await serve(sip=sip())
+    async with phone(house.sip["tcp"], "TCP") as caller:
+        assert await probe(caller) == 200
+        reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+        writer.write(caller.request("OPTIONS")[:-4])
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        assert await probe(caller) == 200, "who has said something may be silent"
+
+
+async def test_too_many_messages_end_their_connection(serve: Serve) -> None:
+    house = await serve(sip=sip(), max_messages_per_s=10, max_burst_s=1)
+    before = refused("TooFast")
+    async with phone(house.sip["tcp"], "TCP") as other:
+        reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+        writer.write(b"".join(other.request("OPTIONS") for _ in range(12)))
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert refused("TooFast") == before + 1
+        assert await probe(other) == 200
+
+
+async def test_messages_that_cost_too_much_are_refused(serve: Serve) -> None:
+    """Header lines without end take seconds to read; to a port that is none no answer can be sent."""
+    house = await serve(sip=sip())
+    before = refused("ProtocolError")
+    async with phone(house.sip["udp"]) as caller:
+        many: dict[str, Any] = {f"X{index}": "" for index in range(message.MAX_HEADERS)}
+        caller.send(caller.request("OPTIONS", **many))
+        caller.send(caller.request("OPTIONS", Via="SIP/2.0/UDP 127.0.0.1:70000;branch=z9hG4bKfar"))
+        caller.send(b"SIP/2.0 200 OK\r\nVia: nonsense\r\n\r\n")
+        assert await probe(caller) == 200
+    assert refused("ProtocolError") == before + 3
+
+
+async def test_a_fault_of_the_timers_is_the_last_of_none(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers go on after a fault of ours: a call that falls silent is still ended."""
+    faults = iter([ValueError("a fault")])
+    tick = Uas.tick
+
+    def once(uas: Uas, now_s: float) -> None:
+        for fault in faults:
+            raise fault
+        tick(uas, now_s)
+
+    monkeypatch.setattr(Uas, "tick", once)
+    house = await serve(sip=sip(), idle_deadline_s=0.5)
+    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+        await caller.call()
+        assert (await events.until("leg.ended"))["data"]["ended_by"] == "timeout"
 
 
 async def test_media_comes_from_who_signals_or_from_where_the_offer_says(serve: Serve) -> None:

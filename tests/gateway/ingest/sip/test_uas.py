@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import MessageTooBig, ProtocolError
+from gateway.errors import MessageTooBig, Overloaded, ProtocolError
 from gateway.ingest.sip.dialog import Dialog
 from gateway.ingest.sip.digest import Digest
 from gateway.ingest.sip.message import Framer
@@ -281,10 +281,21 @@ def test_answers_to_nothing_and_provisional_ones_are_no_matter() -> None:
     assert house.wire.sent == []
 
 
+def test_what_is_answered_over_tcp_is_remembered_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 1)
+    house = House("TCP")
+    for at_s in (0.0, 0.1, 0.2):
+        house.hear("OPTIONS", at_s=at_s)
+        house.uas.tick(at_s + 0.05)
+    assert house.wire.codes == [200, 200, 200]
+
+
 def test_a_flood_of_requests_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 2)
     house = House()
-    for _ in range(3):
+    for _ in range(2):
+        house.hear("OPTIONS")
+    with pytest.raises(Overloaded, match="2 requests are remembered"):
         house.hear("OPTIONS")
     assert house.wire.codes == [200, 200]
     house.uas.tick(TRANSACTION_S)

@@ -1,0 +1,12 @@
+"""All that can be fuzzed, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import dialects, sip, stored, web
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for targets in (dialects.TARGETS, sip.TARGETS, web.TARGETS, stored.TARGETS)
+    for target in targets
+}
