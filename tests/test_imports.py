@@ -123,6 +123,8 @@ SANS_IO = (
     "detection/evidence.py",
     "detection/music.py",
     "detection/spectra.py",
+    "detection/framing.py",
+    "detection/traits.py",
     "detection/types.py",
     "detection/windows.py",
     "sim/network.py",
