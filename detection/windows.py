@@ -68,6 +68,11 @@ class Windower:
         self._begun = self._any_window = False
         self._start_over(0)
 
+    @property
+    def due_s(self) -> float:
+        """Media time at which the next window is full, as long as no long loss comes before."""
+        return (self._start + self._window) / SAMPLE_RATE_HZ
+
     def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
         """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.
 

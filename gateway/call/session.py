@@ -157,6 +157,7 @@ class LegSession:
         """Take one payload. Raises ProtocolError when it cannot be decoded, or too much came."""
         self._received_s = clock.monotonic_s()
         before_s = self._leg.counters.offered_s
+        self._leg.due_s = self._windower.due_s
         runs = self._leg.push(audio)
         duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
         if self._format.hear(audio, duration_s, self._received_s):

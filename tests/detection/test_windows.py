@@ -205,3 +205,16 @@ def test_lost_audio_is_no_background() -> None:
 @given(st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=200), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_quantiles_are_numpys(values: list[float], share: float) -> None:
     assert quantile(np.array(values, np.float32), share) == np.quantile(np.array(values, np.float32), share)
+
+
+def test_when_the_next_window_is_full_is_known() -> None:
+    cutter, media_s = windower(), 0.0
+    for gap_s in (0.0, 0.05, 0.0, 1.3, 0.0, 0.0):
+        media_s += gap_s
+        due_s = cutter.due_s
+        for window in cutter.push(media_s, speech()[: 2 * HOP], gap_s):
+            if gap_s < MAX_FILL_S:
+                assert window.end_s == due_s
+            due_s = window.end_s + HOP_S
+        media_s += 2 * HOP_S
+    assert cutter.due_s > media_s
