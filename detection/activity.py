@@ -35,6 +35,7 @@ import webrtcvad
 from numpy.typing import NDArray
 from scipy import fft
 
+from detection.framing import spans
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 FRAME_SAMPLES = 320
@@ -53,6 +54,7 @@ _BIN_HZ = _RATE_HZ / _SPAN
 _RUMBLE_BINS = 4  # below 62 Hz: DC and rumble, present on many lines, belong to neither tone nor voice
 
 _PEAK_REACH_BINS = 3
+_PEAK = np.arange(-_PEAK_REACH_BINS, _PEAK_REACH_BINS + 1)
 _TONE_SHARE = 0.98
 _TONE_MIN_BIN = round(340 / _BIN_HZ)
 _STILL_LAG_SPECTRA = 2
@@ -90,7 +92,7 @@ class Activity:
 
     def push(self, samples: Samples) -> NDArray[np.bool_]:
         """Take any number of samples, shape ``(n,)``; return one flag per frame completed, oldest first."""
-        audio = np.concatenate((self._rest, samples))
+        audio = np.concatenate((self._rest, samples)) if len(self._rest) else samples
         whole = len(audio) - len(audio) % FRAME_SAMPLES
         self._rest = audio[whole:].copy()
         if not whole:
@@ -118,25 +120,26 @@ class Activity:
         audio = np.concatenate((self._context, audio))
         self._context = audio[len(audio) - len(self._context) :]
         first = 0 if self._spectrum_is_due else 1
-        spans = np.lib.stride_tricks.sliding_window_view(audio, _SPAN)[first * _FRAME :: _STEP]
-        known = np.concatenate((self._last_spectrum, self._judge(spans, np.flatnonzero(sounding[first::2]))), axis=1)
+        spectra = self._judge(spans(audio[first * _FRAME :], _SPAN, _STEP), np.flatnonzero(sounding[first::2]))
+        known = np.concatenate((self._last_spectrum, spectra), axis=1)
         self._last_spectrum = known[:, -1:]
         flags: NDArray[np.bool_] = known.repeat(2, axis=1)[:, 2 if self._spectrum_is_due else 1 :][:, :frames]
         self._spectrum_is_due ^= bool(frames % 2)
         return flags
 
-    def _judge(self, spans: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    def _judge(self, framed: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Say of those `rows` of `_SPAN` samples whether they're tonal and periodic; of the others no. ``(2, n)``."""
-        flags = np.zeros((2, len(spans)), np.bool_)
-        magnitude = np.zeros((len(spans), _SPAN // 2 + 1), np.float32)
+        flags = np.zeros((2, len(framed)), np.bool_)
+        magnitude = np.zeros((len(framed), _SPAN // 2 + 1), np.float32)
         if len(rows):
-            spectrum = fft.rfft(spans[rows] * _TAPER, axis=1)
-            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+            spectrum = fft.rfft(framed[rows] * _TAPER, axis=1)
+            power = spectrum.real**2 + spectrum.imag**2
             power[:, :_RUMBLE_BINS] = 0
-            magnitude[rows] = np.sqrt(power / (power.sum(axis=1, keepdims=True) + _EPSILON))
+            total = power.sum(axis=1)
+            magnitude[rows] = np.sqrt(power / (total + _EPSILON)[:, None])
             correlation = fft.irfft(power, axis=1)
             pitch = (correlation[:, _PITCH_LAGS] * _PITCH_GAIN).max(axis=1)
-            flags[0, rows] = _is_tone(power)
+            flags[0, rows] = _is_tone(power, total)
             flags[1, rows] = pitch > _PERIODIC * correlation[:, 0] + _EPSILON
         flags[0] |= self._is_still(magnitude)
         return flags
@@ -149,18 +152,18 @@ class Activity:
         return cosine > _STILL_COSINE
 
 
-def _is_tone(power: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell the rows whose energy lies in at most two spectral lines above a voice's fundamental."""
-    rows = np.arange(len(power))[:, None]
-    reach = np.arange(-_PEAK_REACH_BINS, _PEAK_REACH_BINS + 1)
-    rest = np.pad(power, ((0, 0), (_PEAK_REACH_BINS, _PEAK_REACH_BINS)))
-    lowest = np.full(len(power), power.shape[1])
+def _is_tone(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell the rows whose energy, `total`, lies in at most two spectral lines above a voice's fundamental."""
+    rest = np.zeros((len(power), power.shape[1] + 2 * _PEAK_REACH_BINS), np.float32)  # so that no peak is at an edge
+    rest[:, _PEAK_REACH_BINS:-_PEAK_REACH_BINS] = power
+    flat, starts = rest.reshape(-1), np.arange(0, rest.size, rest.shape[1])
+    lowest = np.full(len(power), rest.shape[1])
     for _ in range(2):
-        peak = rest.argmax(axis=1)
-        rest[rows, np.clip(peak[:, None] + reach, 0, rest.shape[1] - 1)] = 0
-        lowest = np.minimum(lowest, peak - _PEAK_REACH_BINS)
-    elsewhere_is_little = rest.sum(axis=1) < (1 - _TONE_SHARE) * power.sum(axis=1)
-    tone: NDArray[np.bool_] = elsewhere_is_little & (lowest >= _TONE_MIN_BIN)
+        peak = np.maximum(rest.argmax(axis=1), _PEAK_REACH_BINS)
+        flat[(starts + peak)[:, None] + _PEAK] = 0
+        lowest = np.minimum(lowest, peak)
+    elsewhere_is_little = rest.sum(axis=1) < (1 - _TONE_SHARE) * total
+    tone: NDArray[np.bool_] = elsewhere_is_little & (lowest >= _TONE_MIN_BIN + _PEAK_REACH_BINS)
     return tone
 
 

@@ -23,6 +23,7 @@ that G.711 has but a few steps left; there speech activity finds hardly anything
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from detection.spectra import Spectra, lines
@@ -37,16 +38,27 @@ _CLIPPED = 0.82
 _EPSILON = np.float32(1e-9)
 
 
-def is_out_of_domain(spectra: Spectra, speech: Samples) -> bool:
-    """Tell it of a window from the `spectra` of its speech and the samples of it, in any shape; False without."""
-    if not spectra.size or not speech.size:
+Bands = NDArray[np.float32]
+"""Power of spectra in the treble and below it, shape ``(2, spectra)``."""
+
+
+def bands(spectra: Spectra) -> Bands:
+    """Return what is told of spectra one by one."""
+    return np.stack([spectra[:, band].sum(axis=1) for band in (_TREBLE, _BELOW)])
+
+
+def is_out_of_domain(told: Bands, speech: Samples) -> bool:
+    """Tell it of a window from the bands of its speech's spectra and the samples of it, in any shape; False without."""
+    if not told.size or not speech.size:
         return False
-    return treble_db(spectra) < _MUFFLED_DB or flatness(speech) > _CLIPPED
+    return treble_db(told) < _MUFFLED_DB or flatness(speech) > _CLIPPED
 
 
-def treble_db(spectra: Spectra) -> float:
+def treble_db(told: Bands) -> float:
     """Return how far the loudest treble lies above the loudest of what is below it, in dB; at least one spectrum."""
-    return float(10 * np.log10((_loudest(spectra, _TREBLE) + _EPSILON) / (_loudest(spectra, _BELOW) + _EPSILON)))
+    place = int(_SHARE * (told.shape[1] - 1))
+    treble, below = np.partition(told, place, axis=1)[:, place] + _EPSILON
+    return float(10 * np.log10(treble / below))
 
 
 def flatness(speech: Samples) -> float:
@@ -57,10 +69,3 @@ def flatness(speech: Samples) -> float:
     samples = speech.ravel() - speech.mean()
     energy = float(blas.sdot(samples, samples))
     return float(blas.sasum(samples)) / (speech.size * energy) ** 0.5 if energy else 0.0
-
-
-def _loudest(spectra: Spectra, band: slice) -> np.float32:
-    power = spectra[:, band].sum(axis=1)
-    place = int(_SHARE * (len(power) - 1))
-    loudest: np.float32 = np.partition(power, place)[place]
-    return loudest

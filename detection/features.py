@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, model_validator
 from scipy import fft
 
+from detection.framing import spans
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 Frames = NDArray[np.float32]
@@ -189,7 +190,7 @@ class _FrameStream:
         self._pending = audio[n_frames * self._hop_samples :].copy()
         if n_frames == 0:
             return np.empty((0, self._n_features), np.float32)
-        framed = np.lib.stride_tricks.sliding_window_view(audio, self._fft_samples)[:: self._hop_samples]
+        framed = spans(audio, self._fft_samples, self._hop_samples)
         # scipy transforms several frames per instruction; numpy does not.
         return self._described(fft.rfft(framed * self._window))
 

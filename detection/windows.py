@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from detection.activity import FRAME_S, FRAME_SAMPLES, Activity
 from detection.domain import is_out_of_domain
 from detection.music import is_music
-from detection.spectra import SPAN_S, STEP_S, Spectra, power_spectra
+from detection.spectra import SPAN_S, STEP_SAMPLES
+from detection.traits import Traits
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
@@ -51,13 +52,26 @@ class Windower:
         self._activity = activity
         self._audio = np.zeros(self._window, np.float32)
         self._missing = np.zeros(self._window, np.bool_)
-        self._speech = np.zeros(self._window // FRAME_SAMPLES, np.bool_)
+        """Of the samples not judged yet."""
+        frames = self._window // FRAME_SAMPLES
+        self._speech, self._present = np.zeros((2, frames), np.bool_)
+        self._power = np.zeros(frames, np.float32)
+        """Of each frame: whether it holds speech, whether all of it came, its energy."""
+        first = np.arange(0, frames, STEP_SAMPLES // FRAME_SAMPLES)
+        self._spans = first[:, None] + np.arange(math.ceil(SPAN_S / FRAME_S))
+        """The frames that each spectrum touches."""
+        self._traits = Traits(self._hop)
         self.clear()
 
     def clear(self) -> None:
         """Forget everything, as at the start of a leg."""
         self._begun = self._any_window = False
         self._start_over(0)
+
+    @property
+    def due_s(self) -> float:
+        """Media time at which the next window is full, as long as no long loss comes before."""
+        return (self._start + self._window) / SAMPLE_RATE_HZ
 
     def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
         """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.
@@ -96,6 +110,7 @@ class Windower:
         """How many of the filled samples `activity` has seen, and how many the previous window held already."""
         self._held = 0
         self._activity.clear()
+        self._traits.clear()
 
     def _append(self, samples: Samples, *, missing: bool) -> list[Window]:
         windows: list[Window] = []
@@ -115,12 +130,11 @@ class Windower:
 
     def _advance(self) -> None:
         """Move on by one hop, keeping what the next window shares with this one."""
-        for buffer, step in (
-            (self._audio, self._hop),
-            (self._missing, self._hop),
-            (self._speech, self._hop // FRAME_SAMPLES),
-        ):
-            buffer[:-step] = buffer[step:]
+        self._audio[: -self._hop] = self._audio[self._hop :]
+        frames = self._hop // FRAME_SAMPLES
+        for buffer in (self._speech, self._present, self._power):
+            buffer[:-frames] = buffer[frames:]
+        self._traits.advance()
         self._start += self._hop
         self._filled = self._judged = self._held = self._window - self._hop
 
@@ -131,6 +145,7 @@ class Windower:
         fresh_speech_s = self._speech_s(self._held)
         if not always and fresh_speech_s < MIN_TAIL_SPEECH_S:
             return []
+        self._traits.clear()  # what is repeated does not go on where the window before ended
         return [self._emit(np.resize(self._audio[: self._filled], self._window))]
 
     def _emit(self, samples: Samples) -> Window:
@@ -138,12 +153,12 @@ class Windower:
         self._any_window = True
         out_of_domain = False
         if self._speech.any():
-            spectra = power_spectra(samples)
-            if is_music(spectra):
+            notes, bands = self._traits.of(samples)
+            if is_music(notes):
                 self._speech[:] = False
             else:
                 speech = self._frames()[self._speech[: self._filled // FRAME_SAMPLES]]
-                out_of_domain = is_out_of_domain(self._in_speech(spectra), speech)
+                out_of_domain = is_out_of_domain(bands[:, self._in_speech(bands.shape[1])], speech)
         return Window(
             start_s=self._start / SAMPLE_RATE_HZ,
             samples=samples,
@@ -159,32 +174,32 @@ class Windower:
         """Let `activity` see what came since the last time: in one piece, because a call per packet would cost more."""
         flags = self._activity.push(self._audio[self._judged : self._filled])
         first = self._judged // FRAME_SAMPLES
-        present = ~self._missing[first * FRAME_SAMPLES :][: len(flags) * FRAME_SAMPLES]
+        fresh = slice(first, first + len(flags))
+        frames = self._frames()[fresh]
+        missing = self._missing[first * FRAME_SAMPLES :][: frames.size]
+        self._present[fresh] = ~missing.reshape(frames.shape).any(axis=1)
+        self._power[fresh] = np.einsum("ij,ij->i", frames, frames)
         self._speech[first:] = False
-        self._speech[first : first + len(flags)] = flags & present.reshape(-1, FRAME_SAMPLES).all(axis=1)
+        self._speech[fresh] = flags & self._present[fresh]
         self._judged = self._filled
 
     def _snr_db(self) -> float:
         """Return how far speech lies above the quietest tenth of the window, which is background between words."""
-        frames = self._frames()
-        count = len(frames)
-        present = ~self._missing[: count * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).any(axis=1)
-        power = np.einsum("ij,ij->i", frames, frames)
+        count = self._filled // FRAME_SAMPLES
+        power = self._power[:count]
         speech = power[self._speech[:count]]
         if not len(speech):
             return math.inf
-        background = float(np.quantile(power[present], _QUIETEST))
+        background = quantile(power[self._present[:count]], _QUIETEST)
         signal = float(speech.mean()) - background
         return 10 * math.log10(max(signal, _LITTLE) / max(background, _LITTLE))
 
-    def _in_speech(self, spectra: Spectra) -> Spectra:
-        """Return those of a window's spectra that lie in speech from end to end, once even where its tail is repeated.
+    def _in_speech(self, spectra: int) -> NDArray[np.bool_]:
+        """Tell which of a window's spectra lie in speech from end to end, once even where its tail is repeated.
 
         One that so much as touches a digit or a beep tells of that: tones drown what is spoken beside them.
         """
-        first = np.arange(len(spectra)) * round(STEP_S / FRAME_S)
-        frames = first[:, None] + np.arange(math.ceil(SPAN_S / FRAME_S))
-        spoken: Spectra = spectra[self._speech[frames].all(axis=1)]
+        spoken: NDArray[np.bool_] = self._speech[self._spans[:spectra]].all(axis=1)
         return spoken
 
     def _frames(self) -> NDArray[np.float32]:
@@ -194,6 +209,16 @@ class Windower:
 
     def _speech_s(self, from_sample: int) -> float:
         return float(np.count_nonzero(self._speech[from_sample // FRAME_SAMPLES :])) * FRAME_S
+
+
+def quantile(values: NDArray[np.float32], share: float) -> float:
+    """Return what `np.quantile` does, of one value at least, in a third of the time."""
+    place = share * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    ordered = np.partition(values, (below, above))
+    low, high, part = ordered[below], ordered[above], place - below
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
 
 
 def _whole_frames(name: str, seconds: float) -> int:

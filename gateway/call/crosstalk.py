@@ -50,8 +50,8 @@ _FRAME = _RATE_HZ // 10
 _HISTORY = 5 * _RATE_HZ
 _FLAGS_KEPT = 30 * _RATE_HZ // _FRAME
 _DIGEST_S = 1.0
-_BLOCK_S = 0.2  # a leg's audio comes in blocks of this length, so the newest of another may not be there yet
-_HOLD = round((SKEW_S + _BLOCK_S) * _RATE_HZ)
+_BEHIND_S = 0.3  # when a window ends, its leg is heard to that moment, another to the end of its last block, resampled
+_HOLD = round((SKEW_S + _BEHIND_S) * _RATE_HZ)
 _LAGS = round((MAX_DELAY_S + 2 * SKEW_S) * _RATE_HZ)
 _ARRIVALS = 10
 _LEVELLING = 64  # samples
@@ -96,7 +96,7 @@ class Crosstalk:
     def is_leak(self, leg: LegId, window: Window) -> bool:
         """Whether so much of a window of `leg`, the newest, is another leg's voice that it is no evidence on this one.
 
-        The newest 0.4 s are taken for the leg's own: the other leg's audio may still be on its way.
+        The newest 0.5 s are taken for the leg's own: the other leg's audio may still be on its way.
         """
         heard = self._legs[leg]
         others = [other for name, other in self._legs.items() if name != leg]

@@ -12,6 +12,7 @@ Three things look alike on the wire and are not the same:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +27,15 @@ from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived
 RESYNC_PAYLOADS = 1000
 """A counter that jumps further than this was restarted (a new SSRC, a new stream), not reordered."""
 BLOCK_S = 0.2
-"""Audio is decoded and resampled in blocks of this length: the calls cost more than the arithmetic."""
+"""Audio is decoded and resampled in blocks of this length, for the calls cost more than the arithmetic; but at once
+where something waits for it (`Leg.due_s`)."""
 JITTER_S = 0.015
 """Steps of the sender's clock up to this are not steps: less than one 20 ms payload."""
 DRIFT = 0.002
 """Share of a small step by which the sender's clock is set right at each payload: crystals are 200 ppm off, which over
 an hour adds up to 0.7 s that was never lost."""
+ROUNDING_S = 0.5 / SAMPLE_RATE_HZ
+"""Times are sums of durations: those that differ by less are the same."""
 MIN_PAYLOAD_S = 0.0025
 """A payload counts for as much as the shortest there is (Opus, RFC 6716 section 2.1.4): empty ones are no loophole."""
 UNSENT_SILENCE_S = 2.0
@@ -68,6 +72,8 @@ class Leg:
     def __init__(self, audio: AudioFormat, reorder_payloads: int = REORDER_PAYLOADS) -> None:
         """Raises UnsupportedMedia when encoding and rate do not go together."""
         self.counters = LegCounters()
+        self.due_s = math.inf
+        """Media time up to which audio is waited for: it is returned as soon as it is certain, whatever the block."""
         self._reorder_payloads = reorder_payloads
         self._decoder = open_decoder(audio)
         self._resampler = Resampler(self._decoder.rate_hz)
@@ -161,7 +167,15 @@ class Leg:
         self._block_s += duration_s
         self._placed_s += duration_s
         self.counters.received_s += duration_s
-        return runs + self._decode() if self._block_s >= BLOCK_S - 1e-9 else runs
+        is_due = self._is_due()
+        if is_due or self._block_s >= BLOCK_S - 1e-9:
+            runs += self._decode()
+        return runs + self._run(self._resampler.settle()) if is_due else runs
+
+    def _is_due(self) -> bool:
+        """Whether what is waited for, and was not returned yet, can be had now."""
+        due_s = self.due_s - ROUNDING_S
+        return self._run_start_s < due_s <= self._placed_s - self._resampler.ahead_s
 
     def _bridge(self, step_s: float, *, lost: bool) -> list[Run]:
         """The clock stepped ahead: fill silence that was not sent, or end the run at a gap."""

@@ -95,6 +95,7 @@ class LegSession:
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
+        self._leg.due_s = self._windower.due_s
         self._decider = Decider(judging.policy, *([judging.verifier.fusion.llr] if judging.verifier else []))
         self._expectation = Expectation(judging.expected, stream, description)
         self._expected_decider = Decider(judging.policy)
@@ -181,6 +182,7 @@ class LegSession:
         self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
+        self._leg.due_s = self._windower.due_s
         self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
         self._report_coverage()
 

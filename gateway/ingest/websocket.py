@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -32,6 +35,11 @@ NORMAL = 1000
 GOING_AWAY = 1001
 GOODBYE_S = 1.0
 """For a peer that does not read, to be told why it is hung up on."""
+LISTEN = "callscreen.listen"
+"""ASGI extension: a function that takes an `AtOnce`, which then hears each message the moment it comes, in place of the
+queue; until it is told None, or something is left. What waits in the queue comes first, in any case."""
+AtOnce = Callable[[str | bytes], Message | None]
+"""Hears a message; returns what is left to be done about it, for the queue."""
 _log = logs.get(__name__)
 
 
@@ -89,6 +97,22 @@ class _EndedByUs(Exception):
     """The gateway ends the stream: it drains, or the call is too long."""
 
 
+def _do_not_listen(_at_once: AtOnce | None) -> None:
+    """Another server than ours: all messages go through its queue."""
+
+
+class _Left(NamedTuple):
+    """What a message leaves to be done by the stream's own task."""
+
+    reason: str | None = None
+    """Why the stream ends with it."""
+    replies: list[str | bytes] = []  # noqa: RUF012  never changed
+    error: Exception | None = None
+
+
+_NOTHING = _Left()
+
+
 class _Stream:
     """One connection's way from messages to an open stream."""
 
@@ -106,6 +130,7 @@ class _Stream:
         self._ended: asyncio.Task[str] | None = None
         self._move_deadline_at_s = 0.0
         self._tolerance = Tolerance(self.source)
+        self._listen: Callable[[AtOnce | None], None] = websocket.scope["extensions"].get(LISTEN, _do_not_listen)
 
     def open(self, started: StreamStarted) -> OpenStream:
         admitted = self._door.admit(started)
@@ -127,13 +152,36 @@ class _Stream:
             async with asyncio.timeout(awaited_s) as deadline:
                 self._end_with_the_gateway(deadline)
                 while True:
-                    reason = self._hear(self._body(await self._websocket.receive()), deadline)
-                    if replies := self._dialect.replies():
-                        await _send(self._websocket, replies)
-                    if reason is not None:
-                        return reason
+                    message = await self._receive(deadline)
+                    left = message.get("left") or self._heard(self._body(message), deadline)
+                    if left.error is not None:
+                        raise left.error
+                    if left.replies:
+                        await _send(self._websocket, left.replies)
+                    if left.reason is not None:
+                        return left.reason
         except TimeoutError:
             raise self._why_timed_out() from None
+
+    async def _receive(self, deadline: asyncio.Timeout) -> Message:
+        """Return the next message, or what is left of one that was heard when it came; most leave nothing."""
+        self._listen(partial(self._at_once, deadline))
+        try:
+            return await self._websocket.receive()
+        finally:
+            self._listen(None)
+
+    def _at_once(self, deadline: asyncio.Timeout, body: str | bytes) -> Message | None:
+        left = self._heard(body, deadline)
+        return None if left is _NOTHING else {"type": "websocket.receive", "left": left}
+
+    def _heard(self, body: str | bytes, deadline: asyncio.Timeout) -> _Left:
+        try:
+            reason = self._hear(self._checked(body), deadline)
+        except Exception as error:  # raised in the stream's own task, which knows what to do
+            return _Left(error=error)
+        replies = self._dialect.replies()
+        return _NOTHING if reason is None and not replies else _Left(reason, replies)
 
     def _hear(self, body: str | bytes, deadline: asyncio.Timeout) -> str | None:
         """Let a message have its effect, or do without it; return the reason when it was the end."""
@@ -171,12 +219,16 @@ class _Stream:
             self._move_deadline_at_s = now_s + min(1.0, self._idle_deadline_s / 10)
 
     def _body(self, message: Message) -> str | bytes:
-        """Take an ASGI message apart. Raises WebSocketDisconnect, MessageTooBig."""
+        """Take an ASGI message apart. Raises WebSocketDisconnect."""
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         body: str | bytes | None = message.get("text")
         if body is None:
             body = message["bytes"]
+        return body
+
+    def _checked(self, body: str | bytes) -> str | bytes:
+        """Return a message that is not one too many, nor too big. Raises TooFast, MessageTooBig."""
         self._messages.take(1, clock.monotonic_s())
         if len(body) > self._max_message_bytes:
             raise MessageTooBig(f"message: expected at most {self._max_message_bytes} bytes, got {len(body)}")

@@ -23,7 +23,7 @@ from rich.table import Table
 from detection import SAMPLE_RATE_HZ, Activity, Policy, Samples, Windower
 from detection.audio import read_audio
 from detection.channels import apply_channel
-from detection.music import is_music
+from detection.music import is_music, notes
 from detection.spectra import power_spectra
 from tests.detection.sounds import VOICES, drums, line_sounds
 
@@ -72,7 +72,7 @@ def _windows(clips: Iterable[Samples]) -> list[Samples]:
 
 def _told(clips: list[Samples], channel: str) -> float:
     windows = _windows(apply_channel(clip, channel) for clip in clips)
-    return float(np.mean([is_music(power_spectra(window)) for window in windows]))
+    return float(np.mean([is_music(notes(power_spectra(window))[0]) for window in windows]))
 
 
 def _most_speech_s(samples: Samples) -> float:
@@ -84,7 +84,7 @@ def _cost_ms(clips: list[Samples]) -> float:
     windows = _windows(clips)
     start_s = time.process_time()
     for window in windows:
-        is_music(power_spectra(window))
+        is_music(notes(power_spectra(window))[0])
     return 1000 * (time.process_time() - start_s) / len(windows)
 
 

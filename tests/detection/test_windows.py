@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection import SAMPLE_RATE_HZ, Activity, Samples, Window, Windower
-from detection.windows import MAX_FILL_S
+from detection.windows import MAX_FILL_S, quantile
 from tests.detection.sounds import noise, silence, speech, tones
 
 WINDOW_S, HOP_S = 3.0, 1.0
@@ -200,3 +200,21 @@ def test_lost_audio_is_no_background() -> None:
     filled = cutter.push(0.0, audio[:20_000], 0.0) + cutter.push(1.4, audio[22_400:], 0.15)
     whole = play(audio, windower())
     assert filled[0].snr_db == pytest.approx(whole[0].snr_db, abs=1.5)
+
+
+@given(st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=200), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_quantiles_are_numpys(values: list[float], share: float) -> None:
+    assert quantile(np.array(values, np.float32), share) == np.quantile(np.array(values, np.float32), share)
+
+
+def test_when_the_next_window_is_full_is_known() -> None:
+    cutter, media_s = windower(), 0.0
+    for gap_s in (0.0, 0.05, 0.0, 1.3, 0.0, 0.0):
+        media_s += gap_s
+        due_s = cutter.due_s
+        for window in cutter.push(media_s, speech()[: 2 * HOP], gap_s):
+            if gap_s < MAX_FILL_S:
+                assert window.end_s == due_s
+            due_s = window.end_s + HOP_S
+        media_s += 2 * HOP_S
+    assert cutter.due_s > media_s

@@ -189,3 +189,30 @@ def test_packets_without_speech_count_and_are_not_loss() -> None:
     assert leg.counters.missing_s == 0
     assert sum(len(run.samples) for run in runs) == pytest.approx(2.0 * 16_000, abs=64)
     assert all(run.gap_s == 0 for run in runs)
+
+
+@pytest.mark.parametrize(("rate_hz", "after_ms"), [(8_000, 20), (16_000, 0), (24_000, 20), (48_000, 20)])
+def test_what_is_waited_for_comes_as_soon_as_it_is_certain(rate_hz: int, after_ms: int) -> None:
+    """By the packet that ends it, or the next where a resampler looks ahead."""
+    leg = Leg(AudioFormat("s16le", rate_hz))
+    packet = AudioReceived(LEG, bytes(2 * rate_hz // 50))
+    for due_s in (0.46, 0.48, 1.5, 2.0):
+        leg.due_s, heard_s = due_s, 0.0
+        while heard_s < due_s - 1e-6:
+            for run in leg.push(packet):
+                heard_s = run.start_s + len(run.samples) / 16_000
+        assert leg.counters.received_s == pytest.approx(due_s + after_ms / 1000)
+
+
+def test_what_is_waited_for_changes_nothing_of_what_comes() -> None:
+    draw = np.random.default_rng(0)
+    payloads = [AudioReceived(LEG, draw.integers(0, 256, 160, np.uint8).tobytes()) for _ in range(300)]
+    plain, hasty = Leg(MULAW), Leg(MULAW)
+    runs = []
+    for payload in payloads:
+        hasty.due_s = hasty.due_s if draw.random() < 0.8 else draw.uniform(0, 6)
+        runs += hasty.push(payload)
+    expected = np.concatenate([run.samples for run in listen(plain, payloads)])
+    got = np.concatenate([run.samples for run in [*runs, *hasty.flush()]])
+    assert len(runs) > 30
+    assert np.allclose(got, expected, rtol=0, atol=1e-6)

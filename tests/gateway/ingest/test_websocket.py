@@ -13,6 +13,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
+from gateway.connection import Connection
 from gateway.errors import Forbidden, ProtocolError
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.doors import Door
@@ -31,6 +32,13 @@ from gateway.pace import messages
 from tests.gateway.ingest.whip_door import RecordedCalls
 
 LEG = LegDescription(LegId("a"), AudioFormat("mulaw", 8000))
+ENGINE: type[asyncio.Protocol] | str = Connection
+
+
+@pytest.fixture(params=[Connection, "websockets-sansio"], ids=["at once", "by the queue"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are heard when they come, and on any other server too."""
+    monkeypatch.setattr(f"{__name__}.ENGINE", request.param)
 
 
 class Talkative(Dialect):
@@ -73,7 +81,7 @@ async def talk(calls: RecordedCalls, **door: object) -> AsyncIterator[str]:
         await serve_media(websocket, Talkative(), calls, Door.model_validate(limits | door), messages(400, 30))
 
     app = Starlette(routes=[WebSocketRoute("/", serve)])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws="websockets-sansio"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws=ENGINE))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
@@ -127,6 +135,32 @@ async def test_a_fault_of_ours_ends_that_stream_and_is_called_one() -> None:
             await socket.send(message)
         await socket.wait_closed()
         assert (socket.close_code, socket.close_reason, calls.streams[0].reason) == (1011, "internal error", "failed")
+
+
+async def test_audio_is_heard_in_order_amid_fragments_pings_and_replies() -> None:
+    calls = RecordedCalls()
+    sent = [b"%d" % index for index in range(60)]
+    async with talk(calls) as url, connect(url, subprotocols=["talk"], max_queue=None) as socket:  # type: ignore[list-item]
+        await socket.send("start")
+        for index, body in enumerate(sent):
+            await socket.send([body[:1], body[1:]] if index % 7 == 3 else body)
+            if index % 10 == 0:
+                await (await socket.ping())
+        await socket.send("stop")
+        await socket.wait_closed()
+    assert [audio.payload for _, audio in calls.streams[0].heard] == sent
+
+
+@pytest.mark.parametrize(("frame", "code"), [(b"\x81\x82mask\x92\xa0", 1007), (b"\x81\x05plain", 1002)])
+async def test_what_is_no_websocket_message_ends_the_connection(frame: bytes, code: int) -> None:
+    calls = RecordedCalls()
+    async with talk(calls) as url, connect(url, subprotocols=["talk"]) as socket:  # type: ignore[list-item]
+        await socket.send("start")
+        await socket.recv()
+        socket.transport.write(frame)
+        await socket.wait_closed()
+        assert socket.close_code == code
+    assert calls.streams[0].reason == "disconnected"
 
 
 def test_tokens_are_no_subprotocols() -> None:
