@@ -20,10 +20,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, CLOSING
 
+from gateway import logs, refusals
 from gateway.frames import FrameSplitter, Kind
 from gateway.ingest.websocket import LISTEN, AtOnce
-
-from gateway import logs, refusals
 
 _log = logs.get(__name__)
 MAX_WAITING = 256
