@@ -34,7 +34,10 @@ from detection.training.sampling import FOLDS, source_folds, split_by_source
 from detection.types import Samples, Score
 
 Said = TypeVar("Said", Score, Answer)
-_SOURCES = ("activity", "bandwidth", "coverage", "domain", "features", "music", "offline", "spectra", "windows")
+_SOURCES = (
+    "activity", "bandwidth", "coverage", "domain", "features", "framing", "music", "offline", "spectra", "traits",
+    "windows",
+)  # fmt: skip
 """Modules on which it depends what is scored: what was scored before one of them changed is not found again."""
 
 
