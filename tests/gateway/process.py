@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import REPOSITORY
 
-START_S = 30.0
+START_S = 120.0
 
 
 @dataclass
@@ -72,8 +72,13 @@ async def start(
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=REPOSITORY, preexec_fn=before, limit=1 << 20,
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(START_S):
-        said = (await process.stdout.readline()).decode()
+    try:
+        async with asyncio.timeout(START_S):
+            said = (await process.stdout.readline()).decode()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
     return process, said
 
 
@@ -92,7 +97,7 @@ async def gateway(
         if process.returncode is None:
             process.terminate()
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await process.wait()
         finally:
             if process.returncode is None:

@@ -16,13 +16,13 @@ from websockets.asyncio.client import connect
 from gateway.client.audiosocket import leg_uuid
 from gateway.refusals import LINES
 from tests.gateway.healthy import healthy_call
-from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, Reply
+from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, phone
 from tests.gateway.ingest.test_sdp import OFFER
 from tests.gateway.process import Running, gateway
 from tests.gateway.wire import SILENCE
 
 DEAF = 200
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 """For one of these tests, on a machine with other things to do; they take a few seconds."""
 MOST_LINES = 6 * LINES
 """Of one kind, in a minute."""
@@ -147,47 +147,22 @@ async def test_a_flood_of_connections_leaves_room_for_those_who_have_something_t
 
 
 async def test_a_flood_of_invitations(tmp_path: Path) -> None:
-    """One host sends far more than any PBX: what is beyond its pace is dropped, and another host gets its answer."""
+    """One host sends far more than any PBX. Another host still gets its answer, though there is no more room."""
     port = free_port(socket.SOCK_DGRAM)
     toml = f'max_calls = 20\n[sip]\nudp = "127.0.0.1:{port}"\nrtp_ports = [20000, 20999]\n'
     async with gateway(tmp_path, toml) as running, asyncio.timeout(DEADLINE_S):
-        async with healthy_call(running), caller(port, "127.0.0.1") as many, caller(port, "127.0.0.2") as other:
-
-            async def flood() -> None:
-                while True:
-                    for _ in range(15):
-                        many.send(Phone("UDP").request("INVITE", PCMU_SDP, user="flood", Call_ID=secrets.token_hex(8)))
-                    await asyncio.sleep(0.02)
-
-            flooding = asyncio.create_task(flood())
-            while not await refused(running, "sip", "TooFast"):  # noqa: ASYNC110  it is another process
-                await asyncio.sleep(0.2)
-            assert (await other.ask("OPTIONS")).code == 200
-            late = await other.ask("INVITE", PCMU_SDP, user="late-caller")
+        sip = ("127.0.0.1", port)
+        async with healthy_call(running), phone(sip) as many, phone(sip, local_addr=("127.0.0.2", 0)) as other:
+            for _ in range(100):
+                for _ in range(15):
+                    many.send(Phone("UDP").request("INVITE", PCMU_SDP, user="flood", Call_ID=secrets.token_hex(8)))
+                await asyncio.sleep(0.02)
+            assert (await other.ask("OPTIONS", within_s=DEADLINE_S)).code == 200
+            late = await other.ask("INVITE", PCMU_SDP, user="late-caller", within_s=DEADLINE_S)
             assert (late.code, late.headers["warning"]) == (503, '399 callscreen "all 20 calls are taken"')
-            flooding.cancel()
-            await asyncio.wait([flooding])
-        assert await refused(running, "sip", "Overloaded") > 50
+        assert await refused(running, "sip", "Overloaded") > 20
         assert await running.metric("callscreen_calls") == 19
-        assert 0 < len(running.logged("sip message dropped")) <= MOST_LINES
         assert 0 < len(running.logged("sip offer refused", code=503)) <= MOST_LINES
-
-
-@asynccontextmanager
-async def caller(port: int, host: str) -> AsyncIterator[Phone]:
-    """A telephone at an address of its own."""
-    phone = Phone("UDP")
-
-    class Answers(asyncio.DatagramProtocol):
-        def datagram_received(self, data: bytes, addr: object) -> None:
-            phone.inbox.put_nowait(Reply(data))
-
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        Answers, remote_addr=("127.0.0.1", port), local_addr=(host, 0)
-    )
-    phone.send = transport.sendto
-    yield phone
-    transport.close()
 
 
 async def test_a_flood_of_offers(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ async def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path) -> 
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
 
-    async with gateway(tmp_path, before=full) as running, asyncio.timeout(60):
+    async with gateway(tmp_path, before=full) as running, asyncio.timeout(180):
         async with healthy_call(running):
             while await running.ready() != ["the journal cannot be written"]:  # noqa: ASYNC110  it is another process
                 await asyncio.sleep(0.1)

@@ -41,11 +41,11 @@ async def test_ten_kills_in_mid_call_lose_double_and_reorder_nothing(
     following = asyncio.create_task(collect(f"http://127.0.0.1:{port}", seen))
     try:
         for number in range(KILLS):
-            async with gateway(tmp_path, port=port) as running, asyncio.timeout(30):
+            async with gateway(tmp_path, port=port) as running, asyncio.timeout(120):
                 while not await running.metric("callscreen_subscribers"):  # noqa: ASYNC110  it is another process
                     await asyncio.sleep(0.05)
                 await talk_until_killed(running, f"call-{number}", seen)
-        async with gateway(tmp_path, port=port), asyncio.timeout(30):
+        async with gateway(tmp_path, port=port), asyncio.timeout(120):
             while seen[-1].type != "call.ended":  # noqa: ASYNC110  of the last call, told by the next gateway
                 await asyncio.sleep(0.05)
     finally:

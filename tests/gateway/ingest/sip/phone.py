@@ -124,13 +124,13 @@ class Phone:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if name not in drop)
         return f"{method} sip:{user}@127.0.0.1 SIP/2.0\r\n{head}\r\n".encode() + data
 
-    async def ask(self, method: str, body: str = "", **options: Any) -> Reply:
+    async def ask(self, method: str, body: str = "", *, within_s: float = 5, **options: Any) -> Reply:
         """Send a request; return the final answer."""
         self.send(self.request(method, body, **options))
-        return await self.final()
+        return await self.final(within_s)
 
-    async def final(self) -> Reply:
-        while (reply := await self.hear()).code == 100:
+    async def final(self, within_s: float = 5) -> Reply:
+        while (reply := await self.hear(within_s)).code == 100:
             pass
         return reply
 
@@ -157,7 +157,7 @@ async def phone(address: tuple[str, int], transport: str = "UDP", **options: Any
             def datagram_received(self, data: bytes, addr: object) -> None:
                 caller.inbox.put_nowait(Reply(data))
 
-        udp, _ = await loop.create_datagram_endpoint(Socket, remote_addr=address)
+        udp, _ = await loop.create_datagram_endpoint(Socket, remote_addr=address, **options)
         caller.send = udp.sendto
         yield caller
         udp.close()

@@ -258,6 +258,23 @@ async def test_too_many_messages_end_their_connection(serve: Serve) -> None:
         assert await probe(other) == 200
 
 
+async def test_more_messages_than_one_host_may_send_are_dropped(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "UDP_MESSAGES_PER_S", 0.1)
+    monkeypatch.setattr(server, "UDP_BURST_S", 30.0)
+    house = await serve(sip=sip())
+    before = refused("TooFast")
+    async with phone(house.sip["udp"]) as many, phone(house.sip["udp"], local_addr=("127.0.0.2", 0)) as other:
+        for _ in range(5):
+            many.send(many.request("OPTIONS"))
+        assert [(await many.hear()).code for _ in range(3)] == [200] * 3
+        assert await probe(other) == 200, "each host has a pace of its own"
+        assert many.inbox.empty()
+    assert refused("TooFast") == before + 2
+    assert "sip message dropped" in capsys.readouterr().out
+
+
 async def test_messages_that_cost_too_much_are_refused(serve: Serve) -> None:
     """Header lines without end take seconds to read; to a port that is none no answer can be sent."""
     house = await serve(sip=sip())
