@@ -14,13 +14,14 @@ is told why in the body, and so is the log.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import URL
 from starlette.middleware import Middleware
@@ -48,6 +49,7 @@ DOORS_PATH = "/v1/media/"
 WHIP_PATH = "/v1/whip/"
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
+TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
 _log = logs.get(__name__)
 
 
@@ -118,6 +120,7 @@ def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[
         return JSONResponse(registry.call(request.path_params["call_id"]).state())
 
     async def metrics(_request: Request) -> Response:
+        TASKS.set(len(asyncio.all_tasks()))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`."""
+"""All benchmarks, one after the other: `make bench`. By command alone, as it takes its time: ``soak``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import sys
 
 from rich.console import Console
 
-from tests.benchmarks import bench_calls, bench_parts, bench_verifier, bench_webrtc
+from tests.benchmarks import bench_calls, bench_dialects, bench_parts, bench_soak, bench_verifier, bench_webrtc
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["soak"]:
+        sys.exit(bench_soak.main(sys.argv[2:]))
     console = Console()
     for title, bench in (
         ("What a second of one leg costs", bench_parts.main),
+        ("A message in every dialect, against a bare websocket server", bench_dialects.main),
         ("Twilio calls, against a bare websocket server", bench_calls.main),
         ("The light model's delay, with and without a verifier", bench_verifier.main),
         ("WebRTC legs, against bare aiortc", bench_webrtc.main),

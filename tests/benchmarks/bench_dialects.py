@@ -96,9 +96,9 @@ def _measure(server: Server, ours: str, dialect: str, seconds: float) -> float:
     player.start()
     there.close()  # so that the end of the player is heard
     here.recv()  # all connected
-    cpu_s = server.cpu_s()
+    cpu_s = server.scheduled_s()
     messages: int = here.recv()  # all sent
-    cpu_s = server.cpu_s() - cpu_s
+    cpu_s = server.scheduled_s() - cpu_s
     here.send("stop")
     player.join()
     return 1e6 * cpu_s / messages
@@ -111,7 +111,7 @@ def _play(url: str, ours: str, dialect: str, seconds: float, report: Connection)
 async def _play_calls(url: str, is_ours: bool, dialect: str, seconds: float, report: Connection) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        transports, streams = [], []
+        transports = []
         for index in range(SOCKETS):
             call = CALLS[dialect](url, f"call-{index}")
             if is_ours:
@@ -120,19 +120,17 @@ async def _play_calls(url: str, is_ours: bool, dialect: str, seconds: float, rep
                 transports.append(call._socket.transport)
             else:
                 transports.append((await stack.enter_async_context(connect(url, ping_interval=None))).transport)
-                if isinstance(call, TrackCall):
-                    call.opening(["inbound"])  # some number their messages from there
-            streams.append(await _frames(call, seconds * SPEED))
+        frames = await _frames(CALLS[dialect](url, "call"), seconds * SPEED)
         report.send("connected")
         began_s = loop.time()
-        for index, frames in enumerate(zip(*streams, strict=True)):
-            for offset, (transport, frame) in enumerate(zip(transports, frames, strict=True)):
+        for index, frame in enumerate(frames):
+            for offset, transport in enumerate(transports):
                 due_s = began_s + (index + offset / SOCKETS) * PACKET_S / SPEED
                 if due_s > loop.time():
                     await asyncio.sleep(due_s - loop.time())
                 transport.write(frame)
         await asyncio.sleep(0.2)
-        report.send(sum(map(len, streams)))
+        report.send(SOCKETS * len(frames))
         await asyncio.to_thread(report.recv)
 
 
@@ -146,6 +144,8 @@ async def _frames(call: MediaSocket, seconds: float) -> list[bytes]:
             frames.append(Frame(opcode, data).serialize(mask=True))
 
     call.__class__ = Recorded
+    if isinstance(call, TrackCall):
+        call.opening(["inbound"])  # some number their messages from there
     samples = np.resize(speech(5, synthetic=True), round(seconds * 16_000))
     if getattr(call, "_channels", None) or getattr(call, "mix", "") == "stereo":
         samples = np.stack((samples, samples), axis=1)
