@@ -249,6 +249,7 @@ def _lines(draw: Draw, whole: str) -> str:
     separator = draw(_separators)
     lines = whole.split(separator)
     at, other = draw(_places) % len(lines), draw(_places) % len(lines)
+    room = 1 + LARGEST_PART // (len(lines[at]) + len(lines[other]) + 1)
     match draw(small):
         case 0 | 1:
             del lines[at]
@@ -259,9 +260,9 @@ def _lines(draw: Draw, whole: str) -> str:
         case 5:
             lines[at] = draw(texts)
         case 6:  # many of a kind, each a little different
-            lines[at:at] = [f"{index:x}{lines[other]}" for index in range(draw(_similar))]
+            lines[at:at] = [f"{index:x}{lines[other]}" for index in range(min(room, draw(_similar)))]
         case _:
-            lines[at : at + 1] = [lines[at]] * draw(_repeats)
+            lines[at : at + 1] = [lines[at]] * min(room, draw(_repeats))
     return separator.join(lines)
 
 
