@@ -54,7 +54,7 @@ def windows(audio: Samples, traits: type[Traits], hop_s: float, seed: int) -> li
 @settings(max_examples=12, deadline=None)
 def test_windows_with_gaps_and_tails_are_told_alike(seed: int, hop_s: float) -> None:
     carried, anew = (windows(mixed(seed), traits, hop_s, seed) for traits in (Traits, Forgetful))
-    assert len(carried) == len(anew) > 10
+    assert len(carried) == len(anew) > 2
     for left, right in zip(carried, anew, strict=True):
         assert np.array_equal(left.samples, right.samples)
         for fact in ("start_s", "fresh_samples", "speech_s", "fresh_speech_s", "snr_db", "out_of_domain"):

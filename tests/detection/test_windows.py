@@ -202,6 +202,7 @@ def test_lost_audio_is_no_background() -> None:
     assert filled[0].snr_db == pytest.approx(whole[0].snr_db, abs=1.5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=200), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_quantiles_are_numpys(values: list[float], share: float) -> None:
     assert quantile(np.array(values, np.float32), share) == np.quantile(np.array(values, np.float32), share)
