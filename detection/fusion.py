@@ -13,8 +13,9 @@ both                     ``light_weight * light + verifier_weight * verifier + o
 
 The last one is fitted by logistic regression on windows that neither model was trained on (`detection fuse`), both
 classes weighted alike, so 0 is even odds (Brümmer et al., "Fusion of heterogeneous speaker recognition systems in the
-STBU submission for the NIST SRE 2006", IEEE TASLP 15(7), 2007). Two models of which nobody fitted one are fused by the
-mean of their log-odds: too cautious where their errors differ, right where they are the same.
+STBU submission for the NIST SRE 2006", IEEE TASLP 15(7), 2007). Where such a map costs more on windows held out of its
+fit than the verifier by itself, the verifier's log-odds stand for what it heard. Two models of which nobody fitted one
+are fused by the mean of their log-odds: too cautious where their errors differ, right where they are the same.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class FusionWeights(_Strict):
 
 MEAN = FusionWeights(light=0.5, verifier=0.5, offset=0.0)
 """For models that no map was fitted for."""
+VERIFIER_ALONE = FusionWeights(light=0.0, verifier=1.0, offset=0.0)
+"""For models that no fitted map of both beats: what the verifier heard is judged by it."""
 
 
 class Fusion(_Strict):

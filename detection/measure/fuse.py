@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from detection.decision import Policy
 from detection.detector import open_detector
 from detection.errors import DataError
 from detection.evidence import Entry, LegEvidence, light_alone
-from detection.fusion import FILE, MEAN, Fusion, FusionWeights
+from detection.fusion import FILE, MEAN, VERIFIER_ALONE, Fusion, FusionWeights
 from detection.measure import heldout
 from detection.measure.calibrate import MIN_WINDOWS, groups_of
 from detection.measure.heldout import HeldOut, Material, Said, models_by_fold
@@ -35,8 +36,9 @@ DESCRIPTION = f"""\
 Fit the fusion of a light model and its verifier to calls whose voices are known, by class of channel, and count the
 false alarms per hour, and the synthetic legs found in time, of the decision that hangs on it, at rising thresholds. The
 map is fitted on all clips; costs, alarms and finds are counted with maps that were fitted without the clip's own group
-of sources. Windows are scored with the calibrations of both models' cards, so `calibrate` them first. The clips must be
-such as neither model ever heard: your own calls, or with --hold-out and --twins the sources that training left out.
+of sources; where it costs more than the verifier by itself, the verifier's log-odds stand for what both heard. Windows
+are scored with the calibrations of both models' cards, so `calibrate` them first. The clips must be such as neither
+model ever heard: your own calls, or with --hold-out and --twins the sources that training left out.
 Writes {FILE}, which belongs beside the light model's file, and operating_points.csv."""
 
 
@@ -104,11 +106,15 @@ def run(args: argparse.Namespace) -> int:
     ]
     plain = Fusion.by_mean(light, verifier)
     maps = cross_fitted(pairs, groups_of(material.clips, material.legs), plain)
+    fusion = fitted(pairs, plain)
+    for kind in ("wide", "narrow"):
+        if getattr(fusion, kind) != MEAN and verifier_is_better(pairs, maps, kind):
+            fusion, *maps = (one.model_copy(update={kind: VERIFIER_ALONE}) for one in (fusion, *maps))
     went = {one.channel: partial(_courses, one, maps) for one in pairs}
     counts = count(material.clips, material.legs, went)
     alarms = worst_channel(counts, material.bank.hash)
     raise_p = args.raise_p or raise_p_for(args.alerts_per_hour, alarms, plain.raise_p)
-    fusion = fitted(pairs, plain).model_copy(update={"alarms": alarms, "raise_p": raise_p})
+    fusion = fusion.model_copy(update={"alarms": alarms, "raise_p": raise_p})
     _write(fusion, counts, args.out)
     _tell(pairs, maps, fusion, counts, args.out)
     return 0
@@ -174,6 +180,25 @@ def cross_fitted(pairs: Sequence[Pairs], groups: NDArray[np.int64], current: Fus
     return [maps[group] for group in groups.tolist()]
 
 
+def verifier_is_better(pairs: Sequence[Pairs], maps: Sequence[Fusion], kind: Literal["wide", "narrow"]) -> bool:
+    """Return whether the verifier's log-odds cost less than the `maps` on windows of this class that both heard.
+
+    `maps` are those of `cross_fitted`. By the cost of log-likelihood ratios; without windows of both labels, False.
+    """
+    of_kind = [one.narrow == (kind == "narrow") for one in pairs]
+    fused, alone, is_fake = (
+        np.concatenate([values[which] for values, which in zip(those, of_kind, strict=True)])
+        for those in (
+            [one.fused(maps) for one in pairs],
+            [one.verifier for one in pairs],
+            [one.is_fake for one in pairs],
+        )
+    )
+    if len(set(is_fake.tolist())) < 2:
+        return False
+    return log_likelihood_cost(alone, is_fake) < log_likelihood_cost(fused, is_fake)
+
+
 def _courses(pairs: Pairs, maps: Sequence[Fusion], raise_p: float) -> list[Course]:
     policy = Policy(raise_p=raise_p)
     return [
@@ -210,9 +235,12 @@ def _tell(pairs: Sequence[Pairs], maps: Sequence[Fusion], fusion: Fusion, counts
     console = Console()
     console.print(table)
     for name, weights in (("wide", fusion.wide), ("narrow", fusion.narrow)):
-        mean = f" (the mean: fewer than {MIN_WINDOWS} windows of a label)" if weights == MEAN else ""
+        why = {
+            MEAN: f" (the mean: fewer than {MIN_WINDOWS} windows of a label)",
+            VERIFIER_ALONE: " (a fitted map of both costs more)",
+        }.get(weights, "")
         told = f"{weights.light:.3f} light + {weights.verifier:.3f} verifier + {weights.offset:.3f}"
-        console.print(f"{name}: {told}{mean}", soft_wrap=True)
+        console.print(f"{name}: {told}{why}", soft_wrap=True)
     console.print(alarms_table(counts, fusion.raise_p))
     console.print(detections_table(counts, fusion.raise_p))
     console.print(f"wrote {out / FILE} and operating_points.csv", soft_wrap=True)

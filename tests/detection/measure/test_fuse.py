@@ -13,8 +13,8 @@ from detection import Score, open_detector, open_fusion
 from detection.__main__ import main
 from detection.calibration import Calibration, ChannelCalibration, fit, logistic_regression
 from detection.detector import WEIGHTS
-from detection.fusion import FILE, MEAN, Fusion
-from detection.measure.fuse import Pairs, calibrated, cross_fitted, fitted
+from detection.fusion import FILE, MEAN, Fusion, FusionWeights
+from detection.measure.fuse import Pairs, calibrated, cross_fitted, fitted, verifier_is_better
 from detection.measure.operating import THRESHOLDS
 from detection.offline import Answer
 from tests.detection.fakes import mean_fusion
@@ -85,6 +85,15 @@ def test_a_leg_s_fusion_is_fitted_without_its_group() -> None:
     assert {one.narrow for one in maps[odd]} == {MEAN}, "no narrow window was heard"
     llr = odd.fused(maps[odd])
     assert llr[0] == pytest.approx(maps[odd][0].llr(odd.light[0], odd.verifier[0], False))
+
+
+def test_a_map_that_costs_more_than_the_verifier_by_itself_is_told() -> None:
+    plain, current = pairs(odd=0.0), mean_fusion()
+    maps = cross_fitted([plain], GROUPS, current)
+    assert not verifier_is_better([plain], maps, "wide"), "both know something, and err alone"
+    backwards = current.model_copy(update={"wide": FusionWeights(light=1.0, verifier=-1.0, offset=0.0)})
+    assert verifier_is_better([plain], [backwards] * len(maps), "wide")
+    assert not verifier_is_better([plain], [backwards] * len(maps), "narrow"), "no such window was heard"
 
 
 def test_each_class_of_channel_has_its_own() -> None:
