@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 import gateway.app
+from gateway import refusals
 from gateway.app import House, running
 from gateway.config import load
 from tests.detection.fakes import mean_fusion
@@ -21,11 +22,12 @@ Serve = Callable[..., Awaitable[House]]
 
 
 @pytest_asyncio.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """Start a gateway on a free loopback port, with the given settings; it drains when the test ends.
 
-    It has no verifier, unless the test names one.
+    It has no verifier, unless the test names one; and what earlier tests were refused counts no log lines here.
     """
+    monkeypatch.setattr(refusals, "_lines", {})
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> House:

@@ -106,19 +106,14 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
 @needs_chromium
 async def test_the_live_view_tells_expected_machines_and_leaks(serve: Serve, tmp_path: Path) -> None:
     house = await serve(expected_machine=[{"leg": "callee"}])
-    async with (
-        browser(tmp_path) as chromium,
-        chromium.tab(f"{house.url}/") as page,
-        connect(
-            ws_url(house, "/v1/media/plain?call_id=c-1&leg=callee,echo&encoding=s16le&rate=16000&channels=2")
-        ) as call,
-    ):
-        await page.until("count", "0 live")
-        voice = speech(10, synthetic=True)
-        both = (np.stack((voice, 0.2 * np.roll(voice, 3200)), axis=1) * 32767).astype("<i2").tobytes()
-        for at in range(0, len(both), 1280):
-            await call.send(both[at : at + 1280])
-        await page.until("alerts", "c-1: callee is an expected machine (p ")
-        await page.until("legs", "expected machine")
-        await page.until("legs", "windows were another leg's voice")
-        await call.close()
+    path = "/v1/media/plain?call_id=c-1&leg=callee,echo&encoding=s16le&rate=16000&channels=2"
+    async with browser(tmp_path) as chromium, chromium.tab(f"{house.url}/") as page:
+        await page.until("count", "0 live")  # before the call connects: it is live from then on
+        async with connect(ws_url(house, path)) as call:
+            voice = speech(10, synthetic=True)
+            both = (np.stack((voice, 0.2 * np.roll(voice, 3200)), axis=1) * 32767).astype("<i2").tobytes()
+            for at in range(0, len(both), 1280):
+                await call.send(both[at : at + 1280])
+            await page.until("alerts", "c-1: callee is an expected machine (p ")
+            await page.until("legs", "expected machine")
+            await page.until("legs", "windows were another leg's voice")
