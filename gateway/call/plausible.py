@@ -1,7 +1,7 @@
 """Whether the audio of a leg is what its peer declared: sample type, channels, bytes per second.  [S]
 
-Peers declare wrongly: an egress sends two channels where one was declared (livekit/egress issue 871), an AudioSocket
-sends G.711 under the type of linear samples (CyCoreSystems/audiosocket issue 11). Read as declared, such audio is noise
+Peers declare wrongly: LiveKit's egress may send two channels where one was declared, an AudioSocket without `c(slin)`
+sends G.711 under the type of linear samples. Read as declared, such audio is noise
 or slow speech, and whatever a model says of it is wrong. Three signs tell, in a leg's first seconds:
 
 *Another reading is smooth.* Sound at these rates moves little from sample to sample. Where the correlation of

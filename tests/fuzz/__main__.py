@@ -10,6 +10,7 @@ import argparse
 import resource
 import sys
 import time
+from functools import partial
 
 import psutil
 import structlog
@@ -44,7 +45,7 @@ def main() -> int:
         for name in args.targets or TARGETS:
             task = progress.add_task(name, total=args.inputs)
             began_s = time.process_time()
-            new = fuzz(TARGETS[name], args.inputs, args.seed, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            new = fuzz(TARGETS[name], args.inputs, args.seed, partial(progress.advance, task))
             progress.console.print(f"{name}: {args.inputs} inputs, {time.process_time() - began_s:.1f} s of CPU")
             for finding in new:
                 progress.console.print(f"{name}: {finding.why}, {finding.size} bytes: {finding.save()}", style="red")

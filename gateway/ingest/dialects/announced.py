@@ -5,7 +5,7 @@
 - jambonz ``listen`` sends the call's attributes, `sampleRate` and `mixType`.
 - Vonage's websocket endpoint sends its content type and the NCCO's `headers`. It hears the conversation's mix.
 
-Rate and mix are never guessed: audio that comes before all is said (mod_audio_stream issue 121) waits for it.
+Rate and mix are never guessed: audio that comes before all is said, as mod_audio_stream may send it, waits for it.
 
 In stereo the left channel is what this leg's person says (FreeSWITCH: read) and the right one what that person hears
 (write); guides contradict each other, so a door can swap them.

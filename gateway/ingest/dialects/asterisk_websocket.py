@@ -4,7 +4,7 @@ Source: Asterisk, ``channels/chan_websocket.c``. Text frames are control, plain 
 binary ones are the raw payloads of the negotiated codec. Which call and leg it is, the dial string says by ``v()``,
 which Asterisk puts into the URL's query: ``v(call_id=…,leg=caller)``.
 
-Audio may come before ``MEDIA_START`` (asterisk issue 1712); it waits for it.
+Audio may come before ``MEDIA_START``; it waits for it.
 
 Releases before January 2026 hang up when they are pinged, so this connection is never pinged (see
 `gateway.connection`).

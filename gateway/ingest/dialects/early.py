@@ -1,7 +1,7 @@
 """Audio that comes before the words that say what it is: held for a moment, never guessed at.  [S]
 
-Asterisk's chan_websocket may send frames before ``MEDIA_START`` (asterisk issue 1712), FreeSWITCH's mod_audio_stream
-before its metadata (mod_audio_stream issue 121); where messages have no order, a start may be overtaken. How long is
+Asterisk's chan_websocket may send frames before ``MEDIA_START``, FreeSWITCH's mod_audio_stream
+before its metadata; where messages have no order, a start may be overtaken. How long is
 waited is the door's `start_deadline_s`.
 """
 
