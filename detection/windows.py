@@ -61,6 +61,9 @@ class Windower:
         self._spans = first[:, None] + np.arange(math.ceil(SPAN_S / FRAME_S))
         """The frames that each spectrum touches."""
         self._traits = Traits(self._hop)
+        self.stride = 1
+        """Hops from one window to the next; may change at any time. Where it passes over more than a window's length,
+        what lies between two windows is in none."""
         self.clear()
 
     def clear(self) -> None:
@@ -71,7 +74,7 @@ class Windower:
     @property
     def due_s(self) -> float:
         """Media time at which the next window is full, as long as no long loss comes before."""
-        return (self._start + self._window) / SAMPLE_RATE_HZ
+        return (self._start + max(self.stride - self._hops, 0) * self._hop + self._window) / SAMPLE_RATE_HZ
 
     def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
         """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.
@@ -109,6 +112,8 @@ class Windower:
         self._judged = 0
         """How many of the filled samples `activity` has seen, and how many the previous window held already."""
         self._held = 0
+        self._hops: float = math.inf
+        """How many hops before `_start` the last window started: the first is not waited for."""
         self._activity.clear()
         self._traits.clear()
 
@@ -124,19 +129,25 @@ class Windower:
             self._filled += size
             at += size
             if self._filled == self._window:
-                windows.append(self._emit(self._audio.copy()))
+                if self._hops >= self.stride:
+                    windows.append(self._emit(self._audio.copy()))
+                    self._held, self._hops = self._filled, 0
+                else:
+                    self._judge()
                 self._advance()
         return windows
 
     def _advance(self) -> None:
         """Move on by one hop, keeping what the next window shares with this one."""
+        self._hops += 1
         self._audio[: -self._hop] = self._audio[self._hop :]
         frames = self._hop // FRAME_SAMPLES
         for buffer in (self._speech, self._present, self._power):
             buffer[:-frames] = buffer[frames:]
         self._traits.advance()
         self._start += self._hop
-        self._filled = self._judged = self._held = self._window - self._hop
+        self._filled = self._judged = self._window - self._hop
+        self._held = max(self._held - self._hop, 0)
 
     def _tail(self, *, always: bool) -> list[Window]:
         if self._filled == self._held:

@@ -28,6 +28,8 @@ from gateway import logs
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.call.aftermath import endings
+from gateway.call.load import Load
+from gateway.call.overload import Step
 from gateway.call.registry import Registry
 from gateway.call.scorer import Fifo, Scorer
 from gateway.call.session import Judging
@@ -82,6 +84,7 @@ class House:
     """The heavy model that hears legs, too."""
     registry: Registry
     bus: Bus
+    load: Load
     serving: asyncio.Task[None]
     """Done only if the server gave up by itself."""
     rtp: Mapping[str, tuple[str, int]]
@@ -128,6 +131,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                     verifier=judging.verifier.name if judging.verifier else None,
                     registry=registry,
                     bus=bus,
+                    load=judging.load,
                     serving=serving,
                     rtp=rtp.addresses,
                     audiosocket=audiosocket.address,
@@ -151,17 +155,19 @@ async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
     second = await asyncio.to_thread(_open_verifier, settings)
     fusion = _open_fusion(detector, second) if second else None
     policy = _policy(settings, threshold(settings, detector, fusion))
-    scorer = Scorer(detector, Fifo(settings.scorer_queue_windows), settings.scorer_batch_windows)
-    verifier = Verifier(second, fusion, settings.verifier_cpu_share) if second and fusion else None
-    judging = Judging(detector, scorer, policy, bus, settings.expected_machine, verifier)
-    running = [judge for judge in (scorer, verifier) if judge]
-    for judge in running:
-        judge.start()
+    backlog = Fifo(settings.scorer_queue_windows)
+    scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
+    load = Load(backlog.waiting_s)
+    verifier = Verifier(second, fusion, settings.verifier_cpu_share, load) if second and fusion else None
+    judging = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier)
+    running = [part for part in (load, scorer, verifier) if part]
+    for part in running:
+        part.start()
     try:
         yield judging
     finally:
-        for judge in running:
-            await judge.close()
+        for part in running:
+            await part.close()
 
 
 def _unready(judging: Judging, registry: Registry) -> list[str]:
@@ -170,6 +176,7 @@ def _unready(judging: Judging, registry: Registry) -> list[str]:
         "the model is not scoring": not judging.scorer.healthy,
         "the verifier is not verifying": judging.verifier is not None and not judging.verifier.healthy,
         "the journal cannot be written": not judging.bus.healthy,
+        "too much to do": judging.load.step is Step.NO_NEW_CALLS,
         "shutting down": registry.draining,
     }
     return [reason for reason, holds in checks.items() if holds]

@@ -169,8 +169,13 @@ class VoiceExpected(EventData):
 class CoverageReduced(EventData):
     """Some audio of this leg was not judged.
 
-    `reason` is ``overload``, ``media_lost``, or ``format_mismatch``: what arrives isn't what was declared, and nothing
-    is judged until it is; the log names the setting that is likely wrong.
+    `reason`:
+
+    - ``overload``: windows were skipped; ``fewer_verifications``, ``longer_hop``, ``fewer_windows``: what an overloaded
+      gateway gives up before that, in this order; ``no_new_calls``: the call was refused for it, and `leg` is null.
+    - ``media_lost``: audio never came.
+    - ``format_mismatch``: what arrives isn't what was declared, and nothing is judged until it is; the log names the
+      setting that is likely wrong.
     """
 
     windows_skipped: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,8 +11,9 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from gateway import clock, logs
-from gateway.alerts.event import CallEnded, CallStarted
+from gateway.alerts.event import CallEnded, CallStarted, CoverageReduced
 from gateway.call.crosstalk import Crosstalk
+from gateway.call.overload import Step
 from gateway.call.session import Judging, LegSession
 from gateway.config import Settings
 from gateway.errors import DuplicateStream, Forbidden, NotFound, Overloaded
@@ -23,6 +25,8 @@ LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
 VERDICTS = Counter("callscreen_verdicts_total", "Legs that ended, by verdict.", ["verdict"])
 LEGS_OF_A_CALL = 2
 """For each call that `max_calls` allows there is room for so many legs; some calls may have more, then others fewer."""
+TELL_REFUSAL_EVERY_S = 1.0
+"""Between two ``coverage.reduced`` of calls refused for overload: a flood of calls is no flood of events."""
 MAX_LEGS = 16
 """In one call: each leg is compared with every other, for leaks."""
 _log = logs.get(__name__)
@@ -64,6 +68,7 @@ class Registry:
         self._pace = partial(media, settings.max_speed, settings.max_burst_s)
         self._calls: dict[CallId, Call] = {}
         self._streams: set[Stream] = set()
+        self._refusal_told_s = -math.inf
         self.draining = False
         """Whether nobody is let in any more."""
         self._empty = asyncio.Event()
@@ -86,6 +91,7 @@ class Registry:
         if self.draining:
             raise Overloaded("the gateway is shutting down")
         if call is None:
+            self._check_load(started)
             self._check_calls(started.tenant)
         else:
             _check_fits(call, started)
@@ -110,6 +116,17 @@ class Registry:
         for stream in list(self._streams):
             stream.end("shutdown")
         await self._empty.wait()
+
+    def _check_load(self, started: StreamStarted) -> None:
+        """Raises Overloaded, and tells subscribers, when so much is behind that new calls are refused."""
+        if self._judging.load.step is not Step.NO_NEW_CALLS:
+            return
+        now_s = clock.monotonic_s()
+        if now_s - self._refusal_told_s >= TELL_REFUSAL_EVERY_S:
+            self._refusal_told_s = now_s
+            facts = {"media_time_s": None, "reason": Step.NO_NEW_CALLS.reason, "windows_skipped": 0, "missing_s": 0.0}
+            self._judging.bus.publish(CoverageReduced.model_validate(_of_a_call(started.call_id) | facts))
+        raise Overloaded("the gateway is overloaded and takes no new calls; try again in 5 s")
 
     def _check_legs(self, started: StreamStarted) -> None:
         """Raises Overloaded when there is no room for these legs, in all or of this tenant: calls may have many."""
@@ -138,7 +155,7 @@ class Registry:
         self._logger(call).info("call started")
         facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source}
         whose = {"separation": call.separation, "tenant": call.tenant}
-        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call) | facts | whose))
+        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call.call_id) | facts | whose))
         return call
 
     def _leg_ended(self, call: Call, leg: LegSession) -> None:
@@ -156,7 +173,7 @@ class Registry:
         duration_s = clock.monotonic_s() - call.started_s
         self._logger(call).info("call ended", duration_s=round(duration_s, 2), verdicts=call.verdicts)
         facts = {"media_time_s": None, "reason": "all_legs_ended", "verdicts": call.verdicts}
-        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call) | facts))
+        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call.call_id) | facts))
         if not self._calls:
             self._empty.set()
 
@@ -210,9 +227,9 @@ def _check_fits(call: Call, started: StreamStarted) -> None:
         raise Overloaded(f"call_id: expected at most {MAX_LEGS} legs in a call")
 
 
-def _of_a_call(call: Call) -> dict[str, object]:
+def _of_a_call(call_id: CallId) -> dict[str, object]:
     return {
-        "call_id": call.call_id,
+        "call_id": call_id,
         "leg": None,
         "speaker": None,
         "role": None,

@@ -105,8 +105,12 @@ class Backlog(Protocol):
         ...
 
 
+LATEST_S = 2.0
+"""A window that has waited for so long is not scored any more: what it says is of no use to a live call."""
+
+
 class Fifo:
-    """First come, first scored; what comes when `limit` windows wait is dropped."""
+    """First come, first scored; what comes when `limit` windows wait is dropped, and what waits for `LATEST_S`."""
 
     def __init__(self, limit: int) -> None:
         self._jobs: deque[Job] = deque()
@@ -124,7 +128,14 @@ class Fifo:
 
     def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
         """See `Backlog`."""
-        return [self._jobs.popleft() for _ in range(min(most, len(self._jobs)))], []
+        dropped: list[Dropped] = []
+        while self._jobs and self._jobs[0].received_s < clock.monotonic_s() - LATEST_S:
+            dropped.append((self._jobs.popleft(), SKIPPED))
+        return [self._jobs.popleft() for _ in range(min(most, len(self._jobs)))], dropped
+
+    def waiting_s(self) -> float:
+        """Return for how long the window that is scored next has waited; 0 when none does."""
+        return clock.monotonic_s() - self._jobs[0].received_s if self._jobs else 0.0
 
 
 class Scorer:

@@ -39,6 +39,8 @@ from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.format_watch import FORMAT_MISMATCH, FormatWatch
 from gateway.call.leg import Leg, Run
+from gateway.call.load import Load
+from gateway.call.overload import STRIDES, Step
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
@@ -65,6 +67,7 @@ class Judging:
     scorer: Scorer
     policy: Policy
     bus: Bus
+    load: Load
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None
 
@@ -179,6 +182,7 @@ class LegSession:
         self._end_when_done()
 
     def _listen(self, run: Run) -> None:
+        self._windower.stride = STRIDES[self._judging.load.step]
         self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
@@ -270,7 +274,7 @@ class LegSession:
         if self._format.in_doubt:
             return  # told already, and all that follows is the same
         missing_s = self._leg.counters.missing_s
-        if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s):
+        if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s, self._judging.load.step):
             self._tell_coverage(reason)
 
     def _tell_coverage(self, reason: str) -> None:
@@ -328,9 +332,15 @@ class _Coverage:
         self._told_skipped = 0
         self._told_missing_s = 0.0
         self._told_at_s = -COVERAGE_EVERY_S
+        self._told_step = Step.NONE
 
-    def due(self, media_time_s: float, skipped: int, missing_s: float) -> str | None:
-        """Return the reason for an event now, or None."""
+    def due(self, media_time_s: float, skipped: int, missing_s: float, step: Step) -> str | None:
+        """Return the reason for an event now, or None; a further `step` of overload is told at once."""
+        further = min(step, Step.FEWER_WINDOWS)  # that new calls are refused is nothing to this one
+        if further > self._told_step:
+            self._told_step = further
+            return further.reason
+        self._told_step = further
         overload = skipped > self._told_skipped
         loss = missing_s - self._told_missing_s >= COVERAGE_MISSING_S
         if not (overload or loss) or media_time_s - self._told_at_s < COVERAGE_EVERY_S:

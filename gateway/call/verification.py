@@ -34,6 +34,8 @@ from detection import (
 from detection.evidence import MEMORY_S
 from gateway import clock
 from gateway.call.alerting import Answered, LegAlerts
+from gateway.call.load import Load
+from gateway.call.overload import Step
 from gateway.call.scorer import Dropped, Job, Meters, Scorer
 from gateway.call.share import CpuShare
 
@@ -97,9 +99,13 @@ def seconds_a_window(detector: Detector) -> float:
 class Verifier:
     """The heavy model, its queue and its share of CPU. `start` before the first leg, `close` after the last."""
 
-    def __init__(self, detector: Detector, fusion: Fusion, cpu_share: float) -> None:
-        """Take how its answers are fused with the light model's, and CPU seconds a second, above 0 and up to 1."""
+    def __init__(self, detector: Detector, fusion: Fusion, cpu_share: float, load: Load) -> None:
+        """Take how its answers are fused with the light model's, and CPU seconds a second, above 0 and up to 1.
+
+        `load` says when to hear less.
+        """
         self.name = detector.name
+        self._load = load
         self.window_s, self.hop_s = detector.window_s, detector.hop_s
         self.fusion = fusion
         self._detector = detector
@@ -121,12 +127,22 @@ class Verifier:
         await self._scorer.close()
         INSTALLED.labels(self.name).set(0)
 
+    def _last_rank(self) -> int:
+        """Return up to which rank windows are heard under the present load."""
+        if self._load.step >= Step.FEWER_WINDOWS:
+            return -1
+        return Rank.ALERTED if self._load.step else Rank.AGAIN
+
     def ask(self, leg: LegVerification, question: Question, received_s: float) -> None:
         """Have a window of a leg scored; never waits. `leg` is told, later: `answered` or `unanswered`.
 
         Args:
             received_s: when the newest audio came, by `clock.monotonic_s`.
         """
+        if leg.rank(question) > self._last_rank():
+            METERS.windows.labels("overload").inc()
+            asyncio.get_running_loop().call_soon(leg.unanswered)
+            return
         self._scorer.offer(_Asked(leg, question, self._detector), question.window, received_s)
 
 

@@ -58,6 +58,42 @@ def test_fresh_speech_sums_to_the_speech_of_the_leg() -> None:
     assert all(window.fresh_speech_s <= window.speech_s <= WINDOW_S for window in windows)
 
 
+@pytest.mark.parametrize(("stride", "starts"), [(2, [0, 2, 4, 6]), (3, [0, 3, 6]), (6, [0, 6])])
+def test_a_stride_passes_over_hops(stride: int, starts: list[int]) -> None:
+    cutter, every = windower(), play(speech(), windower())
+    cutter.stride = stride
+    due: list[float] = []
+    windows: list[Window] = []
+    for second, piece in enumerate(np.split(speech(), range(HOP, len(speech()), HOP))):
+        due.append(cutter.due_s)
+        windows += cutter.push(float(second), piece, 0.0)
+    assert [window.start_s for window in windows] == starts
+    assert [at for at in dict.fromkeys(due) if at <= 9] == [start + WINDOW_S for start in starts if start <= 6]
+    for window in windows:
+        same = every[round(window.start_s)]
+        assert np.array_equal(window.samples, same.samples)
+        assert (window.speech_s, window.snr_db, window.out_of_domain) == (
+            same.speech_s,
+            same.snr_db,
+            same.out_of_domain,
+        )
+    if stride <= WINDOW_S / HOP_S:  # no speech is lost
+        heard = windows + cutter.flush()
+        assert sum(window.fresh_speech_s for window in heard) == pytest.approx(
+            float(Activity().push(speech()).sum()) * 0.02, abs=0.5
+        )
+
+
+def test_a_stride_may_change_at_any_time() -> None:
+    cutter = windower()
+    windows = cutter.push(0.0, speech()[: 4 * HOP], 0.0)
+    cutter.stride = 3
+    windows += cutter.push(4.0, speech()[4 * HOP : 8 * HOP], 0.0)
+    cutter.stride = 1
+    windows += cutter.push(8.0, speech()[8 * HOP :], 0.0)
+    assert [window.start_s for window in windows] == [0, 1, 4, 6, 7]
+
+
 def test_windows_do_not_share_memory() -> None:
     cutter = windower()
     (first,) = cutter.push(0.0, speech()[:WINDOW], 0.0)

@@ -8,31 +8,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 
-from detection import Samples
-from gateway.app import House, running
+from gateway.app import running
 from gateway.config import load
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
-from tests.gateway.wire import closed, subscribed, ws_url
+from tests.gateway.wire import closed, plain, say, subscribed
 
 pytestmark = pytest.mark.usefixtures("detector")
-
-
-def pcm(samples: Samples) -> list[bytes]:
-    """16 kHz audio as plain frames of 20 ms."""
-    data = np.round(samples * 32767).astype("<i2").tobytes()
-    return [data[at : at + 640] for at in range(0, len(data), 640)]
-
-
-def plain(house: House, leg: str, call_id: str = "c-1") -> connect:
-    return connect(ws_url(house, f"/v1/media/plain?call_id={call_id}&leg={leg}&encoding=s16le&rate=16000"))
-
-
-async def say(socket: ClientConnection, samples: Samples) -> None:
-    for frame in pcm(samples):
-        await socket.send(frame)
 
 
 async def test_the_alert_names_the_speaker_who_is_synthetic(serve: Serve) -> None:

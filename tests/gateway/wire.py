@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from detection import Samples
 from gateway.app import House
 
 SILENCE = b"\xff" * 160
@@ -60,6 +62,21 @@ async def refused(url: str, **options: Any) -> tuple[int, dict[str, Any]]:
     with pytest.raises(InvalidStatus) as fault:
         await connect(url, **options)
     return fault.value.response.status_code, json.loads(fault.value.response.body)
+
+
+def pcm(samples: Samples) -> list[bytes]:
+    """16 kHz audio as plain frames of 20 ms."""
+    data = np.round(samples * 32767).astype("<i2").tobytes()
+    return [data[at : at + 640] for at in range(0, len(data), 640)]
+
+
+def plain(house: House, leg: str, call_id: str = "c-1") -> connect:
+    return connect(ws_url(house, f"/v1/media/plain?call_id={call_id}&leg={leg}&encoding=s16le&rate=16000"))
+
+
+async def say(socket: ClientConnection, samples: Samples) -> None:
+    for frame in pcm(samples):
+        await socket.send(frame)
 
 
 class Events:

@@ -9,6 +9,7 @@ from detection import Policy, Score, Window
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import EventData, envelope
 from gateway.call.crosstalk import Crosstalk
+from gateway.call.load import Load
 from gateway.call.scorer import ScoredLeg, Scorer
 from gateway.call.session import Judging, LegSession
 from gateway.clock import utc_now
@@ -45,7 +46,9 @@ class Ears:
 
     def __init__(self) -> None:
         detector = LoudnessDetector()
-        self._judging = Judging(detector, cast("Scorer", _Scorer(detector)), Policy(raise_p=0.9), cast("Bus", _Bus()))
+        self._judging = Judging(
+            detector, cast("Scorer", _Scorer(detector)), Policy(raise_p=0.9), cast("Bus", _Bus()), Load(lambda: 0.0)
+        )
         self._legs: dict[LegId, LegSession] = {}
         self._payload_bytes = 0
 

@@ -13,8 +13,7 @@ from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.ingest.events import AudioFormat, CallId, LegDescription, LegId, StreamStarted
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
-from tests.gateway.test_calls import plain, say
-from tests.gateway.wire import subscribed
+from tests.gateway.wire import plain, say, subscribed
 
 LEG = LegDescription(LegId("outbound"), AudioFormat("mulaw", 8000), role="callee")
 STREAM = StreamStarted(CallId("c-1"), "twilio", (LEG,), parameters={"ivr": "main"})

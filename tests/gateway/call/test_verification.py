@@ -22,6 +22,7 @@ from detection.evidence import MEMORY_S
 from gateway import clock
 from gateway.call import verification
 from gateway.call.alerting import Answered, LegAlerts
+from gateway.call.load import Load
 from gateway.call.scorer import Job
 from gateway.call.verification import (
     NICENESS,
@@ -125,7 +126,7 @@ def heavy() -> Heavy:
 
 @pytest_asyncio.fixture
 async def verifier(heavy: Heavy) -> AsyncIterator[Verifier]:
-    verifier = Verifier(heavy, mean_fusion(), cpu_share=1.0)
+    verifier = Verifier(heavy, mean_fusion(), cpu_share=1.0, load=Load(lambda: 0.0))
     verifier.start()
     yield verifier
     heavy.free.set()
@@ -181,7 +182,7 @@ async def test_a_full_queue_drops_the_oldest_of_the_last_rank_and_counts_it(veri
 async def test_half_a_core_is_half_a_core(heavy: Heavy) -> None:
     """As CPU time is counted: how long that takes is the machine's affair."""
     heavy.burns_s = 0.4
-    verifier = Verifier(heavy, mean_fusion(), cpu_share=0.5)
+    verifier = Verifier(heavy, mean_fusion(), cpu_share=0.5, load=Load(lambda: 0.0))
     verifier.start()
     began_s = clock.monotonic_s()
     await Speaker(verifier, HUMAN, 0.1, seconds=18).answered(5)

@@ -1,0 +1,102 @@
+"""A gateway whose model is too slow gives up one thing after another, says so, and takes it all back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from gateway.app import House
+from gateway.call import overload
+from gateway.call.overload import Step
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import LoudnessDetector, speech
+from tests.gateway.wire import pcm, plain, say, subscribed
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps follow each other within tenths of a second, in both directions."""
+    monkeypatch.setattr(overload, "RAISE_AFTER_S", 0.5)
+    monkeypatch.setattr(overload, "CLEAR_AFTER_S", 0.3)
+
+
+async def until(house: House, step: Step) -> None:
+    async with asyncio.timeout(10):
+        while house.load.step is not step:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def metric(house: House, name: str) -> float:
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        lines = (await web.get("/metrics")).text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
+
+
+async def ready(house: House) -> tuple[int, list[str]]:
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        answer = await web.get("/readyz")
+    return answer.status_code, answer.json()["reasons"]
+
+
+async def test_each_step_is_told_and_taken_back(serve: Serve, detector: LoudnessDetector) -> None:
+    house = await serve()
+    async with AsyncExitStack() as stack:
+        events = await stack.enter_async_context(subscribed(house))
+        caller = await stack.enter_async_context(plain(house, "caller"))
+        detector.free.clear()
+        talking = asyncio.create_task(talk(caller))
+        reasons = [(await events.until("coverage.reduced"))["data"]["reason"] for _ in range(3)]
+        assert reasons == ["fewer_verifications", "longer_hop", "fewer_windows"]
+        await until(house, Step.NO_NEW_CALLS)
+        assert await metric(house, "callscreen_overload_step") == Step.NO_NEW_CALLS
+        assert await ready(house) == (503, ["too much to do"])
+        await refused(house, events)
+        detector.free.set()
+        await until(house, Step.NONE)
+        assert await ready(house) == (200, [])
+        async with plain(house, "callee", call_id="another") as callee:
+            await say(callee, speech(6, synthetic=True))
+            scored = await events.until("alert.raised", call_id="another")
+        assert scored["data"]["lag_ms"] < 5_000
+        talking.cancel()
+        await caller.close()
+        ended = await events.until("leg.ended", call_id="c-1")
+    assert ended["data"]["windows_scored"] >= 1
+
+
+async def talk(caller: ClientConnection) -> None:
+    """Talk without end, some five times as fast as live, so that the leg soon has windows and tells each step."""
+    while True:
+        for frame in pcm(speech(2, synthetic=True)):
+            await caller.send(frame)
+            await asyncio.sleep(0.004)
+
+
+async def refused(house: House, events: Any) -> None:
+    async with plain(house, "callee", call_id="new") as callee:
+        with pytest.raises(ConnectionClosed) as closed:
+            await callee.recv()
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, "try again in" in closed.value.rcvd.reason) == (1013, True)
+    told = await events.until("coverage.reduced", call_id="new")
+    assert (told["data"]["leg"], told["data"]["reason"]) == (None, "no_new_calls")
+
+
+async def test_further_legs_of_a_call_are_let_in(serve: Serve, detector: LoudnessDetector) -> None:
+    house = await serve()
+    async with plain(house, "caller") as caller:
+        detector.free.clear()
+        await say(caller, speech(9, synthetic=True))
+        await until(house, Step.NO_NEW_CALLS)
+        async with plain(house, "callee") as callee, subscribed(house) as events:
+            await say(callee, np.zeros(16_000, np.float32))
+            await callee.close()
+            await events.until("leg.ended", leg="callee")
+        detector.free.set()
