@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (8080); 0 takes a free one and prints it")
     serve.add_argument("--journal", type=Path, metavar="FILE", help="SQLite file that holds every event")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes that hear calls (1)")
     serve.add_argument("--model", metavar="NAME_OR_PATH", help="a shipped model's name or the path of an .onnx file")
     serve.set_defaults(run=_serve)
     follow = commands.add_parser("watch", help="follow the events of a gateway in this terminal")
@@ -74,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    settings = load(args.config, host=args.host, port=args.port, journal=args.journal, model=args.model)
+    settings = load(
+        args.config, host=args.host, port=args.port, journal=args.journal, model=args.model, workers=args.workers
+    )
     from gateway import app  # only now: the model and WebRTC take a second to import, and --help should not
 
     app.run(settings)

@@ -8,41 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import uvicorn
 import uvloop
-from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from threadpoolctl import threadpool_limits
 
-from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
-from detection.detector import CardDetector
-from detection.errors import DetectionError
-from gateway import logs
+from gateway import logs, pages
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.call.aftermath import endings
 from gateway.call.load import Load
 from gateway.call.overload import Step
-from gateway.call.registry import Registry
-from gateway.call.scorer import Fifo, Scorer
+from gateway.call.registry import CallState, Registry
 from gateway.call.session import Judging
-from gateway.call.thresholds import threshold
-from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
-from gateway.connection import Connection, HttpConnection
 from gateway.errors import ConfigError
+from gateway.host import Host
 from gateway.ingest.audiosocket import AudioSocketPort
 from gateway.ingest.rtp_port import RtpPorts
 from gateway.ingest.sip.server import SipServer
 from gateway.ingest.whip import Whip
-from gateway.web import build
+from gateway.judges import judging
+from gateway.web import build, event_routes, own_metrics, state_routes
+from gateway.workers.fleet import FIRST, Fleet, Part
+from gateway.workers.reception import Reception
+from gateway.workers.routing import Route, owner
+from gateway.workers.whole import OneRequestAConnection, joined_states, labelled
 
 _log = logs.get(__name__)
 
@@ -107,95 +105,103 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
-        async with _judging(settings, bus) as judging:
-            registry = Registry(judging, settings)
-            whip = Whip(registry, settings)
-            rtp = RtpPorts(registry, settings)
-            audiosocket = AudioSocketPort(registry, settings)
-            sip = SipServer(registry, settings, settings.sip) if settings.sip else None
-            app = build(settings, registry, bus, whip.routes, lambda: _unready(judging, registry))
-            doors: list[RtpPorts | AudioSocketPort | SipServer] = [rtp, audiosocket, *([sip] if sip else [])]
-            server = _Server(_uvicorn_config(app, settings))
-            serving: asyncio.Task[None] | None = None
+        fleet = Fleet(settings, bus) if settings.workers > 1 else None
+        async with judging(settings, Part(fleet, bus) if fleet else bus) as judges:
+            registry = Registry(judges, settings)
+            doors = _Doors(registry, settings)
+            state = _state_routes(judges, registry, fleet)
+            app = build(settings, registry, [*doors.whip.routes, *pages.routes(), *event_routes(bus, settings), *state])
+            host = Host(OneRequestAConnection(app) if fleet else app, settings)
+            reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
             bus.start()
             try:
-                for door in doors:
-                    await door.open()
-                for ending in endings(await asyncio.to_thread(journal.open_calls)):
+                for ending in endings(await bus.open_calls()):
                     bus.publish(ending)
-                serving = asyncio.create_task(server.serve([listener]), name="http")
-                host, port = listener.getsockname()[:2]
+                if fleet:
+                    await fleet.start(registry)
+                await doors.open()
+                serving = host.start([] if reception else [listener])
+                if reception:
+                    reception.start()
                 yield House(
-                    url=f"http://{host}:{port}",
-                    model=judging.detector.name,
-                    verifier=judging.verifier.name if judging.verifier else None,
+                    url="http://{}:{}".format(*listener.getsockname()),
+                    model=judges.detector.name,
+                    verifier=judges.verifier.name if judges.verifier else None,
                     registry=registry,
                     bus=bus,
-                    load=judging.load,
+                    load=judges.load,
                     serving=serving,
-                    rtp=rtp.addresses,
-                    audiosocket=audiosocket.address,
-                    sip=sip.addresses if sip else {},
+                    rtp=doors.rtp.addresses,
+                    audiosocket=doors.audiosocket.address,
+                    sip=doors.sip.addresses if doors.sip else {},
                 )
             finally:
-                await registry.drain()
-                await whip.close()
-                for door in doors:
-                    await door.close()
+                if reception:
+                    await reception.close()
+                await asyncio.gather(*(part.drain() for part in (registry, fleet) if part))
+                await doors.close()
                 await bus.close()  # flushes: every subscriber has been sent every event
-                server.should_exit = True
-                if serving is not None:
-                    await serving
+                await host.close()
 
 
-@contextlib.asynccontextmanager
-async def _judging(settings: Settings, bus: Bus) -> AsyncIterator[Judging]:
-    """Open the models, and let them score for as long as the body runs. Raises ConfigError."""
-    detector = await asyncio.to_thread(_open_detector, settings)
-    second = await asyncio.to_thread(_open_verifier, settings)
-    fusion = _open_fusion(detector, second) if second else None
-    policy = _policy(settings, threshold(settings, detector, fusion))
-    backlog = Fifo(settings.scorer_queue_windows)
-    scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
-    load = Load(backlog.waiting_s)
-    verifier = Verifier(second, fusion, settings.verifier_cpu_share, load) if second and fusion else None
-    judging = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier)
-    running = [part for part in (load, scorer, verifier) if part]
-    for part in running:
-        part.start()
-    try:
-        yield judging
-    finally:
-        for part in running:
-            await part.close()
+class _Doors:
+    """Where calls come in, besides websockets."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self.whip = Whip(registry, settings)
+        self.rtp = RtpPorts(registry, settings)
+        self.audiosocket = AudioSocketPort(registry, settings)
+        self.sip = SipServer(registry, settings, settings.sip) if settings.sip else None
+        self._ports: list[RtpPorts | AudioSocketPort | SipServer] = [
+            self.rtp,
+            self.audiosocket,
+            *([self.sip] if self.sip else []),
+        ]
+
+    async def open(self) -> None:
+        """Listen. Raises ConfigError where that cannot be."""
+        for port in self._ports:
+            await port.open()
+
+    async def close(self) -> None:
+        """Listen no more, when the calls have ended."""
+        await self.whip.close()
+        for port in self._ports:
+            await port.close()
 
 
-def _unready(judging: Judging, registry: Registry) -> list[str]:
+def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> None:
+    """Have a connection served by the process that it is for; here, where that is not there."""
+    if route.media:
+        number = owner(route.call_id, fleet.processes) if route.call_id else fleet.least_loaded()
+        if number != FIRST and fleet.give(number, connection):
+            return
+    host.take(connection)
+
+
+def _state_routes(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[BaseRoute]:
+    async def states() -> list[CallState]:
+        own = [call.state() for call in registry.calls()]
+        return joined_states([*own, *await fleet.states()]) if fleet else own
+
+    async def metrics() -> bytes:
+        own = await own_metrics()
+        return labelled({FIRST: own.decode()} | await fleet.metrics()) if fleet else own
+
+    return state_routes(states, metrics, lambda: _unready(judges, registry, fleet))
+
+
+def _unready(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[str]:
     """Return why no call should be sent here now."""
     checks = {
-        "the model is not scoring": not judging.scorer.healthy,
-        "the verifier is not verifying": judging.verifier is not None and not judging.verifier.healthy,
-        "the journal cannot be written": not judging.bus.healthy,
-        "too much to do": judging.load.step is Step.NO_NEW_CALLS,
+        "the model is not scoring": not judges.scorer.healthy,
+        "the verifier is not verifying": judges.verifier is not None and not judges.verifier.healthy,
+        "the journal cannot be written": not judges.bus.healthy,
+        "too much to do": judges.load.step is Step.NO_NEW_CALLS,
+        "a worker is not there": fleet is not None and bool(fleet.missing),
         "shutting down": registry.draining,
     }
     return [reason for reason, holds in checks.items() if holds]
-
-
-def _policy(settings: Settings, raise_p: float) -> Policy:
-    try:
-        policy = Policy(raise_p=raise_p)
-        return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
-    except ValueError as error:
-        raise ConfigError(f"alert_p, clear_p: {error}") from None
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but signals are ours: calls must end before sockets do."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _signalled() -> asyncio.Future[None]:
@@ -212,25 +218,6 @@ def _signalled() -> asyncio.Future[None]:
     return came
 
 
-def _uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        loop="none",
-        http=HttpConnection,
-        ws=Connection,
-        # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
-        ws_max_size=2 * settings.max_message_bytes,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-
-
 def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server(
@@ -240,35 +227,3 @@ def _listen(settings: Settings) -> socket.socket:
         )
     except OSError as error:
         raise ConfigError(f"host, port: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
-
-
-def _open_detector(settings: Settings) -> CardDetector:
-    try:
-        return open_detector(settings.model or DEFAULT_MODEL)
-    except DetectionError as error:
-        raise ConfigError(f"model: {error}") from None
-
-
-def _open_verifier(settings: Settings) -> CardDetector | None:
-    """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
-    name = verifier_name(settings.verifier, settings.verifier_cpu_share)
-    if name is None:
-        return None
-    try:
-        return open_detector(name)
-    except DetectionError as error:
-        if settings.verifier != AUTO:
-            raise ConfigError(f"verifier: {error}") from None
-        _log.warning("no verifier", reason=str(error))
-        return None
-
-
-def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
-    """Open how both models become one number; that nobody fitted it is warned of. Raises ConfigError."""
-    try:
-        fusion, plain = open_fusion(light, verifier)
-    except DetectionError as error:
-        raise ConfigError(f"verifier: {error}") from None
-    if plain:
-        _log.warning("no fitted fusion", reason=plain)
-    return fusion

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
         None, description="how the outside reaches this gateway, e.g. https://gw.example.com; Twilio signs this URL"
     )
 
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="processes that hear calls; each holds the models, some 170 MB; as many as there are cores"
+    )
+
     # Who may come in
     token: SecretStr | None = Field(
         None, min_length=1, description="bearer token for media, events and calls; none: loopback only"

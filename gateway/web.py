@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,10 +32,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock, logs, pages, refusals
+from gateway import clock, logs, pages, paths, refusals
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
-from gateway.call.registry import Registry
+from gateway.call.registry import CallState, Registry
 from gateway.config import Settings, is_loopback
 from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, Unauthorized
 from gateway.ingest.dialects.base import Handshake
@@ -45,34 +45,19 @@ from gateway.ingest.websocket import serve_media
 from gateway.pace import messages
 
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
-DOORS_PATH = "/v1/media/"
-WHIP_PATH = "/v1/whip/"
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
 TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
 _log = logs.get(__name__)
 
 
-def build(
-    settings: Settings, registry: Registry, bus: Bus, more_routes: Iterable[BaseRoute], unready: Callable[[], list[str]]
-) -> Starlette:
-    """Put the routes together.
-
-    Args:
-        more_routes: of doors that bring their own (WHIP).
-        unready: returns the reasons why no call should be sent here now; none when ready.
-    """
+def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRoute]) -> Starlette:
+    """Put the routes together: the websocket doors, and `more_routes`."""
     return Starlette(
         routes=[
             *_media_routes(settings, registry),
-            WebSocketRoute(DOORS_PATH + "{door:path}", _no_such_door),
+            WebSocketRoute(paths.MEDIA + "{door:path}", _no_such_door),
             *more_routes,
-            *pages.routes(),
-            *(
-                WebSocketRoute("/v1/events" + slash, partial(serve_events, bus=bus, settings=settings))
-                for slash in ("", "/")
-            ),
-            *_state_routes(registry, unready),
         ],
         middleware=[
             Middleware(
@@ -95,7 +80,7 @@ def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
         await serve_media(websocket, dialect, registry, door, pace)
 
     return [
-        WebSocketRoute(DOORS_PATH + name + slash, partial(serve, door=door, kind=kind_of(name, door)))
+        WebSocketRoute(paths.MEDIA + name + slash, partial(serve, door=door, kind=kind_of(name, door)))
         for name, door in settings.media_doors().items()
         for slash in ("", "/")
     ]
@@ -105,7 +90,26 @@ async def _no_such_door(websocket: WebSocket) -> None:
     raise NotFound(f"door: there is no {websocket.path_params['door']!r:.70}; see `doors` in the settings")
 
 
-def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[BaseRoute]:
+def event_routes(bus: Bus, settings: Settings) -> list[BaseRoute]:
+    """Return the routes of subscribers."""
+    return [
+        WebSocketRoute(paths.EVENTS + slash, partial(serve_events, bus=bus, settings=settings)) for slash in ("", "/")
+    ]
+
+
+def state_routes(
+    states: Callable[[], Awaitable[list[CallState]]],
+    metrics: Callable[[], Awaitable[bytes]],
+    unready: Callable[[], list[str]],
+) -> list[BaseRoute]:
+    """Return the routes that tell how things are.
+
+    Args:
+        states: returns the live calls, oldest first.
+        metrics: returns all metrics, as Prometheus reads them.
+        unready: returns the reasons why no call should be sent here now; none when ready.
+    """
+
     async def alive(_request: Request) -> Response:
         return JSONResponse({"alive": True})
 
@@ -114,22 +118,31 @@ def _state_routes(registry: Registry, unready: Callable[[], list[str]]) -> list[
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def calls(_request: Request) -> Response:
-        return JSONResponse({"calls": [call.state() for call in registry.calls()]})
+        return JSONResponse({"calls": await states()})
 
     async def call(request: Request) -> Response:
-        return JSONResponse(registry.call(request.path_params["call_id"]).state())
+        call_id = request.path_params["call_id"]
+        for state in await states():
+            if state["call_id"] == call_id:
+                return JSONResponse(state)
+        raise NotFound(f"call_id: there is no live call {call_id!r:.140}")
 
-    async def metrics(_request: Request) -> Response:
-        TASKS.set(len(asyncio.all_tasks()))
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def measured(_request: Request) -> Response:
+        return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)
 
     return [
-        Route("/v1/calls", calls),
-        Route("/v1/calls/{call_id}", call),
+        Route(paths.CALLS, calls),
+        Route(paths.CALLS + "/{call_id}", call),
         Route("/healthz", alive),
         Route("/readyz", ready),
-        Route("/metrics", metrics),
+        Route("/metrics", measured),
     ]
+
+
+async def own_metrics() -> bytes:
+    """Return the metrics of this process."""
+    TASKS.set(len(asyncio.all_tasks()))
+    return generate_latest()
 
 
 class Guard:
@@ -139,7 +152,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._guarded_doors = {
-            DOORS_PATH + name: (door, kind_of(name, door))
+            paths.MEDIA + name: (door, kind_of(name, door))
             for name, door in settings.media_doors().items()
             if door.is_guarded
         }
@@ -176,7 +189,7 @@ class Guard:
             door, kind = own
             kind.check(handshake, door)
             return
-        if self._whip.is_guarded and connection.url.path.startswith(WHIP_PATH) and not _is_preflight(connection):
+        if self._whip.is_guarded and connection.url.path.startswith(paths.WHIP) and not _is_preflight(connection):
             self._whip.check_token_and_address(handshake, None)
             return
         if self._settings.token is None or _is_preflight(connection):

@@ -123,6 +123,10 @@ class Bus:
         """`Journal.after`, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.after, after, limit)
 
+    async def open_calls(self) -> list[CloudEvent]:
+        """`Journal.open_calls`, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.open_calls)
+
     async def flush(self) -> None:
         """Wait until all that was published by now is committed and handed to the subscribers."""
         target = self._stamped

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter as Counts
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -16,7 +18,7 @@ from gateway.call.crosstalk import Crosstalk
 from gateway.call.overload import Step
 from gateway.call.session import Judging, LegSession
 from gateway.config import Settings
-from gateway.errors import DuplicateStream, Forbidden, NotFound, Overloaded
+from gateway.errors import DuplicateStream, Forbidden, Overloaded
 from gateway.ingest.events import AudioReceived, CallId, LegId, Separation, StreamStarted
 from gateway.pace import media
 
@@ -32,6 +34,21 @@ MAX_LEGS = 16
 _log = logs.get(__name__)
 
 
+CallState = dict[str, Any]
+"""A call as ``GET /v1/calls/{id}`` shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other processes of this gateway have, for limits are those of the whole."""
+
+    calls: int = 0
+    legs: int = 0
+    calls_of: Counts[str] = field(default_factory=Counts)
+    legs_of: Counts[str] = field(default_factory=Counts)
+    """The same by tenant."""
+
+
 @dataclass(slots=True)
 class Call:
     """A label that joins legs: they may come over one stream or several, and each is judged by itself."""
@@ -45,8 +62,8 @@ class Call:
     verdicts: dict[str, str] = field(default_factory=dict)
     crosstalk: Crosstalk = field(default_factory=Crosstalk)
 
-    def state(self) -> dict[str, object]:
-        """The call as ``GET /v1/calls/{id}`` shows it."""
+    def state(self) -> CallState:
+        """The call, its legs, how they sound so far."""
         return {
             "call_id": self.call_id,
             "source": self.source,
@@ -68,6 +85,7 @@ class Registry:
         self._pace = partial(media, settings.max_speed, settings.max_burst_s)
         self._calls: dict[CallId, Call] = {}
         self._streams: set[Stream] = set()
+        self.elsewhere = Elsewhere()
         self._refusal_told_s = -math.inf
         self.draining = False
         """Whether nobody is let in any more."""
@@ -77,13 +95,6 @@ class Registry:
     def calls(self) -> list[Call]:
         """Return the live calls, oldest first."""
         return list(self._calls.values())
-
-    def call(self, call_id: str) -> Call:
-        """Return a live call. Raises NotFound."""
-        try:
-            return self._calls[CallId(call_id)]
-        except KeyError:
-            raise NotFound(f"call_id: there is no live call {call_id!r:.140}") from None
 
     def open(self, started: StreamStarted) -> Stream:
         """Let a stream in; see `gateway.ingest.events.Calls.open`."""
@@ -110,6 +121,16 @@ class Registry:
         self._streams.add(stream)
         return stream
 
+    def end(self, call_id: str, leg: str | None, reason: str) -> None:
+        """End the streams of a call that hold this leg; None: all of them."""
+        call = self._calls.get(CallId(call_id))
+        if call is None:
+            return
+        wanted = [session for name, session in call.legs.items() if leg in (None, name)]
+        for stream in list(self._streams):
+            if any(stream.has(session) for session in wanted):
+                stream.end(reason)
+
     async def drain(self) -> None:
         """Let nobody in and end all calls with their verdicts; returns when the last event is published."""
         self.draining = True
@@ -131,19 +152,23 @@ class Registry:
     def _check_legs(self, started: StreamStarted) -> None:
         """Raises Overloaded when there is no room for these legs, in all or of this tenant: calls may have many."""
         calls, limit = self.calls(), LEGS_OF_A_CALL * self._max_calls
-        if sum(len(call.legs) for call in calls) + len(started.legs) > limit:
+        if sum(len(call.legs) for call in calls) + self.elsewhere.legs + len(started.legs) > limit:
             raise Overloaded(f"all {limit} legs are taken")
-        if started.tenant and self._max_calls_per_tenant:
+        if (tenant := started.tenant) and self._max_calls_per_tenant:
             limit = LEGS_OF_A_CALL * self._max_calls_per_tenant
-            if sum(len(call.legs) for call in calls if call.tenant == started.tenant) + len(started.legs) > limit:
+            taken = sum(len(call.legs) for call in calls if call.tenant == tenant) + self.elsewhere.legs_of[tenant]
+            if taken + len(started.legs) > limit:
                 raise Overloaded(f"all {limit} legs of tenant {started.tenant} are taken")
 
     def _check_calls(self, tenant: str | None) -> None:
         """Raises Overloaded when there is no room for one more call, or for one more of this tenant."""
-        if len(self._calls) >= self._max_calls:
+        if len(self._calls) + self.elsewhere.calls >= self._max_calls:
             raise Overloaded(f"all {self._max_calls} calls are taken")
         limit = self._max_calls_per_tenant
-        if tenant and limit and sum(call.tenant == tenant for call in self._calls.values()) >= limit:
+        if not (tenant and limit):
+            return
+        taken = sum(call.tenant == tenant for call in self._calls.values()) + self.elsewhere.calls_of[tenant]
+        if taken >= limit:
             raise Overloaded(f"all {limit} calls of tenant {tenant} are taken")
 
     def _start_call(self, started: StreamStarted) -> Call:
@@ -191,6 +216,10 @@ class Stream:
         self._streams = streams
         self._closed: asyncio.Future[str] = loop.create_future()
         self._too_long = loop.call_later(max_call_s, self.end, "call_too_long")
+
+    def has(self, leg: LegSession) -> bool:
+        """Whether a leg's audio comes over this stream."""
+        return leg in self._legs.values()
 
     def receive(self, audio: AudioReceived) -> None:
         """Take one payload."""

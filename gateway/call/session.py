@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from detection import (
     Activity,
@@ -25,7 +26,6 @@ from detection import (
 )
 from detection.types import SAMPLE_RATE_HZ
 from gateway import clock, logs
-from gateway.alerts.bus import Bus
 from gateway.alerts.event import (
     CoverageReduced,
     EventData,
@@ -59,6 +59,19 @@ EXPECTED_SYNTHETIC = "expected_synthetic"
 _log = logs.get(__name__)
 
 
+class Publisher(Protocol):
+    """Where events go: the bus, or the process that has it."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events are being stored and sent, as far as is known here."""
+        ...
+
+    def publish(self, data: EventData) -> object:
+        """Send an event on its way; never waits."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Judging:
     """What all legs share: the models, their queues, the rules of decision, and where events go."""
@@ -66,7 +79,7 @@ class Judging:
     detector: Detector
     scorer: Scorer
     policy: Policy
-    bus: Bus
+    bus: Publisher
     load: Load
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None

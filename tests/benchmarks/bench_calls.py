@@ -1,6 +1,6 @@
 """How many two-party Twilio calls one machine holds, and what a call costs over the bare socket.
 
-    python -m tests.benchmarks.bench_calls [--calls 10 100 250] [--seconds 20] [--verifier NAME]
+    python -m tests.benchmarks.bench_calls [--calls 10 100 250] [--seconds 20] [--verifier NAME] [--workers N]
 
 Without a verifier unless one is named: it takes what CPU it is given, whatever the calls (`bench_verifier`).
 
@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, nargs="+", default=[10, 100, 250])
     parser.add_argument("--seconds", type=int, default=20, help="of each load")
     parser.add_argument("--verifier", default="off", metavar="NAME")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of the gateway (1)")
     parser.add_argument("--floor", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.floor:
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     aims = Table("what", "measured", "aim", "met")
     for calls in args.calls:
-        bare, ours = _measure(calls, args.seconds, args.verifier)
+        bare, ours = _measure(calls, args.seconds, args.verifier, args.workers)
         held = ours.skipped == 0 and ours.sender_late_ms < 200 and np.percentile(ours.lags_ms, 99) < 1000
         table.add_row(
             str(calls),
@@ -106,12 +107,16 @@ def _aims(calls: int, bare: Load, ours: Load) -> Iterator[tuple[str, float, floa
         yield f"window → event, p99 ms, {calls} calls", float(np.percentile(ours.lags_ms, 99)), P99_MS
 
 
-def _measure(calls: int, seconds: int, verifier: str) -> tuple[Load, Load]:
+def _measure(calls: int, seconds: int, verifier: str, workers: int) -> tuple[Load, Load]:
     with tempfile.TemporaryDirectory() as folder:
         with served("-m", "tests.benchmarks.bench_calls", "--floor") as bare:
             floor = loaded(bare, calls, seconds, subscribe=False)
         command, environ = gateway(
-            Path(folder), max_calls=str(calls + 1), subscriber_queue_events="100000", verifier=verifier
+            Path(folder),
+            max_calls=str(calls + 1),
+            subscriber_queue_events="100000",
+            verifier=verifier,
+            workers=str(workers),
         )
         with served(*command, **environ) as ours:
             return floor, loaded(ours, calls, seconds, subscribe=True)

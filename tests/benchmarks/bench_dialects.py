@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
-import uvicorn
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -33,13 +33,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
-from gateway.app import _uvicorn_config
 from gateway.client.asterisk import AsteriskChannel
 from gateway.client.forks import FreeSwitchFork, JambonzListen, LiveKitTrack, VonageSocket
 from gateway.client.genesys import AudioHookCall
 from gateway.client.media import MediaSocket, PlainStream, TwilioCall
 from gateway.client.tracks import BandwidthCall, ExotelCall, PlivoCall, SignalWireCall, TelnyxCall, TrackCall
 from gateway.config import Settings, load
+from gateway.host import Host
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.kinds import KINDS
 from gateway.web import _media_routes
@@ -170,12 +170,9 @@ async def _ours() -> None:
     doors: dict[str, Any] = {name: {"allow_mixed": True} for name in KINDS}
     settings: Settings = load(environ={}, doors=doors, max_burst_s=600.0)
     app = Starlette(routes=_media_routes(settings, _Sinks()))  # type: ignore[arg-type]
-    server = uvicorn.Server(_uvicorn_config(app, settings))
-    server.config.port = 0
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    print(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", flush=True)
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = Host(app, settings).start([listener])
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     await serving
 
 

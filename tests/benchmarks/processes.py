@@ -21,9 +21,9 @@ class Server:
     process: psutil.Process
 
     def cpu_s(self) -> float:
-        """CPU seconds used so far, user and system, all threads."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """CPU seconds used so far, user and system, all threads, and those of its workers."""
+        times = [process.cpu_times() for process in (self.process, *self.process.children())]
+        return float(sum(one.user + one.system for one in times))
 
     def scheduled_s(self) -> float:
         """Likewise to the nanosecond, where `cpu_s` counts in ticks of 10 ms; without threads that have ended."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-import gateway.app
+import gateway.judges
 from gateway import refusals
 from gateway.app import House, running
 from gateway.config import load
@@ -49,7 +49,7 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoudnessDetector]:
     """Serve with a detector whose truth the test sets by loudness."""
     loudness = LoudnessDetector()
-    monkeypatch.setattr(gateway.app, "open_detector", lambda _name: loudness)
-    monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+    monkeypatch.setattr(gateway.judges, "open_detector", lambda _name: loudness)
+    monkeypatch.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield loudness
     loudness.free.set()

@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY
 from tests.gateway.conftest import Serve
 from tests.gateway.desk import needs_pulseaudio, process, run, sound_server, write_wav
 from tests.gateway.loudness import speech
-from tests.gateway.wire import subscribed
+from tests.gateway.wire import call_of, subscribed
 
 BARESIP_CONFIG = """\
 poll_method epoll
@@ -129,7 +129,7 @@ async def test_both_sides_of_a_softphone_are_heard(serve: Serve, detector: objec
                 assert (raised["data"]["call_id"], raised["data"]["leg"]) == ("s-1", "customer")
                 assert raised["data"]["role"] == "customer"
                 assert "customer (customer)" in await told(running, "alert.raised")
-                speech_s = {leg["leg"]: leg["speech_s"] for leg in house.registry.call("s-1").state()["legs"]}  # type: ignore[attr-defined]
+                speech_s = {leg["leg"]: leg["speech_s"] for leg in call_of(house, "s-1").state()["legs"]}
                 assert speech_s["agent"] > 1
         ended = await events.until("call.ended")
     assert ended["data"]["verdicts"]["agent"] != "synthetic"

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
-import gateway.app
+import gateway.judges
 from detection import Samples, Window, WindowScores
 from gateway.client import codecs
 from tests.detection.fakes import wide
@@ -44,7 +44,7 @@ class MarkDetector(LoudnessDetector):
 @pytest.fixture(autouse=True)
 def mark_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve with it."""
-    monkeypatch.setattr(gateway.app, "open_detector", lambda _name: MarkDetector())
+    monkeypatch.setattr(gateway.judges, "open_detector", lambda _name: MarkDetector())
 
 
 def synthetic(name: str = "flite_slt") -> Samples:

@@ -33,7 +33,7 @@ class Accuser(LoudnessDetector):
 
 @pytest.fixture
 def accuser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.app.open_detector", lambda _name: Accuser())
+    monkeypatch.setattr("gateway.judges.open_detector", lambda _name: Accuser())
 
 
 async def send_plain(house: House, leg: str, encoding: str, data: bytes) -> None:

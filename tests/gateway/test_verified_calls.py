@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 
-import gateway.app
 import gateway.call.verification
+import gateway.judges
 from detection import VERIFIER, Window, WindowScores, open_detector
 from gateway import clock
 from gateway.app import House
@@ -71,8 +71,8 @@ def light() -> Scripted:
 def heavy(light: Scripted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     """Serve with two scripted models, the second under the name `heavy`."""
     model = Scripted("heavy", 3.0)
-    monkeypatch.setattr(gateway.app, "open_detector", lambda name: model if name == "heavy" else light)
-    monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+    monkeypatch.setattr(gateway.judges, "open_detector", lambda name: model if name == "heavy" else light)
+    monkeypatch.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield model
     model.free.set()
 

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from detection import Samples
 from gateway.app import House
+from gateway.call.registry import Call
 
 SILENCE = b"\xff" * 160
 
@@ -62,6 +63,11 @@ async def refused(url: str, **options: Any) -> tuple[int, dict[str, Any]]:
     with pytest.raises(InvalidStatus) as fault:
         await connect(url, **options)
     return fault.value.response.status_code, json.loads(fault.value.response.body)
+
+
+def call_of(house: House, call_id: str) -> Call:
+    """Return a live call."""
+    return next(call for call in house.registry.calls() if call.call_id == call_id)
 
 
 def pcm(samples: Samples) -> list[bytes]:

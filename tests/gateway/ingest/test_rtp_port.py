@@ -15,7 +15,7 @@ from gateway.ingest.rtp_settings import RtpPort
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
 from tests.gateway.rtp import packet, pcmu, send
-from tests.gateway.wire import subscribed
+from tests.gateway.wire import call_of, subscribed
 
 pytestmark = pytest.mark.usefixtures("detector")
 
@@ -34,7 +34,7 @@ async def test_two_speakers_of_one_port_are_told_apart_by_ssrc(serve: Serve) -> 
         )
         raised = await events.until("alert.raised", stage="confirmed")
         await send(house.rtp["janus"], iter([packet(b"\xff" * 160, 1, 1, ssrc=9)]))
-        assert [leg.description.leg for leg in house.registry.call("c-1").legs.values()] == ["a", "b"]
+        assert [leg.description.leg for leg in call_of(house, "c-1").legs.values()] == ["a", "b"]
     assert (raised["data"]["leg"], raised["data"]["role"]) == ("a", "caller")
 
 

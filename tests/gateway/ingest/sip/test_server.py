@@ -16,7 +16,7 @@ from tests.gateway.conftest import Serve
 from tests.gateway.ingest.sip.phone import MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone, phone
 from tests.gateway.loudness import speech
 from tests.gateway.rtp import pcmu, send
-from tests.gateway.wire import subscribed
+from tests.gateway.wire import call_of, subscribed
 
 pytestmark = pytest.mark.usefixtures("detector")
 
@@ -37,7 +37,7 @@ def refused(error: str) -> float:
 
 
 def legs(house: House, call_id: str) -> dict[str, str]:
-    return {leg.description.leg: leg.description.role for leg in house.registry.call(call_id).legs.values()}
+    return {leg.description.leg: leg.description.role for leg in call_of(house, call_id).legs.values()}
 
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])

@@ -1,0 +1,86 @@
+"""The models, opened as the settings say, and at work.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+
+from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
+from detection.detector import CardDetector
+from detection.errors import DetectionError
+from gateway import logs
+from gateway.call.load import Load
+from gateway.call.scorer import Fifo, Scorer
+from gateway.call.session import Judging, Publisher
+from gateway.call.thresholds import threshold
+from gateway.call.verification import AUTO, Verifier, verifier_name
+from gateway.config import Settings
+from gateway.errors import ConfigError
+
+_log = logs.get(__name__)
+
+
+@contextlib.asynccontextmanager
+async def judging(settings: Settings, bus: Publisher) -> AsyncIterator[Judging]:
+    """Open the models, and let them score for as long as the body runs. Raises ConfigError."""
+    detector = await asyncio.to_thread(_open_detector, settings)
+    second = await asyncio.to_thread(_open_verifier, settings)
+    fusion = _open_fusion(detector, second) if second else None
+    policy = _policy(settings, threshold(settings, detector, fusion))
+    backlog = Fifo(settings.scorer_queue_windows)
+    scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
+    load = Load(backlog.waiting_s)
+    verifier = (
+        Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
+    )
+    judges = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier)
+    running = [part for part in (load, scorer, verifier) if part]
+    for part in running:
+        part.start()
+    try:
+        yield judges
+    finally:
+        for part in running:
+            await part.close()
+
+
+def _policy(settings: Settings, raise_p: float) -> Policy:
+    try:
+        policy = Policy(raise_p=raise_p)
+        return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
+    except ValueError as error:
+        raise ConfigError(f"alert_p, clear_p: {error}") from None
+
+
+def _open_detector(settings: Settings) -> CardDetector:
+    try:
+        return open_detector(settings.model or DEFAULT_MODEL)
+    except DetectionError as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def _open_verifier(settings: Settings) -> CardDetector | None:
+    """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
+    name = verifier_name(settings.verifier, settings.verifier_cpu_share)
+    if name is None:
+        return None
+    try:
+        return open_detector(name)
+    except DetectionError as error:
+        if settings.verifier != AUTO:
+            raise ConfigError(f"verifier: {error}") from None
+        _log.warning("no verifier", reason=str(error))
+        return None
+
+
+def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
+    """Open how both models become one number; that nobody fitted it is warned of. Raises ConfigError."""
+    try:
+        fusion, plain = open_fusion(light, verifier)
+    except DetectionError as error:
+        raise ConfigError(f"verifier: {error}") from None
+    if plain:
+        _log.warning("no fitted fusion", reason=plain)
+    return fusion

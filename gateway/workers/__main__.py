@@ -1,0 +1,15 @@
+"""One worker, started by `gateway.workers.fleet`: two descriptors as arguments, all else comes over them.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import uvloop
+from threadpoolctl import threadpool_limits
+
+from gateway.workers.worker import work
+
+with threadpool_limits(1, user_api="blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(work(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3])))

@@ -1,0 +1,275 @@
+"""The workers, as the first process sees them: started, given connections, listened to, replaced.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import itertools
+import pickle
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections import defaultdict, deque
+from typing import Any
+
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from gateway import clock, logs
+from gateway.alerts.bus import Bus
+from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, EventData, LegEnded, LegStarted
+from gateway.call.aftermath import endings
+from gateway.call.registry import LEGS_OF_A_CALL, CallState, Elsewhere, Registry
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.workers.joined import Joined, Refused
+from gateway.workers.link import Link, Message, hand_over
+
+FIRST = 0
+"""The number of the first process."""
+START_S = 60.0
+DRAIN_S = 20.0
+ANSWER_S = 2.0
+"""How long a worker may take to start, to end its calls, to answer."""
+AGAIN_S = 1.0
+"""From the end of a worker to the start of its successor."""
+DIED = Counter(
+    "callscreen_worker_deaths_total", "Workers that ended by themselves, and were started again.", ["worker"]
+)
+COUNTED = (CallStarted, CallEnded, LegStarted, LegEnded)
+_KINDS = {name: kind for kind, name in EVENT_TYPES.items() if issubclass(kind, EventData)}
+_log = logs.get(__name__)
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, number: int, process: Process, link: Link, connections: socket.socket) -> None:
+        self.number = number
+        self.process = process
+        self.link = link
+        self.connections = connections
+        self.ready = False
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._ids = itertools.count()
+
+    async def ask(self, kind: str) -> Any:
+        """Return the answer to a message; None where there is none in time."""
+        number = next(self._ids)
+        self._asked[number] = answer = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                self.link.send(kind, id=number)
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[number]
+
+    def answered(self, message: Message) -> None:
+        """Take an answer; one that came too late is of no use."""
+        if (answer := self._asked.get(message["id"])) and not answer.done():
+            answer.set_result(message["answer"])
+
+
+class Fleet:
+    """All processes of a gateway. `start` before anything is accepted, `drain` when nothing is any more."""
+
+    def __init__(self, settings: Settings, bus: Bus) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._joined = Joined()
+        self._workers: dict[int, _Worker] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._expected: defaultdict[int, deque[float]] = defaultdict(deque)
+        """When each process was last given calls that may not have started yet."""
+        self._draining = False
+        self._changed = asyncio.Event()
+        """A worker hears, or its keeper failed."""
+        self._registry: Registry | None = None
+
+    async def start(self, registry: Registry) -> None:
+        """Start the workers, and wait until they hear. Raises ConfigError when one does not.
+
+        `registry` is that of the first process.
+        """
+        self._registry = registry
+        self._keepers = [
+            asyncio.create_task(self._keep(number), name=f"worker {number}")
+            for number in range(FIRST + 1, self._settings.workers)
+        ]
+        for keeper in self._keepers:
+            keeper.add_done_callback(lambda _: self._changed.set())
+        try:
+            async with asyncio.timeout(START_S):
+                while self.missing:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    for keeper in self._keepers:
+                        if keeper.done():
+                            keeper.result()
+        except TimeoutError:
+            raise ConfigError(f"workers: {self.missing} did not start within {START_S:g} s; the log says why") from None
+
+    @property
+    def processes(self) -> int:
+        """How many there are, the first one included."""
+        return self._settings.workers
+
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the workers that do not hear now."""
+        return [number for number in range(FIRST + 1, self._settings.workers) if not self._hears(number)]
+
+    def least_loaded(self) -> int:
+        """Return which process should hear a call that is not known yet, and count on its legs."""
+        there = [FIRST, *(number for number in self._workers if self._hears(number))]
+        since_s = clock.monotonic_s() - self._settings.start_deadline_s
+        for number in there:
+            while (recent := self._expected[number]) and recent[0] < since_s:
+                recent.popleft()
+        chosen = min(there, key=lambda one: self._joined.load([one]).legs + LEGS_OF_A_CALL * len(self._expected[one]))
+        self._expected[chosen].append(clock.monotonic_s())
+        return chosen
+
+    def give(self, number: int, connection: socket.socket) -> bool:
+        """Hand a connection over to a worker; False where it cannot be, and it stays ours."""
+        if not self._hears(number) or not hand_over(connection, self._workers[number].connections):
+            return False
+        connection.close()
+        return True
+
+    def take(self, process: int, data: EventData) -> None:
+        """Publish what a process tells, as part of the whole."""
+        told, refused = self._joined.take(process, data)
+        if told is not None:
+            self._bus.publish(told)
+        if refused is not None:
+            asyncio.get_running_loop().call_soon(self._end, process, refused)
+        if isinstance(data, COUNTED):
+            self._tell_elsewhere()
+
+    async def states(self) -> list[CallState]:
+        """Return the live calls of the workers."""
+        answers = await asyncio.gather(*(worker.ask("calls") for worker in self._workers.values()))
+        return [state for answer in answers for state in answer or []]
+
+    async def metrics(self) -> dict[int, str]:
+        """Return the metrics of each worker that answers."""
+        workers = list(self._workers.values())
+        answers = await asyncio.gather(*(worker.ask("metrics") for worker in workers))
+        return {worker.number: answer for worker, answer in zip(workers, answers, strict=True) if answer}
+
+    async def drain(self) -> None:
+        """Let the workers end their calls with verdicts, and end themselves."""
+        self._draining = True
+        for worker in self._workers.values():
+            worker.link.send("drain")
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=DRAIN_S)
+        for worker in self._workers.values():
+            worker.process.kill()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    def _hears(self, number: int) -> bool:
+        return number in self._workers and self._workers[number].ready
+
+    async def _keep(self, number: int) -> None:
+        """Have a worker of this number, and another when it ends."""
+        while not self._draining:
+            worker = await self._spawn(number)
+            self._workers[number] = worker
+            try:
+                async for message in worker.link.messages():
+                    self._hear(worker, message)
+            finally:
+                del self._workers[number]
+                worker.link.close()
+                worker.connections.close()
+            code = await worker.process.wait()
+            if self._draining:
+                return
+            DIED.labels(number).inc()
+            _log.error("worker died", number=number, exit_code=code)
+            await self._bury(number)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _spawn(self, number: int) -> _Worker:
+        messages, its_messages = socket.socketpair()
+        connections, its_connections = socket.socketpair()
+        connections.setblocking(False)
+        with its_messages, its_connections:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway.workers", str(its_messages.fileno()), str(its_connections.fileno()),
+                pass_fds=(its_messages.fileno(), its_connections.fileno()), start_new_session=True,
+            )  # fmt: skip
+        link = await Link.open(messages)
+        told = base64.b64encode(pickle.dumps(dict(self._settings))).decode()
+        link.send("settings", number=number, settings=told)
+        return _Worker(number, process, link, connections)
+
+    def _hear(self, worker: _Worker, message: Message) -> None:
+        match message["kind"]:
+            case "event":
+                try:
+                    data = _KINDS[message["type"]].model_validate(message["data"])
+                except (KeyError, ValidationError) as error:
+                    _log.error("event of a worker refused", number=worker.number, error=str(error))
+                else:
+                    self.take(worker.number, data)
+            case "ready":
+                worker.ready = True
+                self._changed.set()
+                self._tell_elsewhere()
+            case "answer":
+                worker.answered(message)
+
+    def _end(self, process: int, refused: Refused) -> None:
+        call_id, leg = refused
+        _log.warning("leg refused", call_id=call_id, leg=leg, reason="another process has it", number=process)
+        if process == FIRST and self._registry is not None:
+            self._registry.end(call_id, leg, "duplicate")
+        elif process in self._workers:
+            self._workers[process].link.send("end", call_id=call_id, leg=leg)
+
+    def _tell_elsewhere(self) -> None:
+        """Tell each process what the others have."""
+        everyone = [FIRST, *self._workers]
+        for number in everyone:
+            load = self._joined.load(other for other in everyone if other != number)
+            if number != FIRST:
+                self._workers[number].link.send("elsewhere", **dataclasses.asdict(load))
+            elif self._registry is not None:
+                self._registry.elsewhere = Elsewhere(load.calls, load.legs, load.calls_of, load.legs_of)
+
+    async def _bury(self, number: int) -> None:
+        """Publish the ends of what a dead worker heard."""
+        legs, calls = self._joined.gone(number)
+        await self._bus.flush()
+        started = [
+            event for event in await self._bus.open_calls() if (event.data["call_id"], event.data["leg"]) in legs
+            or (event.data["leg"] is None and event.data["call_id"] in calls)
+        ]  # fmt: skip
+        for ending in endings(started):
+            if not isinstance(ending, CallEnded) or ending.call_id in calls:
+                self._bus.publish(ending)
+        self._tell_elsewhere()
+
+
+class Part:
+    """Where the events of the first process itself go: a `Publisher`."""
+
+    def __init__(self, fleet: Fleet, bus: Bus) -> None:
+        self._fleet, self._bus = fleet, bus
+
+    @property
+    def healthy(self) -> bool:
+        """Whether events are being stored and sent."""
+        return self._bus.healthy
+
+    def publish(self, data: EventData) -> None:
+        """Publish an event, as part of the whole."""
+        self._fleet.take(FIRST, data)

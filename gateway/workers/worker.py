@@ -1,0 +1,101 @@
+"""A process that hears calls, and leaves all else to the first one: ``python -m gateway.workers``.  [IO]
+
+It ends when the first process says so, and when that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import pickle
+import signal
+import socket
+from collections import Counter as Counts
+
+import structlog
+from prometheus_client import Counter
+
+from gateway import logs
+from gateway.alerts.event import EVENT_TYPES, EventData, Scored
+from gateway.call.registry import Elsewhere, Registry
+from gateway.config import Settings
+from gateway.host import Host
+from gateway.ingest.whip import Whip
+from gateway.judges import judging
+from gateway.web import build, own_metrics
+from gateway.workers.link import Link, Message, take_over
+from gateway.workers.whole import OneRequestAConnection
+
+SCORES_SHARE = 0.75
+"""Of the buffer to the first process: what is beyond it is for other events than scores."""
+NOT_SENT = Counter("callscreen_worker_events_dropped_total", "Events that did not fit to the first process.", ["type"])
+_log = logs.get(__name__)
+
+
+class Uplink:
+    """Where a worker's events go: to the first process, which stores and sends them. A `Publisher`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    healthy = True
+    """Whether events are stored is known to the first process."""
+
+    def publish(self, data: EventData) -> None:
+        """Send an event on its way, without waiting; one for which there is no room is counted."""
+        name = EVENT_TYPES[type(data)]
+        share = SCORES_SHARE if isinstance(data, Scored) else 1.0
+        if not self._link.send("event", share, type=name, data=data.model_dump(mode="json")):
+            NOT_SENT.labels(name).inc()
+
+
+async def work(messages: socket.socket, connections: socket.socket) -> None:
+    """Hear calls until the first process says that it is enough, or is gone."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)  # the first process is told, too, and says what to do
+    link = await Link.open(messages)
+    said = link.messages()
+    first = await anext(said, None)
+    if first is None:
+        return
+    # Pickled, for JSON blanks secrets; and it comes from the process that started this one.
+    settings = Settings.model_construct(**pickle.loads(base64.b64decode(first["settings"])))  # noqa: S301
+    structlog.contextvars.bind_contextvars(worker=first["number"])
+    logs.configure(settings.log_level, settings.log_format)
+    async with judging(settings, Uplink(link)) as judges:
+        registry = Registry(judges, settings)
+        whip = Whip(registry, settings)
+        host = Host(OneRequestAConnection(build(settings, registry, whip.routes)), settings)
+        host.start()
+        take_over(connections, host.take)
+        link.send("ready")
+        try:
+            async for message in said:
+                if message["kind"] == "drain":
+                    break
+                await _obey(message, registry, link)
+        finally:
+            loop.remove_reader(connections)
+            await registry.drain()
+            await whip.close()
+            await host.close()
+            link.send("drained")
+            await link.flush()
+            link.close()
+
+
+async def _obey(message: Message, registry: Registry, link: Link) -> None:
+    match message["kind"]:
+        case "elsewhere":
+            registry.elsewhere = Elsewhere(
+                message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])
+            )
+        case "end":
+            registry.end(message["call_id"], message["leg"], "duplicate")
+        case "calls":
+            link.send("answer", id=message["id"], answer=[call.state() for call in registry.calls()])
+        case "metrics":
+            link.send("answer", id=message["id"], answer=(await own_metrics()).decode())
+        case other:
+            _log.error("message not understood", kind=other)
