@@ -173,7 +173,8 @@ class CoverageReduced(EventData):
 
     - ``overload``: windows were skipped; ``fewer_verifications``, ``longer_hop``, ``fewer_windows``: what an overloaded
       gateway gives up before that, in this order; ``no_new_calls``: the call was refused for it, and `leg` is null.
-    - ``media_lost``: audio never came.
+    - ``media_lost``: audio never came; ``unknown_codec``: it comes in a codec that was not agreed on, and is not heard
+      until the peer comes back to the one that was.
     - ``format_mismatch``: what arrives isn't what was declared, and nothing is judged until it is; the log names the
       setting that is likely wrong.
     """

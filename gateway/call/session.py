@@ -176,8 +176,8 @@ class LegSession:
         before_s = self._leg.counters.offered_s
         runs = self._leg.push(audio)
         duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
-        if self._format.hear(audio, duration_s, self._received_s):
-            self._tell_coverage(FORMAT_MISMATCH)
+        if reason := self._format.hear(audio, duration_s, self._received_s):
+            self._tell_coverage(reason)
         self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
         for run in runs:
             self._listen(run)

@@ -73,6 +73,8 @@ class AudioReceived:
     """The sender's counter for this leg, unwrapped, +1 a payload; None where the wire keeps order without counting."""
     start_ms: float | None = None
     """Media time of the first sample on the sender's clock, any origin; None: right after the payload before."""
+    unreadable: str | None = None
+    """What codec it is in, where that is none that was agreed on: ``RTP payload type 18``; then `payload` is empty."""
 
 
 @dataclass(frozen=True, slots=True)

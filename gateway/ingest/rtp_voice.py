@@ -25,6 +25,9 @@ Address = tuple[str, int]
 
 RELATCH_S = 1.0
 """A speaker silent for this long may go on from another address, as after a re-INVITE or behind a new NAT binding."""
+LONGEST_SIGNAL = 12
+"""Bytes of a payload that is no audio, whatever its type: a DTMF event has 4 (RFC 4733, 2.3), comfort noise up to 11
+(RFC 3389, 3)."""
 CODEC_CHANGE_PACKETS = 5
 """So many packets in a row of another known codec mean that the sender changed it."""
 RTCP_BYE = 203
@@ -119,15 +122,18 @@ class Voice:
         """Return the payload at its place in time; None if it is none of this speaker's audio.
 
         DTMF (RFC 4733) and comfort noise (RFC 3389) come without payload: they are counted in the sequence, so that
-        they are not taken for lost audio.
+        they are not taken for lost audio. So does audio in a codec that is not known here; it says so.
 
         Raises:
             ProtocolError: the sender changed its source (SSRC) over and over.
         """
         codec = self._codecs.get(packet.payload_type)
+        unreadable = None
+        if codec is None and len(packet.payload) > LONGEST_SIGNAL:
+            unreadable = f"RTP payload type {packet.payload_type}"
         if self._clock is None:
             if codec is None or not packet.payload:
-                return None
+                return AudioReceived(self.leg, b"", unreadable=unreadable) if unreadable else None
             self.codec, self._clock = codec, PacketClock(codec.clock_hz)
         place = self._clock.place(packet.ssrc, packet.sequence_number, packet.timestamp)
         if place is None:
@@ -136,7 +142,7 @@ class Voice:
         seq, start_ms = place
         self.others = self.others + 1 if codec not in (None, self.codec) and packet.payload else 0
         if codec != self.codec:
-            return AudioReceived(self.leg, b"", seq)
+            return AudioReceived(self.leg, b"", seq, unreadable=unreadable)
         return AudioReceived(self.leg, packet.payload, seq, start_ms)
 
     def forget(self) -> None:

@@ -75,6 +75,20 @@ def test_somebody_new_is_heard_once_the_voice_is_forgotten() -> None:
     assert port.voices[0].codec == STATIC[8]
 
 
+def test_audio_in_an_unknown_codec_says_so_but_signals_do_not() -> None:
+    port = demux()
+    early = heard(port, packet(bytes(20), 1, 0, payload_type=18))
+    assert early is not None
+    assert (early.unreadable, early.seq) == ("RTP payload type 18", None)
+    heard(port, packet(b"x", 2, 160))
+    later = heard(port, packet(bytes(20), 3, 320, payload_type=18))
+    assert later is not None
+    assert (later.payload, later.unreadable) == (b"", "RTP payload type 18")
+    for payload_type, size in ((101, 4), (13, 11), (18, 0)):  # DTMF, comfort noise, nothing
+        signal = heard(port, packet(bytes(size), 4, 480, payload_type=payload_type))
+        assert signal is None or signal.unreadable is None
+
+
 def test_codecs_by_name() -> None:
     assert codec("OPUS/48000/2") == codec("opus/48000")
     l16 = codec("l16/16000")

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from gateway.app import House
+from gateway.call.codec_watch import UNREADABLE
 from gateway.ingest.sip import message, server
 from gateway.ingest.sip.uas import Uas
 from gateway.refusals import REFUSED
 from tests.gateway.conftest import Serve
 from tests.gateway.ingest.sip.phone import MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone, phone
 from tests.gateway.loudness import speech
-from tests.gateway.rtp import pcmu, send
+from tests.gateway.rtp import packet, pcmu, send
 from tests.gateway.wire import call_of, subscribed
 
 pytestmark = pytest.mark.usefixtures("detector")
@@ -196,6 +197,28 @@ async def test_mixed_recordings_need_leave(serve: Serve) -> None:
         refused = await client.ask("INVITE", mixed, **SIPREC)
     assert refused.code == 403
     assert "allow_mixed" in refused.headers["warning"]
+
+
+async def test_a_codec_that_was_not_agreed_on_is_told_of_and_the_leg_goes_on(serve: Serve) -> None:
+    house = await serve(sip=sip())
+    spoken = list(pcmu(speech(12, synthetic=True)))
+    for index in range(150, 250):  # two seconds of G.729, which nobody offered
+        spoken[index] = packet(bytes(20), 65_000 + index, 160 * index, payload_type=18)
+    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+        reply = await caller.call(user="c1-caller")
+        before = UNREADABLE.labels("sip")._value.get()
+        await send(("127.0.0.1", reply.ports[0]), iter(spoken))
+        reduced = await events.until("coverage.reduced")
+        await events.until("alert.raised", leg="caller", stage="confirmed")
+        offered = await caller.ask("INVITE", PCMU_SDP.replace("RTP/AVP 0", "RTP/AVP 8"))
+        assert offered.code == 488, "what was agreed on still holds"
+        assert (await caller.ask("BYE")).code == 200
+        ended = await events.until("leg.ended")
+    assert reduced["data"]["reason"] == "unknown_codec"
+    assert UNREADABLE.labels("sip")._value.get() - before == 100
+    assert sum(event["type"] == "coverage.reduced" for event in events.seen) == 1, "it is told once"
+    assert (ended["data"]["ended_by"], ended["data"]["verdict"]) == ("stopped", "synthetic")
+    assert ended["data"]["missing_s"] == 0
 
 
 async def test_strangers_hear_nothing(serve: Serve) -> None:
