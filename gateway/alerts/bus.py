@@ -26,7 +26,7 @@ from prometheus_client import Counter, Gauge
 
 from gateway import logs
 from gateway.alerts.event import CloudEvent, EventData, envelope
-from gateway.alerts.journal import SCORE, Entry, Journal
+from gateway.alerts.journal import SCORE, Entry, Journal, is_damage
 from gateway.alerts.subscription import Filter, Subscription
 from gateway.clock import utc_now
 
@@ -36,6 +36,7 @@ PUBLISHED = Counter("callscreen_events_published_total", "Events accepted for th
 DROPPED = Counter("callscreen_events_dropped_total", "Events that were never stored, so never sent.", ["reason"])
 QUEUED = Gauge("callscreen_events_queued", "Events accepted and not yet committed.")
 SUBSCRIBERS = Gauge("callscreen_subscribers", "Subscribers connected.")
+RENEWALS = Counter("callscreen_journal_renewals_total", "New journals begun because the old one was damaged.")
 JOURNAL_ERRORS = Counter("callscreen_journal_errors_total", "Failed attempts to write the journal.")
 
 BATCH_EVENTS = 100
@@ -120,8 +121,15 @@ class Bus:
             self._signal_progress()
 
     async def read(self, after: int, limit: int) -> list[Entry]:
-        """`Journal.after`, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.after, after, limit)
+        """`Journal.after`, off the event loop; of a journal that proves to be damaged, what its successor has."""
+        loop, renewals = asyncio.get_running_loop(), self.journal.renewals
+        try:
+            return await loop.run_in_executor(self._read_thread, self.journal.after, after, limit)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            await self._renew(renewals, error)
+        return await loop.run_in_executor(self._read_thread, self.journal.after, after, limit)
 
     async def open_calls(self) -> list[CloudEvent]:
         """`Journal.open_calls`, off the event loop."""
@@ -174,10 +182,16 @@ class Bus:
         loop = asyncio.get_running_loop()
         while True:
             await self._queued.wait()
-            batch = list(islice(self._queue, BATCH_EVENTS))
+            batch, renewals = list(islice(self._queue, BATCH_EVENTS)), self.journal.renewals
             try:
-                await loop.run_in_executor(self._write_thread, self.journal.append, batch)
-            except sqlite3.Error as error:
+                try:
+                    await loop.run_in_executor(self._write_thread, self.journal.append, batch)
+                except sqlite3.Error as error:
+                    if not is_damage(error):
+                        raise
+                    await self._renew(renewals, error)
+                    continue
+            except (sqlite3.Error, OSError) as error:
                 self._note_writing(works=False, error=str(error))
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -192,6 +206,16 @@ class Bus:
                 for entry in batch:
                     subscription.offer(entry)
             self._signal_progress()
+
+    async def _renew(self, renewals: int, error: sqlite3.Error) -> None:
+        """Let the journal go on in a new file. Raises sqlite3.Error or OSError when it cannot."""
+        loop = asyncio.get_running_loop()
+        kept = await loop.run_in_executor(self._write_thread, self.journal.renew, renewals)
+        if kept is not None:
+            RENEWALS.inc()
+            log.error(
+                "journal is damaged: a new one goes on, older events cannot be read", kept=str(kept), error=str(error)
+            )
 
     def _note_writing(self, *, works: bool, error: str | None = None) -> None:
         if not works:

@@ -14,8 +14,10 @@ import fcntl
 import re
 import secrets
 import sqlite3
+import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -71,26 +73,26 @@ class Journal:
         self._max_events = max_events
         self._prune_every = max(1, min(max_events // 100, 1000))  # a prune of 1000 holds up the writer for some 15 ms
         self._unpruned = 0
-        with ExitStack() as opened:
-            opened.enter_context(_lock(path))
-            try:
-                self._writer = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
-                _prepare(self._writer)
-                self._reader = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False)))
-                self._reader.text_factory = _text
-                row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
-                (newest,) = self._reader.execute("SELECT max(seq) FROM events").fetchone()
-                _check_marks(row, newest)
-            except (sqlite3.Error, ValueError) as error:
-                raise _unusable(path, error) from None
-            self._opened = opened.pop_all()
+        self._reading = threading.Lock()
+        """Held while the reader's connection is used or replaced."""
+        self._lock = _lock(path)
+        try:
+            self._connect()
+            row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
+            (newest,) = self._reader.execute("SELECT max(seq) FROM events").fetchone()
+            _check_marks(row, newest)
+        except (sqlite3.Error, ValueError) as error:
+            self.close()
+            raise _unusable(path, error) from None
         self.id: str
         self._count: int
         self._events_after: int
         self._scores_after: int
         self.id, self._count, self._events_after, self._scores_after = row
-        self.newest: int = newest or 0
+        self.newest: int = max(newest or 0, self._events_after)
         """Sequence number of the last stored event; 0 when there was none."""
+        self.renewals = 0
+        """How often `renew` had to begin a new file."""
 
     @property
     def source(self) -> str:
@@ -141,12 +143,13 @@ class Journal:
 
         Ask `kept_after` afterwards: if it is beyond `seq`, some of them may be missing.
         """
-        rows = self._reader.execute(
-            "SELECT seq, CAST(type AS TEXT), call_id, leg, CAST(text AS TEXT) FROM events WHERE seq > ? ORDER BY seq "
-            "LIMIT ?",
-            (seq, limit),
-        )
-        return [Entry._make(row) for row in rows]
+        with self._reading:
+            rows = self._reader.execute(
+                "SELECT seq, CAST(type AS TEXT), call_id, leg, CAST(text AS TEXT) FROM events WHERE seq > ? "
+                "ORDER BY seq LIMIT ?",
+                (seq, limit),
+            )
+            return [Entry._make(row) for row in rows]
 
     def open_calls(self) -> list[CloudEvent]:
         """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
@@ -156,15 +159,61 @@ class Journal:
         Raises:
             ConfigError: one of them cannot be read.
         """
-        rows = self._reader.execute("SELECT CAST(text AS TEXT) FROM open").fetchall()
+        with self._reading:
+            rows = self._reader.execute("SELECT CAST(text AS TEXT) FROM open").fetchall()
         try:
             return sorted((_start(text) for (text,) in rows), key=lambda event: event.id)
         except ValueError:
             raise _unusable(self._path, "a call that had not ended is stored as something else") from None
 
+    def renew(self, renewals: int) -> Path | None:
+        """Go on in a new file, because this one is damaged; it is kept beside it. For the writer's thread.
+
+        Cursors stay good: the id is the same and numbers go on, but what was stored before can no longer be read.
+
+        Args:
+            renewals: as when the damage was found; nothing is done if there was a renewal since.
+
+        Returns:
+            Where the damaged file is now; None if nothing was done.
+
+        Raises:
+            sqlite3.Error, OSError: there is no new file; try again.
+        """
+        if renewals != self.renewals:
+            return None
+        with self._reading:
+            open_calls: list[tuple[object, ...]] = []
+            with suppress(sqlite3.Error):
+                open_calls = self._reader.execute("SELECT call_id, leg, text FROM open").fetchall()
+            self._disconnect()
+            kept = _moved_aside(self._path)
+            self._connect()
+            with self._writer as writer:
+                writer.execute(
+                    "UPDATE journal SET id = ?, events_after = ?, scores_after = ?", (self.id, self.newest, self.newest)
+                )
+                writer.executemany("INSERT INTO open VALUES (?, ?, ?)", open_calls)
+        self._count = self._unpruned = 0
+        self._events_after = self._scores_after = self.newest
+        self.renewals += 1
+        return kept
+
     def close(self) -> None:
         """Close the file, when neither thread uses it any more."""
-        self._opened.close()
+        self._disconnect()
+        self._lock.close()
+
+    def _connect(self) -> None:
+        self._connections = ExitStack()
+        self._writer = self._connections.enter_context(closing(sqlite3.connect(self._path, check_same_thread=False)))
+        _prepare(self._writer)
+        self._reader = self._connections.enter_context(closing(sqlite3.connect(self._path, check_same_thread=False)))
+        self._reader.text_factory = _text
+
+    def _disconnect(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connections.close()
 
     def _follow_open(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -194,6 +243,21 @@ class Journal:
             ).fetchone()
             gone += self._writer.execute("DELETE FROM events WHERE seq <= ?", (self._events_after,)).rowcount
         return gone
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is damaged: nothing that trying again would mend."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _moved_aside(path: Path) -> Path:
+    """Rename a journal, with what SQLite keeps beside it; return its new name."""
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    kept = next(name for name in names if not name.exists())
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+    return kept
 
 
 def _unusable(path: Path, why: object) -> ConfigError:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import resource
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from gateway.alerts.journal import Journal
 from tests.gateway.alerts.events import call_started
@@ -47,6 +50,63 @@ async def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path) -> 
 async def until_logged(running: Running, event: str) -> None:
     while not running.logged(event):  # noqa: ASYNC110  it is another process
         await asyncio.sleep(0.05)
+
+
+async def test_a_journal_that_is_damaged_in_mid_call_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    async with gateway(tmp_path, before=bound_by_permissions) as running, asyncio.timeout(180):
+        async with healthy_call(running):
+            pass
+        first = (await all_events(running, ""))[0]["id"]
+        async with healthy_call(running):
+            await asyncio.to_thread(overwrite, path)
+            events = await all_events(running, first)  # reads what is damaged
+            assert (events[0]["type"], events[0]["data"]["reason"]) == ("gap", "cursor_too_old")
+        await until_logged(running, "journal is damaged: a new one goes on, older events cannot be read")
+        assert await running.ready() == []
+        assert await running.metric("callscreen_journal_renewals_total") == 1
+        assert await running.metric("callscreen_events_dropped_total") == 0
+        assert (tmp_path / "j.sqlite3.damaged-1").is_file()
+        last = (await all_events(running, events[0]["id"]))[-1]
+    async with gateway(tmp_path) as running, asyncio.timeout(180):
+        async with healthy_call(running):
+            pass
+        again = await all_events(running, last["id"])
+    assert int(again[0]["sequence"]) == int(last["sequence"]) + 1
+    assert again[0]["source"] == last["source"]
+
+
+async def test_a_journal_that_nobody_may_write_any_more_is_still_written(tmp_path: Path) -> None:
+    """The file is open: permissions are looked at when it is opened, the next time."""
+    path = tmp_path / "j.sqlite3"
+    async with gateway(tmp_path, before=bound_by_permissions) as running, asyncio.timeout(180):
+        async with healthy_call(running):
+            await asyncio.to_thread(path.chmod, 0o444)
+            await asyncio.to_thread(tmp_path.chmod, 0o555)
+        assert await running.ready() == []
+        assert await running.metric("callscreen_journal_errors_total") == 0
+    await asyncio.to_thread(tmp_path.chmod, 0o755)
+
+
+async def all_events(running: Running, cursor: str) -> list[dict[str, Any]]:
+    """Return what a subscriber gets at once: all after `cursor`, or from now on."""
+    events: list[dict[str, Any]] = []
+    after = f"last_event_id={cursor}" if cursor else "last_event_id=none-1"
+    async with connect(f"{running.ws_url}/v1/events?{after}") as socket:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(1):
+                    events.append(json.loads(await socket.recv()))
+    return events
+
+
+def overwrite(path: Path) -> None:
+    """Fill the file with what is no database, as a failing disk or another program may."""
+    with path.open("r+b") as file:
+        file.write(b"garbage!" * (path.stat().st_size // 8))
+    wal = path.with_name(path.name + "-wal")
+    with wal.open("r+b") as file:
+        file.write(b"garbage!" * (wal.stat().st_size // 8))
 
 
 def bound_by_permissions() -> None:
