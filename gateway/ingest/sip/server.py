@@ -221,7 +221,11 @@ class SipServer:
         else:
             context = _tls(self.sip) if transport == "tls" else None
             server = await self._loop.create_server(
-                lambda: _Connection(self, transport.upper()), host, port, ssl=context
+                lambda: _Connection(self, transport.upper()),
+                host,
+                port,
+                ssl=context,
+                ssl_handshake_timeout=SILENT_S if context else None,
             )
             self._open.append(server)
             address = server.sockets[0].getsockname()

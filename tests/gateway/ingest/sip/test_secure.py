@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -12,6 +13,7 @@ import pylibsrtp
 import pytest
 
 from gateway.errors import ConfigError
+from gateway.ingest.sip import server
 from tests.gateway.conftest import Serve
 from tests.gateway.ingest.sip.certificates import authority, issue
 from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, phone
@@ -53,6 +55,36 @@ async def test_tls_with_client_certificates_and_srtp(serve: Serve, tmp_path: Pat
         packets = (srtp.protect(data) for data in pcmu(speech(8, synthetic=True)))
         await send(("127.0.0.1", reply.ports[0]), packets)
         await events.until("alert.raised", leg="caller")
+
+
+async def test_a_handshake_that_stalls_is_broken_off(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 0.5)
+    ca = authority(tmp_path)
+    files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key"}
+    house = await serve(sip={"tls": "127.0.0.1:0", **files})
+    hello = client_hello()
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(10):
+        stalled = []
+        for said in (b"", hello[:5], hello[:-1], hello):
+            reader, writer = await asyncio.open_connection(*house.sip["tls"])
+            stack.callback(writer.close)
+            writer.write(said)
+            stalled.append(reader)
+        await greet(house.sip["tls"], ssl.create_default_context(cafile=str(ca)))  # nobody waits for them
+        for reader in stalled:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()  # to its end; the last one gets the server's part of the handshake
+
+
+def client_hello() -> bytes:
+    """Return what a TLS client says first."""
+    said, heard = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(heard, said, server_hostname="gateway")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return said.read()
 
 
 async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
