@@ -18,6 +18,7 @@ from functools import partial
 
 import uvloop
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from gateway import logs, pages
@@ -77,6 +78,8 @@ class House:
     """A gateway that serves."""
 
     url: str
+    app: ASGIApp
+    """What answers at `url`; calls that are simulated in this process are put into it directly."""
     model: str
     verifier: str | None
     """The heavy model that hears legs, too."""
@@ -125,6 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                     reception.start()
                 yield House(
                     url="http://{}:{}".format(*listener.getsockname()),
+                    app=app,
                     model=judges.detector.name,
                     verifier=judges.verifier.name if judges.verifier else None,
                     registry=registry,

@@ -9,15 +9,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
-from sim import demo, report, voices
+from gateway import logs
+from sim import demo, inprocess, listing, report, voices
 from sim.caller import Gateway
 from sim.clips import ClipError, Library, from_folder, from_manifest
+from sim.files import load
 from sim.fleet import FleetError
-from sim.play import Play, play_scenario
+from sim.own import GatewayError, own_gateway
+from sim.play import Play, play_scenario, play_virtually
 from sim.prompts import human_prompts
-from sim.scenario import ScenarioError, load
+from sim.scenario import Scenario, ScenarioError
 from sim.voices import EngineMissing
 
 UNUSABLE = 2
@@ -25,6 +29,9 @@ COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
   python -m sim demo                                     start a gateway, call it, look at the alerts
+  python -m sim list                                     the scenarios that ship
+  python -m sim run swap                                 on a virtual clock, in this process: the same each time
+  python -m sim run swap --serve                         over sockets, against a gateway that is started for it
   python -m sim run smoke --gateway http://127.0.0.1:8080
   python -m sim run busy --gateway https://gw.example.com --report out/
   python -m sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
@@ -38,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except (ScenarioError, ClipError, FleetError, EngineMissing, demo.DemoError) as error:
+    except (ScenarioError, ClipError, FleetError, EngineMissing, GatewayError) as error:
         print(f"sim: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
@@ -51,22 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="play a scenario against a running gateway")
-    run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one: demo, smoke, busy, bad-line")
-    run.add_argument("--gateway", metavar="URL", required=True, help="base address, e.g. http://127.0.0.1:8080")
-    run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
-    run.add_argument(
-        "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
-    )
-    run.add_argument(
-        "--twilio-auth-token",
-        metavar="TOKEN",
-        default=os.environ.get("CALLSCREEN_TWILIO_AUTH_TOKEN"),
-        help="sign Twilio calls with it (else from CALLSCREEN_TWILIO_AUTH_TOKEN)",
-    )
-    run.add_argument("--speed", type=float, metavar="X", help="X times real time (not with WebRTC calls)")
-    _add_voices(run)
-    run.set_defaults(run=_run)
+    _add_run(commands)
+    commands.add_parser("list", help="show the scenarios that ship").set_defaults(run=_list)
+    for name, help_text, command in (
+        ("show", "show what a scenario plays, and what is expected", _show),
+        ("validate", "read scenarios, and say what is wrong with them", _validate),
+    ):
+        reading = commands.add_parser(name, help=help_text)
+        reading.add_argument("scenario", metavar="SCENARIO", nargs="+", help="a TOML file, or a shipped one")
+        reading.set_defaults(run=command)
 
     show = commands.add_parser("demo", help="start a gateway here, make the calls of the demo, check the alerts")
     show.add_argument(
@@ -80,6 +80,32 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--out", metavar="DIR", type=Path, required=True)
     render.set_defaults(run=_voices)
     return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="play a scenario",
+        description="Play a scenario: on a virtual clock against a gateway in this process, or over sockets.",
+    )
+    run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one (`sim list`)")
+    where = run.add_mutually_exclusive_group()
+    where.add_argument("--gateway", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080")
+    where.add_argument("--serve", action="store_true", help="over sockets, against one that is started for it")
+    run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
+    run.add_argument(
+        "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
+    )
+    run.add_argument(
+        "--twilio-auth-token",
+        metavar="TOKEN",
+        default=os.environ.get("CALLSCREEN_TWILIO_AUTH_TOKEN"),
+        help="sign Twilio calls with it (else from CALLSCREEN_TWILIO_AUTH_TOKEN)",
+    )
+    run.add_argument("--speed", type=float, metavar="X", help="X times real time, over sockets (not with WebRTC)")
+    run.add_argument("--seed", type=int, metavar="N", help="another seed than the scenario's")
+    _add_voices(run)
+    run.set_defaults(run=_run)
 
 
 def _add_voices(parser: argparse.ArgumentParser) -> None:
@@ -104,14 +130,57 @@ def _library(args: argparse.Namespace) -> Library:
 
 def _run(args: argparse.Namespace) -> int:
     scenario = load(args.scenario).at_speed(args.speed)
-    gateway = Gateway(args.gateway, args.token, args.twilio_auth_token)
+    if args.seed is not None:
+        scenario = msgspec.structs.replace(scenario, seed=args.seed)
     console = _console()
-    played = asyncio.run(play_scenario(scenario, _library(args), gateway, console))
+    if args.gateway or args.serve:
+        played = asyncio.run(_over_sockets(args, scenario, console))
+    else:
+        logs.configure("error", "auto")
+        played = play_virtually(scenario, _library(args), console)
     played.show(console)
     if args.report is not None:
-        report.write(args.report, played.scenario, played.results, played.figures)
+        report.write(args.report, played.scenario, played.results, played.figures, played.failure)
         console.print(f"written: {args.report / 'report.json'} and junit.xml", highlight=False)
     return _exit_code(played)
+
+
+async def _over_sockets(args: argparse.Namespace, scenario: Scenario, console: Console) -> Play:
+    library = await asyncio.to_thread(_library, args)
+    if args.gateway:
+        return await play_scenario(
+            scenario, library, Gateway(args.gateway, args.token, args.twilio_auth_token), console
+        )
+    settings = inprocess.settings_for(scenario) | {"max_speed": max(2.0, 2 * scenario.speed)}
+    async with own_gateway(settings=settings) as own:
+        gateway = Gateway(own.url, settings.get("token"), settings.get("twilio_auth_token"), restart=own.restart)
+        return await play_scenario(scenario, library, gateway, console)
+
+
+def _list(_args: argparse.Namespace) -> int:
+    listing.show_all(_console())
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    for name in args.scenario:
+        listing.show(load(name), _console())
+    return 0
+
+
+def _validate(args: argparse.Namespace) -> int:
+    wrong = 0
+    for name in args.scenario:
+        try:
+            scenario = load(name)
+            inprocess.check_settings(scenario)
+        except ScenarioError as error:
+            wrong += 1
+            print(f"sim: {error}", file=sys.stderr)
+        else:
+            calls = sum(plan.count for plan in scenario.call)
+            print(f"{name}: {calls} calls, {scenario.duration_s:g} s")
+    return UNUSABLE if wrong else 0
 
 
 def _demo(args: argparse.Namespace) -> int:

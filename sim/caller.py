@@ -1,38 +1,60 @@
-"""Plays one call over real sockets.  [IO]"""
+"""Plays one call against a gateway.  [IO]"""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import httpx
+import numpy as np
 from websockets.exceptions import WebSocketException
 
+from gateway.alerts.event import CloudEvent
 from gateway.client.codecs import CLIP_RATE_HZ, Samples
-from gateway.client.media import PlainStream, TwilioCall
-from gateway.client.whip import WhipError, WhipPublisher
+from gateway.client.events import follow
+from gateway.client.media import Dial, dial
+from gateway.client.whip import WhipError
 from sim.calls import Call
+from sim.carriers import UNORDERED, Carrier, carriers
 from sim.network import InFlight
 
 TICK_S = 0.02
 _TICK_SAMPLES = round(TICK_S * CLIP_RATE_HZ)
+_BLOCK_TICKS = 10
+SILENT_BELOW = 10 ** (-50 / 20)
+"""Peak of 20 ms in which nobody speaks, for lines that do not send them."""
+BROKEN = (OSError, WebSocketException, WhipError, httpx.HTTPError)
+"""What a connection to a gateway fails with."""
 
 
 class CallFailed(Exception):
     """A call could not be played to its end: the gateway is not there, refused it or hung up; the text says why."""
 
 
+class Follow(Protocol):
+    """Follows the events of a gateway; see `gateway.client.events.follow`."""
+
+    def __call__(self, url: str, *, token: str | None, types: Sequence[str]) -> AsyncGenerator[CloudEvent, None]:
+        """Yield the events of these types, from now on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Where to call, and with which credentials."""
+    """Where to call, with which credentials, and by which way."""
 
     url: str
     token: str | None = None
     twilio_auth_token: str | None = None
+    dial: Dial = dial
+    follow: Follow = follow
+    restart: Callable[[float], Awaitable[None]] | None = None
+    """Stops the gateway and starts it again so many seconds later; None where it is not ours."""
 
 
 class Clock(Protocol):
@@ -48,69 +70,108 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wire:
-    """How one leg's audio becomes packets, and how a packet is sent."""
+class _Session:
+    """A stretch of a call that goes over one set of connections."""
 
-    packets: Callable[[Samples], list[Any]]
-    transmit: Callable[[Any], Awaitable[None]]
+    first_tick: int
+    end_tick: int
+    says_stop: bool
 
 
 async def play(call: Call, gateway: Gateway, clock: Clock) -> None:
-    """Wait for the call's start, connect, speak all parts, hang up.
+    """Wait for the call's start, connect, speak all parts, hang up; and again, where the call is cut.
 
     Raises:
         CallFailed: not to its end.
     """
     await clock.until(call.start_s)
+    heard = await asyncio.to_thread(call.render)
     try:
-        async with AsyncExitStack() as connections:
-            wires, goodbyes = await _connect(call, gateway, connections)
-            call.began_s = clock.now_s()
-            await _speak(call, wires, clock)
-            for goodbye in goodbyes:
-                await goodbye()
-    except (OSError, WebSocketException, WhipError, httpx.HTTPError) as error:
+        for session in _sessions(call):
+            await _play_session(call, gateway, clock, heard, session)
+    except BROKEN as error:
         raise CallFailed(str(error) or type(error).__name__) from error
 
 
-async def _connect(
-    call: Call, gateway: Gateway, connections: AsyncExitStack
-) -> tuple[dict[str, _Wire], list[Callable[[], Awaitable[None]]]]:
-    """Open the call's connections; return each leg's wire, and how to say goodbye."""
-    if call.transport == "twilio":
-        twilio = await connections.enter_async_context(
-            TwilioCall(
-                gateway.url, call.call_id, gateway.twilio_auth_token, tracks=tuple(call.parts), token=gateway.token
-            )
-        )
-        return {leg: _Wire(partial(twilio.packets, leg), twilio.transmit) for leg in call.parts}, [twilio.stop]
-    wires: dict[str, _Wire] = {}
-    goodbyes: list[Callable[[], Awaitable[None]]] = []
-    for leg in call.parts:
-        stream = _stream(call, leg, gateway)
-        await connections.enter_async_context(stream)
-        wires[leg] = _Wire(stream.packets, stream.transmit)
-        goodbyes.append(stream.stop)
-    return wires, goodbyes
+def _sessions(call: Call) -> Iterator[_Session]:
+    from_s: float | None = 0.0
+    for cut in call.plan.cut:
+        assert from_s is not None
+        yield _Session(round(from_s / TICK_S), round(cut.at_s / TICK_S), cut.how == "stop")
+        from_s = None if cut.back_after_s is None else cut.at_s + cut.back_after_s
+    if from_s is not None:
+        yield _Session(round(from_s / TICK_S), round(call.plan.duration_s / TICK_S), True)
 
 
-def _stream(call: Call, leg: str, gateway: Gateway) -> PlainStream | WhipPublisher:
-    if call.transport == "webrtc":
-        return WhipPublisher(gateway.url, call.call_id, leg, gateway.token)
-    return PlainStream(gateway.url, call.call_id, leg, "alaw", token=gateway.token)
+async def _play_session(
+    call: Call, gateway: Gateway, clock: Clock, heard: dict[str, Samples], session: _Session
+) -> None:
+    """Play a stretch of the call, over new connections each time the gateway hangs up, where the call tries again."""
+    tick = session.first_tick
+    while tick < session.end_tick:
+        if call.began_s is not None:
+            await clock.until(call.began_s + tick * TICK_S)
+        speaking = _Speaking(call, clock, heard, tick)
+        try:
+            async with AsyncExitStack() as connections:
+                opened = carriers(call, gateway)
+                for carrier in opened:
+                    await connections.enter_async_context(carrier.opening)
+                call.began_s = clock.now_s() if call.began_s is None else call.began_s
+                call.connected_at_s.append(clock.now_s() - call.began_s)
+                await speaking.speak(opened, session.end_tick)
+                if session.says_stop:
+                    for carrier in opened:
+                        await carrier.socket.stop()
+            return
+        except BROKEN:
+            if call.plan.reconnect_s is None or clock.now_s() > call.start_s + call.plan.duration_s:
+                raise
+            await clock.until(clock.now_s() + call.plan.reconnect_s)
+            if call.began_s is not None:  # what would have been said meanwhile is lost
+                tick = max(speaking.tick, round((clock.now_s() - call.began_s) / TICK_S))
 
 
-async def _speak(call: Call, wires: dict[str, _Wire], clock: Clock) -> None:
-    """Send each leg's audio tick by tick, every packet when its line lets it through."""
-    assert call.began_s is not None
-    air = InFlight[tuple[_Wire, Any]](in_order=call.transport != "webrtc")
-    for tick in range(round(call.plan.duration_s / TICK_S)):
-        due_s = call.began_s + tick * TICK_S
-        call.late_s = max(call.late_s, await clock.until(due_s))
-        for leg, wire in wires.items():
-            for packet in wire.packets(call.parts[leg].read(tick * _TICK_SAMPLES, _TICK_SAMPLES)):
-                air.push(due_s, call.lines[leg].fate(), (wire, packet))
-        for wire, packet in air.arrived(due_s):
-            await wire.transmit(packet)
-    for wire, packet in air.arrived(math.inf):
-        await wire.transmit(packet)
+class _Speaking:
+    """Sends each leg's audio tick by tick, every packet when its line lets it through."""
+
+    def __init__(self, call: Call, clock: Clock, heard: dict[str, Samples], tick: int) -> None:
+        self.tick = tick
+        """The next one to be sent."""
+        self._coded_tick = tick
+        self._call, self._clock, self._heard = call, clock, heard
+        self._ready: dict[str, deque[tuple[Carrier, Any]]] = {leg: deque() for leg in call.parts}
+        self._air = InFlight[tuple[Carrier, Any]](in_order=call.transport not in UNORDERED)
+
+    async def speak(self, opened: Sequence[Carrier], end_tick: int) -> None:
+        call = self._call
+        assert call.began_s is not None
+        while self.tick < end_tick:
+            due_s = call.began_s + self.tick * TICK_S
+            call.late_s = max(call.late_s, await self._clock.until(due_s))
+            if not any(self._ready.values()):
+                self._code(opened, min(end_tick, self.tick + _BLOCK_TICKS))
+            for leg, ready in self._ready.items():
+                if ready:
+                    fate = call.lines[leg].fate(silent=call.plan.network.dtx and self._is_silent(leg))
+                    self._air.push(due_s, fate, ready.popleft())
+            await self._land(due_s)
+            self.tick += 1
+        await self._land(math.inf)
+
+    def _code(self, opened: Sequence[Carrier], end_tick: int) -> None:
+        """Make packets of the next stretch of every leg; one tick at a time costs several times as much."""
+        start, end = self._coded_tick * _TICK_SAMPLES, end_tick * _TICK_SAMPLES
+        said = {leg: samples[start:end] for leg, samples in self._heard.items()}
+        for carrier in opened:
+            for leg, packet in carrier.packets(said):
+                self._ready[leg].append((carrier, packet))
+        self._coded_tick = end_tick
+
+    def _is_silent(self, leg: str) -> bool:
+        samples = self._heard[leg][self.tick * _TICK_SAMPLES : (self.tick + 1) * _TICK_SAMPLES]
+        return not len(samples) or float(np.max(np.abs(samples))) < SILENT_BELOW
+
+    async def _land(self, now_s: float) -> None:
+        for carrier, packet in self._air.arrived(now_s):
+            await carrier.socket.transmit(packet)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import fnmatch
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,15 +55,22 @@ class Library:
     def __init__(self, voices: Iterable[Voice]) -> None:
         self.voices = tuple(sorted(voices, key=lambda voice: (voice.label, voice.system, voice.speaker)))
 
-    def choose(self, label: Label, system: str, rng: random.Random) -> Voice:
-        """Return one voice of `label` whose system matches the pattern `system` (``*`` for any).
+    def choose(self, label: Label, system: str, rng: random.Random, speaker: str = "*") -> Voice:
+        """Return one voice of `label` whose system and speaker match these patterns (``*`` for any).
 
         Raises:
             ClipError: there is none.
         """
-        fitting = [v for v in self.voices if v.label == label and fnmatch.fnmatchcase(v.system, system)]
+        fitting = [
+            voice
+            for voice in self.voices
+            if voice.label == label
+            and fnmatch.fnmatchcase(voice.system, system)
+            and fnmatch.fnmatchcase(voice.speaker, speaker)
+        ]
         if not fitting:
-            wanted = label if system == "*" else f"{label}, system {system!r}"
+            asked = {"system": system, "speaker": speaker}
+            wanted = ", ".join([label, *(f"{name} {value!r}" for name, value in asked.items() if value != "*")])
             raise ClipError(f"no voice to choose from: {wanted} (there are {self})")
         return rng.choice(fitting)
 
@@ -110,6 +117,19 @@ def from_folder(folder: Path) -> Library:
     if not voices and not synthetic:
         raise ClipError(f"{folder}: no recording in it ({', '.join(sorted(_AUDIO_SUFFIXES))})")
     return Library([*voices, *(synthetic or shipped())])
+
+
+def from_paths(label: Label, paths: Sequence[str]) -> Library:
+    """Take recordings, and all that is in folders, as one voice of `label`.
+
+    Raises:
+        ClipError: there is no recording among them.
+    """
+    files = [file for path in map(Path, paths) for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    recordings = tuple(file for file in files if file.suffix.lower() in _AUDIO_SUFFIXES)
+    if not recordings:
+        raise ClipError(f"{', '.join(paths)}: no recording in it ({', '.join(sorted(_AUDIO_SUFFIXES))})")
+    return Library([Voice(label, label, recordings[0].stem, recordings)])
 
 
 def shipped() -> list[Voice]:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from gateway.alerts.event import CloudEvent
-from gateway.client.events import EventStreamError, follow
+from gateway.client.events import EventStreamError
 from sim.caller import CallFailed, Gateway, play
 from sim.calls import Call
 from sim.observe import Ledger
@@ -19,7 +19,16 @@ VERDICTS_WITHIN_S = 20.0
 SCORES_UP_TO_LEGS = 40
 """Beyond this the scores of every window are not asked for: the picture would flicker and the events pile up."""
 
-EVENTS = ("call.started", "leg.started", "leg.ended", "call.ended", "alert.raised", "alert.cleared", "coverage.reduced")
+EVENTS = (
+    "call.started",
+    "leg.started",
+    "leg.ended",
+    "call.ended",
+    "alert.raised",
+    "alert.cleared",
+    "voice.expected",
+    "coverage.reduced",
+)
 
 OnEvent = Callable[[CloudEvent, float], None]
 
@@ -50,7 +59,15 @@ class ScenarioClock:
 class Fleet:
     """Calls under way."""
 
-    def __init__(self, calls: Sequence[Call], gateway: Gateway, speed: float) -> None:
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        gateway: Gateway,
+        speed: float,
+        restarts_s: Sequence[float] = (),
+        restart_takes_s: float = 0.0,
+    ) -> None:
+        """Take the calls, where to call, and when the gateway is restarted, which `gateway` must be able to do."""
         self.calls = calls
         self.ledger = Ledger((call.call_id, leg) for call in calls for leg in call.parts)
         self.failures: dict[str, str] = {}
@@ -58,6 +75,8 @@ class Fleet:
         self.clock: ScenarioClock | None = None
         self._gateway = gateway
         self._speed = speed
+        self._restarts_s, self._restart_takes_s = restarts_s, restart_takes_s
+        self._played = False
         self._all_told = asyncio.Event()
 
     async def run(self, on_event: OnEvent) -> None:
@@ -74,7 +93,9 @@ class Fleet:
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(self._listen(self.clock, on_event), name="listen")
                 playing = [group.create_task(self._play(call, self.clock), name=call.call_id) for call in self.calls]
-                await asyncio.wait(playing)
+                restarting = group.create_task(self._restart(self.clock), name="restart")
+                await asyncio.wait([*playing, restarting])
+                self._played = True
                 self._check_all_told()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._all_told.wait(), VERDICTS_WITHIN_S)
@@ -88,9 +109,16 @@ class Fleet:
         except CallFailed as error:
             self.failures[call.call_id] = str(error)
 
+    async def _restart(self, clock: ScenarioClock) -> None:
+        for due_s in self._restarts_s:
+            await clock.until(due_s)
+            assert self._gateway.restart is not None
+            await self._gateway.restart(self._restart_takes_s)
+
     async def _listen(self, clock: ScenarioClock, on_event: OnEvent) -> None:
         types = EVENTS if len(self.ledger.legs) > SCORES_UP_TO_LEGS else (*EVENTS, "score")
-        async with contextlib.aclosing(follow(self._gateway.url, token=self._gateway.token, types=types)) as events:
+        following = self._gateway.follow(self._gateway.url, token=self._gateway.token, types=types)
+        async with contextlib.aclosing(following) as events:
             async for event in events:
                 if self.ledger.update(event, clock.now_s()):
                     on_event(event, clock.now_s())
@@ -98,5 +126,7 @@ class Fleet:
 
     def _check_all_told(self) -> None:
         legs = self.ledger.legs.items()
-        if all(seen.verdict is not None for (call_id, _), seen in legs if call_id not in self.failures):
+        if self._played and all(
+            seen.verdict is not None for (call_id, _), seen in legs if call_id not in self.failures
+        ):
             self._all_told.set()

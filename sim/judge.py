@@ -14,6 +14,7 @@ from typing import Any
 
 from sim.calls import Call
 from sim.observe import Alert, Ledger, Observed
+from sim.scenario import LegPlan
 
 STAGES = ("provisional", "confirmed")
 
@@ -65,10 +66,12 @@ def _judge_leg(call: Call, leg: str, observed: Observed, failure: str | None) ->
     part, expects = call.parts[leg], call.plan.legs[leg].expects_alert
     onset_s = part.synthetic_from_s
     fair_from_s = (onset_s or 0.0) if expects else math.inf
-    fair = [alert for alert in observed.alerts if alert.media_time_s >= fair_from_s]
-    unfair = [alert for alert in observed.alerts if alert.media_time_s < fair_from_s]
+    fair = [alert for alert in observed.alerts if _in_call_s(call, alert) >= fair_from_s]
+    unfair = [alert for alert in observed.alerts if _in_call_s(call, alert) < fair_from_s]
     reached = {stage: _first(fair, stage) for stage in STAGES}
     heard_from_s = (call.began_s or 0.0) + (onset_s or 0.0)
+    times_s = {stage: alert.received_s - heard_from_s for stage, alert in reached.items() if alert}
+    plan = call.plan.legs[leg]
     return LegResult(
         call_id=call.call_id,
         leg=leg,
@@ -79,28 +82,42 @@ def _judge_leg(call: Call, leg: str, observed: Observed, failure: str | None) ->
         synthetic_from_s=onset_s,
         human_talk_s=part.talk_s("human"),
         observed=observed,
-        time_to_alert_s={stage: alert.received_s - heard_from_s for stage, alert in reached.items() if alert},
+        time_to_alert_s=times_s,
         false_alarms={stage: sum(alert.stage == stage for alert in unfair) for stage in STAGES},
-        faults=tuple(_faults(observed, failure, unfair, missed=expects and reached["confirmed"] is None)),
+        faults=tuple(_faults(observed, failure, unfair, plan, times_s)),
     )
+
+
+def _in_call_s(call: Call, alert: Alert) -> float:
+    """Return which moment of the call an alert speaks of: each connection's media time begins at 0."""
+    began_s = call.connected_at_s[alert.session] if alert.session < len(call.connected_at_s) else 0.0
+    return began_s + alert.media_time_s
 
 
 def _first(alerts: Sequence[Alert], stage: str) -> Alert | None:
     return next((alert for alert in alerts if alert.stage == stage), None)
 
 
-def _faults(observed: Observed, failure: str | None, unfair: Sequence[Alert], *, missed: bool) -> list[str]:
-    faults = []
+def _faults(
+    observed: Observed, failure: str | None, unfair: Sequence[Alert], plan: LegPlan, times_s: Mapping[str, float]
+) -> list[str]:
     if failure is not None:
         return [f"not played: {failure}"]
+    faults = []
     if unfair:
         first = unfair[0]
         faults.append(f"false alarm: {first.stage} at {first.media_time_s:.1f} s (p {first.p_synthetic:.2f})")
-    if missed:
+    if plan.expects_alert and "confirmed" not in times_s:
         stages = [alert.stage for alert in observed.alerts] or ["none"]
         faults.append(f"missed: no confirmed alert ({stages[-1]} raised)")
+    elif plan.expects_alert and plan.alert_within_s is not None and times_s["confirmed"] > plan.alert_within_s:
+        faults.append(f"late: confirmed after {times_s['confirmed']:.1f} s, expected within {plan.alert_within_s:g} s")
     if observed.verdict is None:
         faults.append("no verdict: the gateway never said that the leg ended")
+    elif plan.verdict and observed.verdict not in plan.verdict:
+        faults.append(f"verdict: expected {' or '.join(plan.verdict)}, got {observed.verdict} ({observed.reason})")
+    if observed.verdict and plan.ended_by and observed.ended_by != plan.ended_by:
+        faults.append(f"ended_by: expected {plan.ended_by}, got {observed.ended_by}")
     return faults
 
 

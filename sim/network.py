@@ -30,6 +30,10 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of packets that are overtaken by those behind them: `OVERTAKEN_MS` late."""
     duplicate: Share = 0.0
     """Share of packets that come twice."""
+    drift_ppm: Annotated[float, msgspec.Meta(ge=-500.0, le=500.0)] = 0.0
+    """The sender's clock is so much too slow: its packets come later and later. Negative: too fast."""
+    dtx: bool = False
+    """Nothing is sent while nobody speaks (discontinuous transmission), from `HANGOVER_PACKETS` of silence on."""
 
     def __post_init__(self) -> None:
         if self.burst > 1.0 and self.burst * (1.0 - self.loss) < self.loss:
@@ -38,6 +42,10 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 OVERTAKEN_MS = 50.0
 """Late enough that two packets of 20 ms pass."""
+HANGOVER_PACKETS = 10
+PACKET_MS = 20.0
+FAST_CLOCK_MS = 500.0
+"""How late the first packet of a clock that is too fast is, for a packet cannot come before it was sent."""
 PERFECT = Network()
 
 
@@ -48,15 +56,24 @@ class Line:
         self._network = network
         self._rng = rng
         self._losing = False
+        self._packets = self._silent_packets = 0
 
-    def fate(self) -> tuple[float, ...]:
-        """Return the delay in milliseconds of each copy of the next packet that arrives; empty when it is lost."""
+    def fate(self, *, silent: bool = False) -> tuple[float, ...]:
+        """Return the delay in milliseconds of each copy of the next packet that arrives; empty when it is lost.
+
+        Args:
+            silent: nobody speaks in it.
+        """
         network, rng = self._network, self._rng
+        drifted_ms = network.drift_ppm * 1e-6 * PACKET_MS * self._packets + FAST_CLOCK_MS * (network.drift_ppm < 0)
+        self._packets += 1
+        self._silent_packets = self._silent_packets + 1 if silent else 0
         # Always the same number of draws a packet, so that changing one impairment leaves the others as they were.
         dice = [rng.random() for _ in range(5)]
-        if self._is_lost(dice[0]):
+        if self._is_lost(dice[0]) or (network.dtx and self._silent_packets > HANGOVER_PACKETS):
             return ()
         delay_ms = dice[1] * network.jitter_ms + (OVERTAKEN_MS if dice[2] < network.reorder else 0.0)
+        delay_ms += max(0.0, drifted_ms)
         if dice[3] < network.duplicate:
             return (delay_ms, delay_ms + dice[4] * OVERTAKEN_MS)
         return (delay_ms,)

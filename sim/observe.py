@@ -12,6 +12,10 @@ MAX_ALERTS = 100
 """Kept per leg; an alert that chatters more than this has been proven to chatter."""
 
 
+MAX_SCORES = 4000
+"""Kept per leg: an hour of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """An ``alert.raised``."""
@@ -25,6 +29,21 @@ class Alert:
     p_synthetic: float
     lag_ms: float
     """In the gateway: from that audio's arrival to the event."""
+    session: int = 0
+    """Which of the leg's connections it was raised on, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScore:
+    """A ``score``."""
+
+    media_time_s: float
+    """End of the window, on the leg's own time."""
+    p_synthetic: float
+    """Of all evidence up to then."""
+    window_p_synthetic: float
+    session: int = 0
+    """See `Alert`."""
 
 
 @dataclass(slots=True)
@@ -37,9 +56,15 @@ class Observed:
     p_synthetic: float | None = None
     speech_s: float = 0.0
     alerts: list[Alert] = field(default_factory=list)
+    scores: list[WindowScore] = field(default_factory=list)
+    """Where they were asked for."""
+    sessions: int = 0
+    """How many connections the leg had."""
+    expected_voice: bool = False
+    """Whether a machine was heard where one was declared."""
     verdict: str | None = None
     reason: str = ""
-    """Why that verdict."""
+    """Why that verdict; of the last connection, as all that follows."""
     ended_by: str = ""
     """``stopped`` and ``disconnected`` are in order."""
     windows_skipped: int = 0
@@ -69,13 +94,21 @@ class Ledger:
 
     @staticmethod
     def _apply(seen: Observed, kind: str, data: dict[str, Any], received_s: float) -> None:
+        session = max(0, seen.sessions - 1)
         if kind == "leg.started":
-            seen.state = "listening"
+            seen.state, seen.verdict = "listening", None
+            seen.sessions += 1
+        elif kind == "score":
+            if len(seen.scores) < MAX_SCORES:
+                p, window_p = round(data["p_synthetic"], 4), round(data["window_p_synthetic"], 4)
+                seen.scores.append(WindowScore(data["media_time_s"], p, window_p, session))
+        elif kind == "voice.expected":
+            seen.expected_voice = True
         elif kind == "alert.raised":
             seen.state = data["stage"]
             if len(seen.alerts) < MAX_ALERTS:
-                alert = Alert(data["stage"], data["media_time_s"], received_s, data["p_synthetic"], data["lag_ms"])
-                seen.alerts.append(alert)
+                p, lag_ms = data["p_synthetic"], data["lag_ms"]
+                seen.alerts.append(Alert(data["stage"], data["media_time_s"], received_s, p, lag_ms, session))
         elif kind == "alert.cleared":
             seen.state = "cleared"
         elif kind == "coverage.reduced":

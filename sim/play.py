@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sim import report
+from sim import inprocess, report
 from sim.caller import Gateway
-from sim.calls import cast_calls
+from sim.calls import Call, cast_calls
 from sim.clips import Library
 from sim.fleet import Fleet
 from sim.judge import LegResult, judge, metrics
 from sim.live import Screen, faults, results_table
-from sim.scenario import Scenario
+from sim.scenario import Scenario, ScenarioError
+
+VIRTUAL_RUN = "virtual"
+"""Mark of the run in call ids on the virtual clock: the gateway is new each time, and the report the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,8 @@ class Play:
     fleet: Fleet
     results: list[LegResult]
     figures: dict[str, Any]
+    times_real_time: float | None = None
+    """Seconds of call for a second of computing, on the virtual clock; None: over sockets."""
 
     @property
     def failure(self) -> str | None:
@@ -47,6 +54,9 @@ class Play:
         if not self.passed:
             console.print(faults(self.results))
         console.print(report.summary(self.figures))
+        if self.times_real_time is not None:
+            told = f"  played in this process, {self.times_real_time:.0f} times as fast as real time"
+            console.print(told, style="dim", highlight=False)
 
 
 async def play_scenario(scenario: Scenario, library: Library, gateway: Gateway, console: Console) -> Play:
@@ -55,9 +65,52 @@ async def play_scenario(scenario: Scenario, library: Library, gateway: Gateway, 
     Raises:
         ClipError: no voice fits, or a recording cannot be read.
         FleetError: the gateway's events cannot be followed.
+        ScenarioError: it restarts the gateway, which is not ours.
     """
+    if scenario.restart_s and gateway.restart is None:
+        raise ScenarioError("restart_s: only a gateway that is started for the play can be restarted (--serve)")
     calls = cast_calls(scenario, library, run_id=secrets.token_hex(3))
-    fleet = Fleet(calls, gateway, scenario.speed)
+    return await _play(scenario, calls, gateway, console)
+
+
+def play_virtually(
+    scenario: Scenario, library: Library, console: Console, settings: dict[str, Any] | None = None
+) -> Play:
+    """Play `scenario` on a virtual clock against a gateway in this process: the same each time.
+
+    Args:
+        settings: of the gateway, over those of the scenario.
+
+    Raises:
+        ClipError: no voice fits, or a recording cannot be read.
+        ScenarioError: it has WebRTC calls, or a setting of the gateway is wrong.
+    """
+    inprocess.check(scenario)
+    scenario = scenario.at_speed(1.0)
+    wanted = inprocess.settings_for(scenario) | (settings or {})
+    calls = cast_calls(scenario, library, VIRTUAL_RUN)
+    began_s = time.perf_counter()
+
+    async def body(folder: Path) -> Play:
+        house = inprocess.InProcess(wanted, folder)
+        await house.start()
+        try:
+            return await _play(scenario, calls, house.gateway, console)
+        finally:
+            await house.stop()
+
+    played = inprocess.run(body)
+    return Play(
+        played.scenario,
+        played.fleet,
+        played.results,
+        played.figures,
+        scenario.call_s / (time.perf_counter() - began_s),
+    )
+
+
+async def _play(scenario: Scenario, calls: list[Call], gateway: Gateway, console: Console) -> Play:
+    fleet = Fleet(calls, gateway, scenario.speed, scenario.restart_s, scenario.restart_takes_s)
     with Screen(console, fleet) as screen:
         await fleet.run(screen.on_event)
     results = judge(calls, fleet.ledger, fleet.failures)

@@ -15,14 +15,26 @@ from sim.judge import STAGES, LegResult
 from sim.scenario import Scenario
 
 
-def write(folder: Path, scenario: Scenario, results: Sequence[LegResult], figures: dict[str, Any]) -> None:
-    """Write ``report.json`` and ``junit.xml`` into `folder`, which is made if need be."""
+def write(
+    folder: Path,
+    scenario: Scenario,
+    results: Sequence[LegResult],
+    figures: dict[str, Any],
+    failure: str | None = None,
+) -> None:
+    """Write ``report.json`` and ``junit.xml`` into `folder`, which is made if need be.
+
+    Args:
+        failure: why not everything was played; the report says then that it is partial.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     report = {
         "scenario": scenario.name,
         "seed": scenario.seed,
         "speed": scenario.speed,
         "passed": all(result.passed for result in results),
+        "partial": failure is not None,
+        "failure": failure,
         "metrics": figures,
         "legs": [dataclasses.asdict(result) | {"passed": result.passed} for result in results],
     }

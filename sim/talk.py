@@ -1,11 +1,13 @@
 """A conversation as a script: who says what from when to when, on which leg.  [S]
 
-People take turns with short pauses. What a voice says is its recordings one after the other; a turn ends in a quiet
-moment of them, and the next turn goes on from there.
+People take turns with short pauses, sometimes before the other has ended, and the listener says a short word now and
+then. What a voice says is its recordings one after the other; a turn ends in a quiet moment of them, and the next turn
+goes on from there.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +18,14 @@ import numpy as np
 
 from gateway.client.codecs import CLIP_RATE_HZ, Samples
 from sim.clips import Label, Voice, onset_samples
+from sim.scenario import Talk
 
-TURN_S = (3.0, 7.0)
-PAUSE_S = (0.2, 0.9)
+BACKCHANNEL_S = (0.4, 0.9)
 BREATH_S = 0.35
 """Between two recordings of one turn."""
 _FRAME_SAMPLES = CLIP_RATE_HZ // 50
 _LINE_NOISE_RMS = 10 ** (-65 / 20)
+DEFAULT_TALK = Talk()
 # No telephone line is digitally silent; the same faint noise under people and machines.
 _LINE_NOISE = (np.random.default_rng(0).standard_normal(CLIP_RATE_HZ) * _LINE_NOISE_RMS).astype(np.float32)
 
@@ -51,7 +54,7 @@ class Part:
     """All that is heard on one leg, from the first second of the call to the last."""
 
     voices: Sequence[Voice]
-    """Who speaks: one voice, or first one and then the other."""
+    """Who speaks, one after the other."""
     turns: list[Turn] = field(default_factory=list)
 
     def read(self, start: int, count: int) -> Samples:
@@ -79,11 +82,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Casting:
-    """Who speaks on a leg, and who takes over at `swap_s`."""
+    """Who speaks on a leg: `voices` one after the other, changing at `swaps_s`."""
 
-    voice: Voice
-    successor: Voice | None = None
-    swap_s: float = float("inf")
+    voices: tuple[Voice, ...]
+    swaps_s: tuple[float, ...] = ()
+
+    def speaker(self, now_s: float) -> tuple[Voice, float]:
+        """Return who speaks then, and until when."""
+        turn = min(bisect_right(self.swaps_s, now_s), len(self.voices) - 1)
+        until_s = self.swaps_s[turn] if turn < len(self.voices) - 1 else math.inf
+        return self.voices[turn], until_s
 
 
 class _Tape:
@@ -109,36 +117,87 @@ class _Tape:
 
 
 def converse(
-    cast: Mapping[str, Casting], duration_s: float, load: Callable[[Path], Samples], rng: random.Random
+    cast: Mapping[str, Casting],
+    duration_s: float,
+    load: Callable[[Path], Samples],
+    rng: random.Random,
+    talk: Talk = DEFAULT_TALK,
+    quiet: Sequence[tuple[float, float]] = (),
 ) -> dict[str, Part]:
     """Write the parts of a call.
 
     Args:
-        cast: who speaks, by leg, one leg or more.
+        cast: who speaks, by leg; a leg without voices only listens.
         duration_s: length of the call.
         load: decodes a recording.
         rng: draws who begins, how long turns and pauses are, and what is said.
+        talk: how turns are taken.
+        quiet: from when to when nobody speaks, in order.
     """
-    parts = {leg: Part([c.voice] if c.successor is None else [c.voice, c.successor]) for leg, c in cast.items()}
-    tapes: dict[tuple[str, Voice], _Tape] = {}
-    order = rng.sample(list(cast), len(cast))
-    now_s, turn = rng.uniform(*PAUSE_S), 0
-    while now_s < duration_s - 1.0:
-        leg = order[turn % len(order)]
-        casting, length_s = cast[leg], rng.uniform(*TURN_S)
-        end_s = min(now_s + length_s, duration_s)
-        voice = casting.voice
-        if casting.successor is not None:
-            if now_s >= casting.swap_s:
-                voice = casting.successor
+    return _Conversation(cast, duration_s, load, rng, talk, quiet).write()
+
+
+class _Conversation:
+    """One call's talk, while it is written."""
+
+    def __init__(
+        self,
+        cast: Mapping[str, Casting],
+        duration_s: float,
+        load: Callable[[Path], Samples],
+        rng: random.Random,
+        talk: Talk,
+        quiet: Sequence[tuple[float, float]],
+    ) -> None:
+        self._cast, self._duration_s, self._load, self._rng, self._talk = cast, duration_s, load, rng, talk
+        self._quiet = quiet
+        self._parts = {leg: Part(casting.voices) for leg, casting in cast.items()}
+        self._tapes: dict[tuple[str, Voice], _Tape] = {}
+
+    def write(self) -> dict[str, Part]:
+        rng, talk = self._rng, self._talk
+        speakers = [leg for leg, casting in self._cast.items() if casting.voices]
+        order = rng.sample(speakers, len(speakers))
+        now_s, turn = rng.uniform(*talk.pause_s), 0
+        while order and (now_s := self._after_quiet(now_s)) < self._duration_s - 1.0:
+            leg, length_s = order[turn % len(order)], rng.uniform(*talk.turn_s)
+            end_s = min(now_s + length_s, self._duration_s, self._next_quiet_s(now_s))
+            said = self._say(leg, now_s, end_s)
+            if talk.backchannel and rng.random() < talk.backchannel and len(order) > 1:
+                self._nod(order[(turn + 1) % len(order)], said)
+            if talk.overlap and rng.random() < talk.overlap and len(order) > 1:
+                now_s = max(now_s + 1.0, said.end_s - rng.uniform(*talk.overlap_s))
             else:
-                end_s = min(end_s, max(casting.swap_s, now_s + 1.0))
-        tape = tapes.setdefault((leg, voice), _Tape(voice, load, rng))
+                now_s = said.end_s + rng.uniform(*talk.pause_s) * (1 if len(order) > 1 else 3)
+            turn += 1
+        for part in self._parts.values():
+            part.turns.sort(key=lambda turn: turn.start_s)
+        return self._parts
+
+    def _say(self, leg: str, now_s: float, end_s: float) -> Turn:
+        voice, until_s = self._cast[leg].speaker(now_s)
+        end_s = min(end_s, max(until_s, now_s + 1.0))
+        tape = self._tapes.setdefault((leg, voice), _Tape(voice, self._load, self._rng))
         said = Turn(now_s, voice.label, tape.read(round((end_s - now_s) * CLIP_RATE_HZ)))
-        parts[leg].turns.append(said)
-        now_s = said.end_s + rng.uniform(*PAUSE_S) * (1 if len(cast) > 1 else 3)
-        turn += 1
-    return parts
+        self._parts[leg].turns.append(said)
+        return said
+
+    def _nod(self, leg: str, heard: Turn) -> None:
+        """Let the listener say something short in the middle of a turn that is long enough."""
+        length_s = self._rng.uniform(*BACKCHANNEL_S)
+        if heard.duration_s > 3 * length_s:
+            at_s = heard.start_s + self._rng.uniform(length_s, heard.duration_s - 2 * length_s)
+            self._say(leg, at_s, at_s + length_s)
+
+    def _after_quiet(self, now_s: float) -> float:
+        """Return the first moment from `now_s` on at which a second of speech has room."""
+        for start_s, end_s in self._quiet:
+            if start_s - 1.0 < now_s < end_s:
+                now_s = end_s
+        return now_s
+
+    def _next_quiet_s(self, now_s: float) -> float:
+        return min((start_s for start_s, _ in self._quiet if start_s > now_s), default=math.inf)
 
 
 def _quiet_cut(samples: Samples, count: int) -> int:

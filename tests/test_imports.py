@@ -80,6 +80,11 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.clock": (),
     "detection": (),
     "sim": ("gateway.client", "gateway.alerts.event"),
+    # What a voice goes through is measured with the same codecs that the simulated lines have.
+    "sim.line": ("sim", "gateway.client", "detection.channels"),
+    # A whole gateway in this process, on a virtual clock.
+    "sim.inprocess": ("sim", "gateway"),
+    "sim.__main__": ("sim", "gateway.logs"),
 }
 
 # [S] files: bytes or numbers in, facts out. No waiting, no clock, no network, no logging.
@@ -146,7 +151,12 @@ SANS_IO = (
     "detection/traits.py",
     "detection/types.py",
     "detection/windows.py",
+    "sim/calls.py",
+    "sim/line.py",
     "sim/network.py",
+    "sim/scenario.py",
+    "sim/sounds.py",
+    "sim/talk.py",
 )
 NOT_SANS_IO = {
     "asyncio",

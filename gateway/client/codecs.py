@@ -65,6 +65,7 @@ class Packetizer:
         # "MQ": transparent for a telephone band, and it holds back 26 ms instead of 66
         self._resampler = soxr.ResampleStream(CLIP_RATE_HZ, rate_hz, channels, dtype="float32", quality="MQ")
         self._packet_samples = rate_hz // 50
+        self._packet_bytes = self._packet_samples * channels * (2 if encoding == "s16le" else 1)
         self._waiting: Samples = np.empty((0,) if channels == 1 else (0, channels), np.float32)
 
     def push(self, samples: Samples) -> list[bytes]:
@@ -84,7 +85,5 @@ class Packetizer:
         self._waiting = np.concatenate([self._waiting, resampled])
         full = len(self._waiting) // self._packet_samples * self._packet_samples
         coded, self._waiting = self._waiting[:full], self._waiting[full:]
-        return [
-            encode(coded[start : start + self._packet_samples], self._encoding)
-            for start in range(0, full, self._packet_samples)
-        ]
+        wire = encode(coded, self._encoding)
+        return [wire[start : start + self._packet_bytes] for start in range(0, len(wire), self._packet_bytes)]

@@ -56,9 +56,13 @@ class Fork(MediaSocket):
         """Return the first text frame; None for a fork that announces nothing."""
         return announcement
 
+    def packets(self, samples: Samples) -> list[bytes]:
+        """Return the frames that `samples` complete, in order."""
+        return self._packetizer.push(samples)
+
     async def send(self, samples: Samples) -> None:
         """Send what is to be heard next: float32 at 16 kHz."""
-        for packet in self._packetizer.push(samples):
+        for packet in self.packets(samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:

@@ -16,10 +16,10 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from gateway.client.codecs import Encoding, Packetizer, Samples
@@ -41,19 +41,50 @@ def twilio_signature(auth_token: str, url: str) -> str:
     return base64.b64encode(hmac.new(auth_token.encode(), url.encode(), hashlib.sha1).digest()).decode()
 
 
+class Wire(Protocol):
+    """An open websocket, as far as a sender needs one."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one message: `str` in a text frame, `bytes` in a binary one."""
+        ...
+
+    async def recv(self) -> str | bytes:
+        """Return the next message. Raises websockets' ConnectionClosed."""
+        ...
+
+    async def close(self) -> None:
+        """Say goodbye and close."""
+        ...
+
+
+class Dial(Protocol):
+    """Opens a websocket. `dial` does so over the network; a simulator may have another way."""
+
+    async def __call__(self, url: str, headers: Mapping[str, str], subprotocol: str | None) -> Wire:
+        """Connect. Raises OSError or websockets' InvalidHandshake when the gateway is not there or says no."""
+        ...
+
+
+async def dial(url: str, headers: Mapping[str, str], subprotocol: str | None) -> Wire:
+    """Open a websocket over the network; see `Dial`."""
+    # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
+    proxy: Literal[True] | None = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
+    offered = [Subprotocol(subprotocol)] if subprotocol else None
+    return await connect(url, additional_headers=headers, subprotocols=offered, compression=None, proxy=proxy)
+
+
 class MediaSocket:
     """A websocket that is open while the context is."""
 
     def __init__(self, url: str, headers: dict[str, str], subprotocol: str | None = None) -> None:
-        # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
-        proxy: Literal[True] | None = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
-        offered = [Subprotocol(subprotocol)] if subprotocol else None
-        self._connecting = connect(url, additional_headers=headers, subprotocols=offered, compression=None, proxy=proxy)
-        self._socket: ClientConnection | None = None
+        self.dial: Dial = dial
+        """How the connection is made; set another one before the context is entered."""
+        self._address, self._headers, self._subprotocol = url, headers, subprotocol
+        self._socket: Wire | None = None
 
     async def __aenter__(self) -> Self:
         """Connect. Raises OSError or websockets' InvalidHandshake when the gateway is not there or says no."""
-        self._socket = await self._connecting
+        self._socket = await self.dial(self._address, self._headers, self._subprotocol)
         return self
 
     async def __aexit__(
@@ -161,6 +192,7 @@ class PlainStream(MediaSocket):
         rate: samples per second on the wire, a multiple of 50.
         channels: 1 or 2; two are interleaved.
         token: the gateway's bearer token.
+        role: who speaks, as the gateway is told; empty: nothing is told.
     """
 
     def __init__(
@@ -172,9 +204,11 @@ class PlainStream(MediaSocket):
         rate: int = 8000,
         channels: int = 1,
         token: str | None = None,
+        role: str = "",
     ) -> None:
-        query = urlencode({"call_id": call_id, "leg": leg, "encoding": encoding, "rate": rate, "channels": channels})
-        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{query}", bearer(token))
+        query = {"call_id": call_id, "leg": leg, "encoding": encoding, "rate": rate, "channels": channels}
+        told = {"role": role} if role else {}
+        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{urlencode(query | told)}", bearer(token))
         self._packetizer = Packetizer(encoding, rate, channels)
 
     def packets(self, samples: Samples) -> list[bytes]:

@@ -29,7 +29,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 from starlette.applications import Starlette
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
@@ -116,7 +116,7 @@ async def _play_calls(url: str, is_ours: bool, dialect: str, seconds: float, rep
             call = CALLS[dialect](url, f"call-{index}")
             if is_ours:
                 await stack.enter_async_context(call)
-                assert call._socket is not None
+                assert isinstance(call._socket, ClientConnection)
                 transports.append(call._socket.transport)
             else:
                 transports.append((await stack.enter_async_context(connect(url, ping_interval=None))).transport)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.app import House
 from gateway.client.forks import Fork, FreeSwitchFork, JambonzListen, LiveKitTrack, VonageSocket
@@ -108,7 +108,7 @@ async def test_a_livekit_track_is_a_leg(serve: Serve) -> None:
 async def test_a_mix_is_refused_unless_allowed(serve: Serve) -> None:
     house = await serve(doors={"vonage": {}, "mix": {"dialect": "vonage", "allow_mixed": True}})
     async with VonageSocket(house.url, {"call_id": "c-1"}, rate_hz=16_000) as refused_one:
-        assert refused_one._socket is not None
+        assert isinstance(refused_one._socket, ClientConnection)
         code, reason = await closed(refused_one._socket)
         assert (code, "`allow_mixed`" in reason) == (4403, True), reason
     allowed = VonageSocket(f"{house.url}/v1/media/mix", {"call_id": "c-1"}, rate_hz=16_000)
@@ -213,7 +213,7 @@ async def test_parameters_name_call_and_tenant(serve: Serve) -> None:
         assert (live["call_id"], live["tenant"], live["separation"]) == ("T-7", "blue", "separate")
     nameless = TelnyxCall(house.url, "v3:x", parameters={"org": "blue"})
     async with nameless:
-        assert nameless._socket is not None
+        assert isinstance(nameless._socket, ClientConnection)
         assert (await closed(nameless._socket)) == (
             4400,
             "ticket: expected 1 to 128 letters, digits or . _ : @ + - (starting with a letter or digit), got ''",

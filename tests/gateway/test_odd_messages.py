@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from websockets.asyncio.client import ClientConnection
 
 from gateway.client.tracks import BandwidthCall, ExotelCall, PlivoCall, SignalWireCall, TelnyxCall, TrackCall
 from tests.gateway.conftest import Serve
@@ -158,7 +159,7 @@ async def test_the_start_of_another_call_is_refused_and_ends_this_one_alone(
         async with open_call(vendor, house.url, nothing, "beside") as beside:
             async with open_call(vendor, house.url, nothing) as call:
                 await call.transmit(other)
-                assert call._socket is not None
+                assert isinstance(call._socket, ClientConnection)
                 code, reason = await closed(call._socket)
             await beside.send(tracks[0], np.zeros(8_000, np.float32))
             await beside.stop()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import gateway.app
+import gateway.judges
 from gateway.app import running
 from gateway.config import load
 from sim.caller import Gateway
 from sim.clips import from_folder
-from sim.play import Play, play_scenario
+from sim.play import Play, play_scenario, play_virtually
 from sim.scenario import CallPlan, LegPlan, Scenario
 from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector, speech
@@ -25,10 +25,24 @@ from tests.gateway.loudness import LoudnessDetector, speech
 HUMAN, SYNTHETIC, TURNING = LegPlan("human"), LegPlan("synthetic"), LegPlan("human-then-synthetic")
 
 
+@contextmanager
+def loudness(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gateways of this process judge by loudness."""
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.judges, "open_detector", lambda _name: LoudnessDetector())
+        patched.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+        yield
+
+
 @asynccontextmanager
 async def loudness_gateway(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    monkeypatch.setattr(gateway.app, "open_detector", lambda _name: LoudnessDetector())
-    monkeypatch.setattr(gateway.app, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+    with loudness(monkeypatch):
+        async with serving(folder) as url:
+            yield url
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[str]:
     async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3", max_speed=100)) as house:
         yield house.url
 
@@ -51,7 +65,7 @@ async def play(scenario: Scenario, clips: Path, url: str) -> Play:
     return await play_scenario(scenario, from_folder(clips), Gateway(url), Console(file=StringIO()))
 
 
-async def test_every_alert_names_the_right_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_alert_names_the_right_speaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = voices(tmp_path / "clips", quiet="human", loud="synthetic")
     calls = [
         CallPlan("t", "twilio", {"inbound": SYNTHETIC, "outbound": HUMAN}, duration_s=40.0),
@@ -59,8 +73,8 @@ async def test_every_alert_names_the_right_speaker(tmp_path: Path, monkeypatch: 
         CallPlan("turns", "twilio", {"inbound": HUMAN, "outbound": TURNING}, duration_s=60.0, swap_s=25.0),
         CallPlan("both", "plain", {"caller": HUMAN, "callee": HUMAN}, duration_s=40.0),
     ]
-    async with loudness_gateway(tmp_path, monkeypatch) as url:
-        played = await play(Scenario(calls, seed=1, speed=8.0), clips, url)
+    with loudness(monkeypatch):
+        played = play_virtually(Scenario(calls, seed=1), from_folder(clips), Console(file=StringIO()))
     assert [result.faults for result in played.results] == [()] * 8
     assert played.passed
     assert played.failure is None

@@ -150,6 +150,8 @@ def test_the_token_is_shown_at_every_door(
 def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["run", "nowhere", "--gateway", "http://h"], "sim: nowhere: No such file"),
+        (["run", "demo", "--clips", str(clips)], "sim: transport: webrtc needs UDP and real time"),
+        (["run", "restart", "--gateway", "http://h", "--clips", str(clips)], "sim: restart_s: only a gateway that is"),
         (["run", "demo", "--gateway", "http://h", "--speed", "2"], "sim: speed: WebRTC calls run in real time only"),
         (["run", "smoke", "--gateway", "ftp://h", "--clips", str(clips)], "sim: ftp://h: events: url: expected http"),
         (["run", "smoke", "--gateway", "http://h", "--clips", str(clips / "none")], "no recording in it"),
@@ -168,6 +170,6 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert "examples:" in said
     assert "exit codes: 0 every alert was right" in said
     with pytest.raises(SystemExit) as stopped:
-        main(["run", "demo"])
+        main(["run"])
     assert stopped.value.code == 2
-    assert "--gateway" in capsys.readouterr().err
+    assert "SCENARIO" in capsys.readouterr().err

@@ -89,3 +89,18 @@ def test_all_copies_arrive_in_the_end(delays_ms: list[list[float]], in_order: bo
     assert sorted(arrived) == [number for number, delays in enumerate(delays_ms) for _ in delays]
     if in_order and all(len(delays) < 2 for delays in delays_ms):
         assert arrived == sorted(arrived)
+
+
+def test_a_slow_clock_comes_later_and_later_and_a_fast_one_catches_up() -> None:
+    slow, fast = (Line(Network(drift_ppm=ppm), random.Random(1)) for ppm in (100.0, -100.0))
+    slow_ms, fast_ms = ([line.fate()[0] for _ in range(50 * 60)] for line in (slow, fast))
+    assert slow_ms[0] == 0.0
+    assert slow_ms[-1] == pytest.approx(6.0, abs=0.01)  # 100 ppm of a minute
+    assert fast_ms[0] - fast_ms[-1] == pytest.approx(6.0, abs=0.01)
+    assert min(fast_ms) > 0
+
+
+def test_silence_is_not_sent_after_a_while() -> None:
+    line = Line(Network(dtx=True), random.Random(1))
+    sent = [bool(line.fate(silent=silent)) for silent in [True] * 15 + [False] + [True] * 15]
+    assert sent == [True] * 10 + [False] * 5 + [True] * 11 + [False] * 5

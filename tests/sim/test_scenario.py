@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sim.files import SHIPPED, load
+from sim.inprocess import check_settings
 from sim.network import PERFECT
-from sim.scenario import SHIPPED, Scenario, ScenarioError, load
+from sim.scenario import Scenario, ScenarioError
 
 CALL = '[[call]]\nname = "a"\ntransport = "twilio"\n[call.legs.inbound]\nvoice = "human"\n'
 
@@ -79,8 +81,52 @@ def test_the_demo_shows_what_it_promises() -> None:
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in CALL
-    with pytest.raises(ScenarioError, match=rf"mine\.toml: .*{message}"):
+    with pytest.raises(ScenarioError, match=rf"mine\.toml(:\d+)?: .*{message}"):
         load(write(tmp_path, CALL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[call.legs.inbound]", 'colour = "red"\n[call.legs.inbound]', r"mine.toml:4: .*`colour`"),
+        ('"human"', '"robot"', r"mine.toml:5: .*'robot'"),
+        (
+            '"human"',
+            '"human"\ncodec = ["mp3"]',
+            r"mine.toml:6: .*inbound\.codec: expected some of pstn",
+        ),
+        ('"human"', '"human"\nclips = ["no.wav"]', r"mine.toml:6: .*clips: expected a recording.* no 'no.wav'"),
+        ('"human"', '"human"\nmanifest = "no.csv"', r"mine.toml:6: .*manifest: expected a CSV file"),
+        ('"human"', '"human"\nnoise = "brown"', r"mine.toml:6: .*noise: expected white, pink, babble or a recording"),
+        ("[call.legs", "[[call.cut]]\nat_s = 50.0\n[call.legs", r"mine.toml:5: .*at_s: expected more than 0 and less"),
+        ("[call.legs", "swap_s = [30.0, 20.0]\n[call.legs", r"mine.toml:4: .*swap_s: expected rising times"),
+        ("[call.legs", "talk = {turn_s = [3.0, 1.0]}\n[call.legs", r"mine.toml:4: .*talk: expected \[least, most\]"),
+        ('"human"', '"human-then-synthetic-then-human"\n[[call]]\nswap_s = 1.0', r"mine.toml"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        load(write(tmp_path, CALL.replace(old, new, 1)))
+
+
+def test_the_line_is_that_of_the_right_call(tmp_path: Path) -> None:
+    second = CALL.replace('"a"', '"b"').replace("voice", "voize")
+    with pytest.raises(ScenarioError, match=r"mine.toml:10: .*voize"):
+        load(write(tmp_path, CALL + second))
+
+
+def test_paths_are_relative_to_the_scenario(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    leg = load(write(tmp_path, CALL.replace('"human"', '"human"\nclips = ["a.wav"]\nnoise = "a.wav"'))).call[0].legs
+    assert leg["inbound"].clips == [str(tmp_path / "a.wav")]
+    assert leg["inbound"].noise == str(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.toml")))
+def test_every_shipped_scenario_says_what_it_is_about_and_has_settings_that_there_are(name: str) -> None:
+    scenario = load(name)
+    assert len(scenario.about) > 30
+    check_settings(scenario)
 
 
 def test_a_call_needs_legs_and_a_name_of_its_own(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sim.clips import Voice, from_folder, load
+from sim.scenario import Talk
 from sim.talk import Casting, Part, Turn, converse
 from tests.sim.conftest import RATE_HZ
 
@@ -18,7 +19,7 @@ def voices(clips: Path) -> dict[str, Voice]:
 
 
 def swapped(voices: dict[str, Voice], seed: int = 1) -> dict[str, Part]:
-    cast = {"a": Casting(voices["anna"], voices["robo"], 25.0), "b": Casting(voices["bert"])}
+    cast = {"a": Casting((voices["anna"], voices["robo"]), (25.0,)), "b": Casting((voices["bert"],))}
     return converse(cast, 60.0, load, random.Random(seed))
 
 
@@ -60,7 +61,7 @@ def test_each_turn_is_spoken_by_its_voice(voices: dict[str, Voice]) -> None:
 
 
 def test_somebody_alone_speaks_with_pauses(voices: dict[str, Voice]) -> None:
-    part = converse({"only": Casting(voices["vox"])}, 30.0, load, random.Random(1))["only"]
+    part = converse({"only": Casting((voices["vox"],))}, 30.0, load, random.Random(1))["only"]
     assert [voice.name for voice in part.voices] == ["vox"]
     assert 10 < part.talk_s("synthetic") < 29
     assert part.talk_s("human") == 0
@@ -85,3 +86,31 @@ def test_the_line_is_never_digitally_silent() -> None:
 
 def test_all_human_has_no_synthetic_beginning() -> None:
     assert Part([], [Turn(0.5, "human", np.ones(10, np.float32))]).synthetic_from_s is None
+
+
+def test_turns_overlap_and_listeners_nod_as_often_as_asked(voices: dict[str, Voice]) -> None:
+    cast = {"a": Casting((voices["anna"],)), "b": Casting((voices["bert"],))}
+    lively = converse(cast, 120.0, load, random.Random(1), Talk(overlap=1.0, backchannel=1.0))
+    turns = sorted((turn for part in lively.values() for turn in part.turns), key=lambda turn: turn.start_s)
+    assert sum(before.end_s > after.start_s for before, after in itertools.pairwise(turns)) > len(turns) / 3
+    assert sum(turn.duration_s < 1.0 for turn in turns) > 10
+    assert all(sorted(part.turns, key=lambda turn: turn.start_s) == part.turns for part in lively.values())
+
+
+def test_nobody_speaks_while_it_is_quiet(voices: dict[str, Voice]) -> None:
+    cast = {"a": Casting((voices["anna"],)), "b": Casting((voices["bert"],)), "c": Casting(())}
+    parts = converse(cast, 60.0, load, random.Random(1), quiet=[(0.0, 10.0), (30.0, 40.0)])
+    turns = [turn for part in parts.values() for turn in part.turns]
+    assert not parts["c"].turns
+    assert len(turns) > 5
+    assert all(turn.start_s >= 40.0 or 10.0 <= turn.start_s < turn.end_s <= 30.0 for turn in turns)
+
+
+def test_a_voice_changes_and_changes_back(voices: dict[str, Voice]) -> None:
+    casting = Casting((voices["anna"], voices["vox"], voices["anna"]), (20.0, 40.0))
+    assert [casting.speaker(at_s)[0].name for at_s in (0.0, 19.9, 20.0, 39.9, 40.0, 99.0)] == [
+        *("anna", "anna", "vox", "vox", "anna", "anna")
+    ]
+    part = converse({"a": casting}, 60.0, load, random.Random(1))["a"]
+    assert [turn.label for turn in part.turns if turn.start_s > 41.0][:1] == ["human"]
+    assert part.talk_s("synthetic") > 5

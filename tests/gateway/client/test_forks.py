@@ -22,7 +22,7 @@ def test_the_first_frame_is_the_vendors(vendor: type[Fork], announcement: dict[s
 
 def test_a_livekit_track_announces_nothing() -> None:
     track = LiveKitTrack("http://127.0.0.1:8080", {"call_id": "c", "leg": "a"}, "t")
-    assert track._connecting.uri == "ws://127.0.0.1:8080/v1/media/livekit?token=t&rate=48000&call_id=c&leg=a"
+    assert track._address == "ws://127.0.0.1:8080/v1/media/livekit?token=t&rate=48000&call_id=c&leg=a"
 
 
 async def test_nothing_is_sent_before_the_connection() -> None:
