@@ -46,10 +46,9 @@ def load(name_or_path: str) -> Scenario:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: not TOML: {error}") from None
     try:
-        _check(scenario, path.parent)
+        scenario = check(scenario, path.parent)
     except ScenarioError as error:
         raise ScenarioError(f"{path}{_at(text, f'`$.{error}`')}: {error}") from None
-    scenario = _with_whole_paths(scenario, path.parent)
     return scenario if scenario.name else msgspec.structs.replace(scenario, name=path.stem)
 
 
@@ -83,7 +82,12 @@ def _at(text: str, error: str) -> str:
     return "" if line is None else f":{line}"
 
 
-def _check(scenario: Scenario, folder: Path) -> None:
+def check(scenario: Scenario, folder: Path) -> Scenario:
+    """Return the scenario with whole paths; `folder` is what they are relative to.
+
+    Raises:
+        ScenarioError: names the key, and what was expected.
+    """
     if not scenario.call:
         raise ScenarioError("call: expected at least one [[call]]")
     scenario.at_speed(None)
@@ -98,6 +102,7 @@ def _check(scenario: Scenario, folder: Path) -> None:
         _check_times(where, plan)
         for leg, leg_plan in plan.legs.items():
             _check_leg(f"{where}.legs.{leg}", leg_plan, folder)
+    return _with_whole_paths(scenario, folder)
 
 
 def _check_legs(where: str, plan: CallPlan) -> None:
