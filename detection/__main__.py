@@ -1,4 +1,4 @@
-"""`python -m detection COMMAND …`, also reachable as `callscreen detect COMMAND …`: argument parsing only."""
+"""`callscreen detect COMMAND …`, also `python -m detection COMMAND …`: argument parsing only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from detection.errors import DetectionError
 # Each command is a module with add_arguments(parser) and run(args) -> exit code. Only the one asked for is imported:
 # scoring needs no torch.
 COMMANDS = {
-    "score": ("detection.score", "say of recordings whether the voice sounds synthetic"),
-    "render": ("detection.training.render", "make further synthetic clips to train on: vocoders' copies, local voices"),
+    "score": ("detection.score", "score recordings: does the voice sound synthetic?"),
+    "render": (
+        "detection.training.render",
+        "render further synthetic clips for training: vocoder copies, local engines",
+    ),
     "train": ("detection.training.train", "train a model on a manifest of labelled clips"),
-    "probe": ("detection.training.probe", "measure what a published encoder tells before it is trained"),
+    "probe": ("detection.training.probe", "measure a published encoder before it is trained"),
     "regress": ("detection.training.regression", "train specnet: a regression on published convolutions"),
-    "calibrate": ("detection.measure.calibrate", "fit a model to calls of your own, count its false alarms"),
-    "fuse": ("detection.measure.fuse", "fit a light model and its verifier into one decision, count its false alarms"),
+    "calibrate": (
+        "detection.measure.calibrate",
+        "fit a model's probabilities to your own calls, count its false alarms",
+    ),
+    "fuse": ("detection.measure.fuse", "fit the fusion of a light model and its verifier, count their false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }
@@ -34,6 +40,7 @@ examples:
 
 train, evaluate and export need more packages: pip install 'callscreen[train]'"""
 
+INSTALL_TRAIN = "pip install 'callscreen[train]'"
 TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "pyworld", "sklearn", "torch")
 
 
@@ -56,12 +63,26 @@ def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in TRAIN_EXTRA:
             raise
-        print(f"error: {asked.command} needs {missing}: pip install 'callscreen[train]'", file=sys.stderr)
+        print(f"error: {asked.command} needs {missing}: {INSTALL_TRAIN}", file=sys.stderr)
     except DetectionError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 2
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add all commands with their options; of those that need a package that is not installed, the name alone."""
+    parser.description = "Train, measure, export and use the detector of synthetic voices."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, formatter_class=RawDescriptionHelpFormatter)
+        try:
+            import_module(module).add_arguments(command)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+                raise
+            command.description = f"{summary[:1].upper()}{summary[1:]}. Needs the training packages: {INSTALL_TRAIN}"
 
 
 def _run(command: str, prog: str, argv: list[str]) -> int:

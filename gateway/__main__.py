@@ -1,27 +1,57 @@
-"""The console command: `callscreen serve`, `callscreen watch`, and what the other packages bring.  [IO]"""
+"""The console command: `callscreen serve`, `callscreen watch`, and the commands of other packages.  [IO]"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from gateway import asterisk, attach, watch
-from gateway.config import ENV_PREFIX, Settings, load
+import shtab
+
+from gateway import asterisk, attach, settings_help, watch
+from gateway.config import load
 from gateway.errors import CallscreenError
 
+AddParser = Callable[..., argparse.ArgumentParser]
+"""`add_parser` of the commands."""
 COMMANDS = "callscreen.commands"
-"""Entry-point group of further commands; this is how `callscreen sim` works without an import of `sim`."""
+"""Entry-point group of further commands; this is how `callscreen sim` works without an import of `sim`.
+
+Each names the function ``main(argv, prog)`` of a module that also has ``add_arguments(parser)``.
+"""
+SUMMARIES = {
+    "sim": "play simulated calls against a gateway, and check its alerts",
+    "detect": "score recordings; train, calibrate and measure models",
+}
+"""Of those commands, for the list: their own help would have to be imported."""
+SETTINGS = """\
+settings, of the --config file (TOML) by their name, of the environment by the name in brackets. A table is given in the
+environment as JSON. The command line wins over the environment, the environment over the file."""
+FIRST_STEPS = """\
+callscreen says, live and per speaker, whether a voice on a phone call sounds synthetic. First steps:
+
+  callscreen sim demo                       start a gateway, place six simulated calls, see the alerts
+  callscreen serve                          run a gateway on http://127.0.0.1:8080
+  callscreen watch http://127.0.0.1:8080    follow its events in another terminal
+  callscreen attach                         send it the softphone on this computer
+  callscreen detect score RECORDING         score a recording, without a gateway
+
+callscreen --help lists all commands. `callscreen doctor` checks a configuration before it is served."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        print(FIRST_STEPS)
+        return 0
     for command in entry_points(group=COMMANDS):
-        if argv[:1] == [command.name]:
-            return int(command.load()(argv[1:]))
-    args = _parser().parse_args(argv)
+        if argv[0] == command.name:
+            return int(command.load()(argv[1:], f"callscreen {command.name}"))
+    args = parser().parse_args(argv)
     try:
         return int(args.run(args))
     except CallscreenError as error:
@@ -31,20 +61,34 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(*, whole: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        whole: with the arguments of the commands of other packages, which are imported for that.
+    """
     parser = argparse.ArgumentParser(
         prog="callscreen",
         description="Says, live and per speaker, whether a voice on a phone call sounds synthetic.",
-        epilog="Further commands: `callscreen sim --help` (calls that are not real), "
-        "`callscreen detect --help` (score files, train, evaluate).",
+        epilog="`callscreen COMMAND --help` describes a command.",
     )
     parser.add_argument("--version", action="version", version=f"callscreen {version('callscreen')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser(
+    _add_serve(commands.add_parser)
+    _add_others(commands.add_parser)
+    for command in entry_points(group=COMMANDS):
+        further = commands.add_parser(command.name, help=SUMMARIES.get(command.name, command.module))
+        if whole:
+            import_module(command.module).add_arguments(further)
+    return parser
+
+
+def _add_serve(add: AddParser) -> None:
+    serve = add(
         "serve",
         help="run the gateway",
         description="Run the gateway: calls in, events out, on one port. Ends in good order on SIGTERM and Ctrl-C.",
-        epilog=_settings_help(),
+        epilog=f"{SETTINGS}\n\n{settings_help.as_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the settings below")
@@ -54,24 +98,34 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=int, metavar="N", help="processes that hear calls (1)")
     serve.add_argument("--model", metavar="NAME_OR_PATH", help="a shipped model's name or the path of an .onnx file")
     serve.set_defaults(run=_serve)
-    follow = commands.add_parser("watch", help="follow the events of a gateway in this terminal")
+
+
+def _add_others(add: AddParser) -> None:
+    follow = add("watch", help="follow the events of a gateway in this terminal")
     watch.add_arguments(follow)
     follow.set_defaults(run=watch.run)
-    desk = commands.add_parser("attach", help="listen to the softphone on this computer: its microphone and speaker")
-    attach.add_arguments(desk)
-    desk.set_defaults(run=attach.run)
-    doctor = commands.add_parser(
+    softphone = add("attach", help="send the microphone and the loudspeaker of this computer")
+    attach.add_arguments(softphone)
+    softphone.set_defaults(run=attach.run)
+    doctor = add(
         "doctor",
-        help="look at a configuration and name what is missing",
-        description="Look at a configuration before it is served: ports, TLS, tokens, doors, model, journal, WebRTC "
+        help="check a configuration and name what is missing",
+        description="Check a configuration before it is served: ports, TLS, tokens, endpoints, model, journal, WebRTC "
         "addresses, sound devices. Exit code 0: it can be served; 1: something is missing.",
     )
     doctor.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; the environment counts too")
     doctor.add_argument("--json", action="store_true", help="one JSON array instead of a table")
     doctor.set_defaults(run=_doctor)
-    pbx = commands.add_parser("asterisk", help="let an Asterisk send its calls")
+    pbx = add("asterisk", help="let an Asterisk send its calls")
     asterisk.add_arguments(pbx)
-    return parser
+    completion = add(
+        "completion",
+        help="print a script that completes commands and options in a shell",
+        description="Print a completion script for a shell.",
+        epilog="bash: callscreen completion bash > ~/.local/share/bash-completion/completions/callscreen",
+    )
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.set_defaults(run=_completion)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -90,15 +144,21 @@ def _doctor(args: argparse.Namespace) -> int:
     return doctor.run(args.config, args.json)
 
 
-def _settings_help() -> str:
-    lines = [
-        "settings, in this order: command line, environment, --config file, default",
-        "",
-    ]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default_factory or field.default in (None, ()) else f" [{field.default}]"
-        lines.append(f"  {ENV_PREFIX}{name.upper()}{default}\n      {field.description}")
-    return "\n".join(lines)
+def _completion(args: argparse.Namespace) -> int:
+    everything = parser(whole=True)
+    _complete_paths(everything)
+    print(shtab.complete(everything, args.shell))
+    return 0
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Let files be offered wherever an argument is a path."""
+    for action in parser._actions:  # noqa: SLF001  argparse has no public way to look at what was added
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads it
+        for command in action.choices.values() if isinstance(action.choices, dict) else ():
+            if isinstance(command, argparse.ArgumentParser):
+                _complete_paths(command)
 
 
 if __name__ == "__main__":

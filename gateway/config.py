@@ -56,97 +56,141 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     # Where it listens
-    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback a token is demanded")
-    port: int = Field(8080, ge=0, le=65535, description="the one port for everything; 0 takes a free one")
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; beyond loopback a token is required", examples=["10.0.0.5"]
+    )
+    port: int = Field(8080, ge=0, le=65535, description="port for HTTP and websockets; 0 takes a free one")
     public_url: str | None = Field(
-        None, description="how the outside reaches this gateway, e.g. https://gw.example.com; Twilio signs this URL"
+        None,
+        description="how peers reach this gateway from outside; Twilio, Plivo and Genesys sign this URL",
+        examples=["https://gw.example.com"],
     )
-
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="processes that hear calls; each holds the models, some 170 MB; as many as there are cores"
+        1, description="processes that take calls, best one for each core; each holds the models, some 170 MB"
     )
 
-    # Who may come in
+    # Who may connect
     token: SecretStr | None = Field(
-        None, min_length=1, description="bearer token for media, events and calls; none: loopback only"
+        None,
+        min_length=1,
+        description="bearer token for media, events and calls; without it only loopback is served",
+        examples=["a long random string"],
     )
-    allow_anonymous: bool = Field(False, description="serve beyond loopback without a token; on closed networks only")
+    allow_anonymous: bool = Field(
+        False, description="serve beyond loopback without a token; for closed networks only", examples=[True]
+    )
     twilio_auth_token: SecretStr | None = Field(
         None,
         min_length=1,
-        description="Twilio's auth token; signing key of Twilio doors that have none of their own",
+        description="Twilio's auth token: signing key of Twilio endpoints that have none of their own",
+        examples=["auth token of the account"],
     )
     allowed_origins: tuple[str, ...] = Field(
-        (), description="web origins whose pages may call us, e.g. https://desk.example.com"
+        (), description="web origins whose pages may call the gateway", examples=[["https://desk.example.com"]]
     )
 
     # Calls and their limits
-    max_calls: Count = Field(200, description="calls at once; one more is answered 503 or 1013")
-    max_calls_per_tenant: Count | None = Field(None, description="calls at once of one tenant; none: no such limit")
-    max_call_s: PositiveSeconds = Field(4 * 3600.0, description="longest call")
-    start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started by then is closed")
-    idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
-    max_message_bytes: Count = Field(64 * 1024, description="largest message a media stream may send")
-    max_speed: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = Field(
-        2.0, description="how many times faster than real time a leg's audio may come for good"
+    max_calls: Count = Field(200, description="calls at the same time; one more is refused with 503 or 1013")
+    max_calls_per_tenant: Count | None = Field(
+        None, description="calls of one tenant at the same time; not set: no such limit", examples=[50]
     )
-    max_messages_per_s: Count = Field(400, description="messages that one connection may send for good")
+    max_call_s: PositiveSeconds = Field(4 * 3600.0, description="longest call, in seconds")
+    start_deadline_s: PositiveSeconds = Field(5.0, description="a stream that has not started after this is closed")
+    idle_deadline_s: PositiveSeconds = Field(30.0, description="a stream without media for this long is closed")
+    max_message_bytes: Count = Field(64 * 1024, description="largest message that a media stream may send")
+    max_speed: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = Field(
+        2.0, description="how many times faster than real time a leg's audio may arrive in the long run"
+    )
+    max_messages_per_s: Count = Field(400, description="messages a second that one connection may send in the long run")
     max_burst_s: PositiveSeconds = Field(
-        30.0, description="seconds of audio, and that long's messages, that may come at once, as after a stall"
+        30.0,
+        description="seconds of audio, and of messages at the rate above, that may arrive at once, as after a stall",
     )
     roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
-        default_factory=dict, description='who a leg is, by its name, e.g. {inbound = "caller"}'
+        default_factory=dict, description="role of a leg, by the leg's name", examples=[{"inbound": "caller"}]
     )
 
-    # Ways in
+    # Sources of calls
     doors: dict[DoorName, Door] = Field(
         default_factory=dict,
-        description="websocket attach points, by the last part of their path; `twilio` and `plain` are there anyway",
+        description="websocket media endpoints, by the last part of their path; `twilio` and `plain` always exist",
+        examples=[{"telnyx": {"token": "a long random string"}}],
     )
     whip: Door = Field(
-        Door.model_validate({}), description="the WHIP endpoint: its checks, roles, tenant and limits, as of a door"
+        Door.model_validate({}),
+        description="the WHIP endpoint; takes the keys of doors.NAME, except dialect, signing_key, allow_mixed and "
+        "swap_channels",
+        examples=[{"token": "a long random string"}],
     )
-    rtp: dict[str, RtpPort] = Field(default_factory=dict, description="UDP ports that take RTP without signalling")
-    audiosocket: AudioSocketDoor | None = Field(None, description="TCP port that takes Asterisk's AudioSocket")
-    sip: SipSettings | None = Field(None, description="SIP: softphones and PBXs that call us, SIPREC recording clients")
+    rtp: dict[str, RtpPort] = Field(
+        default_factory=dict,
+        description="UDP ports that take RTP without signalling",
+        examples=[{"room": {"listen": "127.0.0.1:5004", "legs": {"alice": {}}}}],
+    )
+    audiosocket: AudioSocketDoor | None = Field(
+        None, description="TCP port that takes Asterisk's AudioSocket", examples=[{"listen": "127.0.0.1:9092"}]
+    )
+    sip: SipSettings | None = Field(
+        None,
+        description="SIP: softphones and PBXs that call the gateway, SIPREC recording clients",
+        examples=[{"udp": "127.0.0.1:5060"}],
+    )
 
-    # Judging
-    model: str | None = Field(None, description="a shipped model's name or the path of an .onnx; none: the default")
+    # Models and decision
+    model: str | None = Field(
+        None, description="a shipped model's name or the path of an .onnx file", examples=["tinystatnet"]
+    )
     alert_p: Fraction | None = Field(
         None,
-        description="raise above this rolling probability; none: the fusion's, without a verifier the model card's",
+        description="threshold: an alert is raised above this rolling probability; not set: the one that the fusion of "
+        "both models, or without a verifier the model's card, comes with",
+        examples=[0.95],
     )
     alerts_per_hour: PositiveRate | None = Field(
         None,
-        description="the threshold by its cost: so many false alarms expected per hour of genuine speech, of the "
-        "decision of both models where there is a verifier",
+        description="threshold by its cost: at most this many false alarms expected in an hour of genuine speech; "
+        "instead of alert_p",
+        examples=[5.0],
     )
-    clear_p: Fraction | None = Field(None, description="clear below this one; none: 0.5")
+    clear_p: Fraction | None = Field(
+        None, description="an alert is cleared below this rolling probability; not set: 0.5", examples=[0.4]
+    )
     expected_machine: tuple[ExpectedMachine, ...] = Field(
-        (), description="where a synthetic voice is no cause for alarm: prompts, greetings"
+        (),
+        description="where a synthetic voice is no cause for alarm: prompts, greetings",
+        examples=[[{"role": "callee", "to_s": 12.0}]],
     )
     verifier: str = Field(
-        "auto", description="heavy model that hears legs, too: a name or path; auto: the shipped one, if any; off"
+        "auto", description="the larger model that scores again: a name or path; auto: the one that ships, if any; off"
     )
     verifier_cpu_share: CpuSeconds = Field(
-        0.5,
-        description="CPU seconds a second for the verifier, 1 (a whole core) at most: doubtful legs first; 0: off",
+        0.5, description="CPU time for the verifier, as a share of one core; legs in doubt come first; 0: off"
     )
-    scorer_queue_windows: Count = Field(512, description="windows waiting for the model; more are skipped and counted")
-    scorer_batch_windows: Count = Field(32, description="windows scored in one go")
+    scorer_queue_windows: Count = Field(
+        512, description="windows that may wait for the model; more are skipped and counted"
+    )
+    scorer_batch_windows: Count = Field(32, description="most windows scored in one batch")
 
     # Events
     journal: Path = Field(Path("callscreen.sqlite3"), description="SQLite file that holds every event")
-    journal_max_events: Count = Field(1_000_000, description="the oldest events beyond this are deleted")
-    subscriber_queue_events: Count = Field(1000, description="events waiting for one subscriber before it is dropped")
-    heartbeat_s: PositiveSeconds = Field(15.0, description="silence on the event socket is broken after this long")
+    journal_max_events: Count = Field(1_000_000, description="events kept in the journal; older ones are deleted")
+    subscriber_queue_events: Count = Field(
+        1000, description="events that may wait for one subscriber before it is closed"
+    )
+    heartbeat_s: PositiveSeconds = Field(15.0, description="a heartbeat is sent on the event socket after this silence")
 
     # WebRTC
-    ice_servers: tuple[str, ...] = Field((), description="STUN or TURN URLs; none by default: nothing leaves the house")
+    ice_servers: tuple[str, ...] = Field(
+        (),
+        description="STUN or TURN servers; without any, none is contacted",
+        examples=[["stun:stun.example.com:3478"]],
+    )
 
     # Logs
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe lines logged")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, JSON elsewhere"
+    )
 
     def media_doors(self) -> dict[str, Door]:
         """Return the doors as they are served, with what is general filled in."""

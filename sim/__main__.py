@@ -1,4 +1,4 @@
-"""`python -m sim`, also `callscreen sim`: make pretend telephone calls against a real gateway."""
+"""`callscreen sim`, also `python -m sim`: play simulated telephone calls against a real gateway."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ UNUSABLE = 2
 COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
-  python -m sim demo                                     start a gateway, call it, look at the alerts
-  python -m sim list                                     the scenarios that ship
-  python -m sim run swap                                 on a virtual clock, in this process: the same each time
-  python -m sim run swap --serve                         over sockets, against a gateway that is started for it
-  python -m sim run smoke --gateway http://127.0.0.1:8080
-  python -m sim run busy --gateway https://gw.example.com --report out/
-  python -m sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
+  callscreen sim demo                                     start a gateway, call it, look at the alerts
+  callscreen sim list                                     the scenarios that ship
+  callscreen sim run swap                                 on a virtual clock, in this process: the same each time
+  callscreen sim run swap --serve                         over sockets, against a gateway that is started for it
+  callscreen sim run smoke --gateway http://127.0.0.1:8080
+  callscreen sim run busy --gateway https://gw.example.com --report out/
+  callscreen sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
 
 exit codes: 0 every alert was right; 1 one was missing, or named the wrong speaker; 2 wrong usage, or no connection
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "callscreen sim") -> int:
     """Run the command line; return the exit code."""
-    args = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(prog)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
     try:
         return int(args.run(args))
     except (ScenarioError, ClipError, FleetError, EngineMissing, GatewayError) as error:
@@ -52,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m sim", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the commands and their options."""
+    parser.description = "Play simulated telephone calls against a real gateway, and check the alerts of each leg."
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_run(commands)
@@ -79,7 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("voices", help="render the shipped synthetic voices again")
     render.add_argument("--out", metavar="DIR", type=Path, required=True)
     render.set_defaults(run=_voices)
-    return parser
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -204,4 +206,4 @@ def _exit_code(played: Play) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m sim"))

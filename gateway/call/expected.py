@@ -23,12 +23,16 @@ class ExpectedMachine(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    leg: Word | None = Field(None, description="name of the leg, e.g. outbound")
-    role: Role | None = Field(None, description="role of the leg, e.g. callee")
-    parameter: Word | None = Field(None, description="a parameter that the peer gives its call, e.g. ivr")
-    value: Word | None = Field(None, description="what that parameter must be; none: it only has to be there")
-    from_s: Seconds = Field(0.0, description="media time of the leg from which a machine is expected")
-    to_s: Seconds | None = Field(None, description="media time up to which it is; none: to the end")
+    leg: Word | None = Field(None, description="name of the leg", examples=["outbound"])
+    role: Role | None = Field(None, description="role of the leg", examples=["callee"])
+    parameter: Word | None = Field(None, description="a parameter that the peer gives its call", examples=["ivr"])
+    value: Word | None = Field(None, description="value of that parameter; not set: any", examples=["main"])
+    from_s: Seconds = Field(0.0, description="media time of the leg from which a machine is expected, in seconds")
+    to_s: Seconds | None = Field(
+        None,
+        description="media time up to which a machine is expected, in seconds; not set: to the end",
+        examples=[12.0],
+    )
 
     @model_validator(mode="after")
     def _says_whom_and_when(self) -> Self:

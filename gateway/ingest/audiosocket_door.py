@@ -31,9 +31,11 @@ class AnnouncedLeg(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    call_id: LegName
-    leg: LegName
-    role: Literal["caller", "callee", "agent", "customer"] | None = None
+    call_id: LegName = Field(description="the call id", examples=["line-7"])
+    leg: LegName = Field(description="the leg's name", examples=["caller"])
+    role: Literal["caller", "callee", "agent", "customer"] | None = Field(
+        None, description="role of the leg; not set: by the leg's name", examples=["caller"]
+    )
 
 
 class AudioSocketDoor(BaseModel):
@@ -43,12 +45,21 @@ class AudioSocketDoor(BaseModel):
 
     listen: HostPort = Field("127.0.0.1:9092", description="ADDRESS:PORT (TCP)")
     allow_ips: tuple[Network, ...] = Field(
-        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")), description="who may connect"
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")), description="networks that may connect"
     )
-    uuids: dict[UUID, AnnouncedLeg] = Field(default_factory=dict, description="whom a UUID stands for")
-    secret: SecretStr | None = Field(None, min_length=16, description="take UUIDs that were made with it, too")
+    uuids: dict[UUID, AnnouncedLeg] = Field(
+        default_factory=dict,
+        description="call and leg of a fixed UUID",
+        examples=[{"40325ec2-5efd-4bd3-805f-53576e581d13": {"call_id": "line-7", "leg": "caller"}}],
+    )
+    secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="also accept UUIDs made with this secret",
+        examples=["at least sixteen characters"],
+    )
     legs: tuple[LegName, ...] = Field(("caller", "callee"), description="names of the legs of such UUIDs, by index")
-    tenant: str | None = Field(None, description="the tenant of all calls of this door")
+    tenant: str | None = Field(None, description="the tenant of all AudioSocket calls", examples=["blue"])
     slin_rate_hz: int = Field(
         8000, ge=8000, le=192_000, description="rate of audio type 0x10, for Asterisk before 20.17, 21.12, 22.7, 23.1"
     )

@@ -26,25 +26,49 @@ class Door(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dialect: str | None = Field(None, description="how the peer speaks; none: as the door is called")
-    # Who may come in. All that is set must be right; where nothing is, the gateway's own `token` is asked for.
-    token: Secret | None = Field(None, description="bearer token, password of Basic, or this vendor's own header")
-    signing_key: Secret | None = Field(None, description="the vendor signs each upgrade with this")
-    allow_ips: tuple[Network, ...] = Field((), description="networks that may connect, e.g. 203.0.113.0/24")
+    dialect: str | None = Field(
+        None, description="the peer's protocol; not set: the endpoint's name", examples=["freeswitch"]
+    )
+    # Who may connect. All that is set must be right; where nothing is, the gateway's own `token` is required.
+    token: Secret | None = Field(
+        None,
+        description="as bearer token, password of Basic, ?token=, or this vendor's own header",
+        examples=["a long random string"],
+    )
+    signing_key: Secret | None = Field(
+        None, description="key with which the vendor signs each upgrade", examples=["auth token of the account"]
+    )
+    allow_ips: tuple[Network, ...] = Field(
+        (), description="networks that may connect; not set: any", examples=[["203.0.113.0/24"]]
+    )
     # What its calls are
     roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
-        default_factory=dict, description="who a leg is, by its name; wins over the general `roles`"
+        default_factory=dict,
+        description="role of a leg, by the leg's name; takes precedence over the general `roles`",
+        examples=[{"inbound": "customer"}],
     )
-    call_id_parameter: str | None = Field(None, description="the peer's parameter that names the call; none: its id")
-    tenant_parameter: str | None = Field(None, description="the peer's parameter that names the tenant")
-    tenant: str | None = Field(None, description="the tenant of all calls of this door")
-    allow_mixed: bool = Field(False, description="take streams where the speakers cannot be told apart")
-    swap_channels: bool = Field(False, description="the right channel comes first")
-    # Limits; none: the general ones
-    start_deadline_s: PositiveSeconds | None = None
-    idle_deadline_s: PositiveSeconds | None = None
-    max_message_bytes: int | None = Field(None, ge=1)
-    max_call_s: PositiveSeconds | None = None
+    call_id_parameter: str | None = Field(
+        None, description="the peer's parameter that holds the call id; not set: the vendor's id", examples=["ticket"]
+    )
+    tenant_parameter: str | None = Field(
+        None, description="the peer's parameter that holds the tenant", examples=["org"]
+    )
+    tenant: str | None = Field(None, description="the tenant of all calls of this endpoint", examples=["blue"])
+    allow_mixed: bool = Field(False, description="take streams whose speakers cannot be told apart", examples=[True])
+    swap_channels: bool = Field(False, description="the right channel comes first", examples=[True])
+    # Limits; not set: the general ones
+    start_deadline_s: PositiveSeconds | None = Field(
+        None, description="as the general setting, for this endpoint alone", examples=[10.0]
+    )
+    idle_deadline_s: PositiveSeconds | None = Field(
+        None, description="as the general setting, for this endpoint alone", examples=[3600.0]
+    )
+    max_message_bytes: int | None = Field(
+        None, ge=1, description="as the general setting, for this endpoint alone", examples=[131072]
+    )
+    max_call_s: PositiveSeconds | None = Field(
+        None, description="as the general setting, for this endpoint alone", examples=[7200.0]
+    )
 
     @property
     def is_guarded(self) -> bool:

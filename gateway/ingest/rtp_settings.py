@@ -47,8 +47,12 @@ class RtpVoice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ssrc: int | None = Field(None, ge=0, lt=1 << 32, description="the source that is this speaker; none: any")
-    role: Literal["caller", "callee", "agent", "customer"] | None = None
+    ssrc: int | None = Field(
+        None, ge=0, lt=1 << 32, description="the RTP source that is this speaker; not set: any", examples=[1111]
+    )
+    role: Literal["caller", "callee", "agent", "customer"] | None = Field(
+        None, description="role of the leg", examples=["caller"]
+    )
 
 
 class RtpPort(BaseModel):
@@ -56,19 +60,32 @@ class RtpPort(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    listen: HostPort = Field(description="ADDRESS:PORT")
-    legs: dict[LegName, RtpVoice] = Field(min_length=1, description="who speaks here, by the leg's name")
-    call_id: str | None = Field(
-        None, description="the call these legs belong to; ports that share it make one call. None: a new one each time"
+    listen: HostPort = Field(description="ADDRESS:PORT (UDP)", examples=["10.0.0.5:5004"])
+    legs: dict[LegName, RtpVoice] = Field(
+        min_length=1, description="the speakers of this port, by leg", examples=[{"alice": {"ssrc": 1111}}]
     )
-    tenant: str | None = Field(None, description="whose calls these are")
+    call_id: str | None = Field(
+        None,
+        description="the call of these legs; ports with the same one make one call. Not set: a new call each time",
+        examples=["room-1234"],
+    )
+    tenant: str | None = Field(None, description="the tenant of this port's calls", examples=["blue"])
     payload_types: dict[int, str] = Field(
         default_factory=dict,
-        description='what dynamic payload types mean, e.g. {111 = "opus/48000"}; 0, 8, 9 are known',
+        description="encodings of dynamic payload types; 0, 8 and 9 are known",
+        examples=[{"111": "opus/48000"}],
     )
-    srtp_suite: str = "AES_CM_128_HMAC_SHA1_80"
-    srtp_key: SecretStr | None = Field(None, description="master key and salt in base64 (RFC 4568); then only SRTP")
-    allow_ips: tuple[Network, ...] = Field((), description="who may send; none: anyone who can reach the port")
+    srtp_suite: str = Field("AES_CM_128_HMAC_SHA1_80", description="SRTP crypto suite (RFC 4568)")
+    srtp_key: SecretStr | None = Field(
+        None,
+        description="SRTP master key and salt, 30 bytes in base64 (RFC 4568); then only SRTP is taken",
+        examples=["MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk"],
+    )
+    allow_ips: tuple[Network, ...] = Field(
+        (),
+        description="networks that may send; beyond loopback this or srtp_key is required",
+        examples=[["10.0.0.8/32"]],
+    )
 
     @property
     def codecs(self) -> dict[int, RtpCodec]:

@@ -78,8 +78,24 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         main(["serve", "--help"])
     out = capsys.readouterr().out
     assert stop.value.code == 0
-    for words in ("CALLSCREEN_TWILIO_AUTH_TOKEN", "calls at once", "[8080]", "--config FILE"):
+    for words in ("CALLSCREEN_TWILIO_AUTH_TOKEN", "doors.NAME.allow_ips", "default: 8080", "--config FILE"):
         assert words in out
+
+
+def test_without_a_command_it_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "callscreen serve " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_completion_is_a_script_that_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(words in script for words in ("--audiosocket", "--twilio-auth-token", "--hold-out"))
+    if shutil.which(shell) is not None:
+        process = await asyncio.create_subprocess_exec(shell, "-n", stdin=asyncio.subprocess.PIPE)
+        await process.communicate(script.encode())
+        assert process.returncode == 0
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +109,9 @@ def test_the_other_packages_bring_their_commands(command: str, words: str, capsy
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert words in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert words in out
+    assert f"usage: callscreen {command}" in out
 
 
 async def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:

@@ -29,33 +29,60 @@ class SipSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    udp: HostPort | None = Field(None, description="ADDRESS:PORT")
-    tcp: HostPort | None = Field(None, description="ADDRESS:PORT; SIPREC invitations are too large for UDP")
-    tls: HostPort | None = Field(None, description="ADDRESS:PORT")
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = Field(None, description="then only peers with a certificate of this authority come in")
-    allow_ips: tuple[Network, ...] = Field((), description="who may talk SIP and send media")
-    users: dict[str, SecretStr] = Field(
-        default_factory=dict, description="then a caller must prove one of these passwords"
+    udp: HostPort | None = Field(None, description="ADDRESS:PORT", examples=["10.0.0.5:5060"])
+    tcp: HostPort | None = Field(
+        None, description="ADDRESS:PORT; SIPREC invitations are too large for UDP", examples=["10.0.0.5:5060"]
     )
-    public_host: str | None = Field(None, description="our address as the peers see it, where a NAT is in between")
+    tls: HostPort | None = Field(
+        None, description="ADDRESS:PORT; needs tls_certificate and tls_key", examples=["10.0.0.5:5061"]
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the certificate and its chain", examples=["/etc/callscreen/sip.pem"]
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file with the private key", examples=["/etc/callscreen/sip.key"]
+    )
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of an authority; then only peers with a certificate of it may connect over TLS",
+        examples=["/etc/callscreen/peers.pem"],
+    )
+    allow_ips: tuple[Network, ...] = Field(
+        (), description="networks that may signal and send media", examples=[["10.0.0.0/24"]]
+    )
+    users: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="passwords by user; then callers must authenticate (digest)",
+        examples=[{"pbx": "a long password"}],
+    )
+    public_host: str | None = Field(
+        None, description="the gateway's address as peers see it, behind a NAT", examples=["203.0.113.7"]
+    )
     rtp_ports: tuple[int, int] = Field((10_000, 10_999), description="first and last port for media; a leg takes two")
-    min_session_s: int = Field(90, ge=90, description="shortest session timer taken (RFC 4028)")
+    min_session_s: int = Field(90, ge=90, description="shortest session timer accepted (RFC 4028), in seconds")
 
-    call_id_header: str = Field("X-Call-ID", description="names the call; without it the user pattern, then Call-ID")
-    leg_header: str = Field("X-Leg", description="names the leg of a plain call")
-    role_header: str = Field("X-Role", description="who the leg of a plain call is")
-    tenant_header: str = Field("X-Tenant", description="whose call it is; believed, so only for trusted peers")
-    tenant: str | None = Field(None, description="whose calls all of them are; then the header is not read")
+    call_id_header: str = Field(
+        "X-Call-ID", description="header with the call id; without it the dialled name counts, then Call-ID"
+    )
+    leg_header: str = Field("X-Leg", description="header with the leg's name, of a plain call")
+    role_header: str = Field("X-Role", description="header with the leg's role, of a plain call")
+    tenant_header: str = Field(
+        "X-Tenant", description="header with the tenant; it is trusted, so only for trusted peers"
+    )
+    tenant: str | None = Field(
+        None, description="the tenant of all SIP calls; then tenant_header is not read", examples=["blue"]
+    )
     user_pattern: Annotated[str, AfterValidator(_pattern)] = Field(
         r"(?P<call_id>.+)-(?P<leg>caller|callee|agent|customer)",
-        description="what the user part of the dialled URI says, as in sip:4711-caller@gateway",
+        description="regular expression for the dialled name, as in sip:4711-caller@gateway, with the groups call_id, "
+        "leg and role",
     )
     participants: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
-        default_factory=dict, description='who a recorded participant is, e.g. {"sip:agent*@pbx.example.com" = "agent"}'
+        default_factory=dict,
+        description="role of a recorded participant, by address; * matches anything",
+        examples=[{"sip:agent*@pbx.example.com": "agent"}],
     )
-    allow_mixed: bool = Field(False, description="take recordings that mix the speakers in one stream")
+    allow_mixed: bool = Field(False, description="take recordings that mix the speakers in one stream", examples=[True])
 
     @model_validator(mode="after")
     def _is_sound(self) -> SipSettings:
