@@ -93,8 +93,8 @@ class Soak:
         async with connect(f"{self.url}events?type=score", max_queue=None) as events:
             async for message in events:
                 data = json.loads(message)["data"]
-                due_s = self.begun_s[data["call_id"]] + data["media_time_s"]
-                self.lags_ms.append(1000 * (time.monotonic() - due_s))
+                if (begun_s := self.begun_s.get(data["call_id"])) is not None:  # else the call has just ended
+                    self.lags_ms.append(1000 * (time.monotonic() - begun_s - data["media_time_s"]))
 
     async def call(self, call_id: str, frames: list[bytes], frame_s: float) -> None:
         """Play a call from beginning to end."""
