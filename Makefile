@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench docs clean
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -21,6 +21,9 @@ lint: $(VENV)/.all ## ruff and mypy --strict
 bench: $(VENV)/.all ## measure speed and capacity, each against a floor taken in the same run
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(VENV)/.all ## build the documentation in site/, warnings are errors
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
@@ -33,5 +36,5 @@ $(VENV)/.serving: pyproject.toml constraints.txt
 
 # Training and the tests on top.
 $(VENV)/.all: $(VENV)/.serving
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,docs]'
 	touch $@

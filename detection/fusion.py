@@ -101,7 +101,8 @@ class Fusion(_Strict):
         """Return the natural log-likelihood ratio 'synthetic' to 'human' of a window.
 
         Args:
-            light, verifier: calibrated log-odds; None: the verifier did not hear it.
+            light: calibrated log-odds of the light model.
+            verifier: calibrated log-odds of the verifier; None: it has not scored this window.
             narrow: whether it came through a narrow channel.
         """
         if verifier is None:
