@@ -13,13 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-FILES = {
-    "/": "live.html",
-    "/call": "call.html",
-    "/pages/live.js": "live.js",
-    "/pages/call.js": "call.js",
-    "/pages/gateway.js": "gateway.js",
-    "/pages/style.css": "style.css",
+_FOLDER = Path(__file__).parent
+MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+FILES = {"/": "live.html", "/call": "call.html"} | {
+    f"/pages/{file.name}": file.name for file in sorted(_FOLDER.iterdir()) if file.suffix in (".js", ".css")
 }
 """What is served, by path."""
 HEADERS = {
@@ -30,8 +27,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_FOLDER = Path(__file__).parent
 
 
 def routes() -> list[BaseRoute]:

@@ -1,4 +1,8 @@
-import { EVENTS, Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
+import { Alerts } from "./alerts.js";
+import { Calls } from "./calls.js";
+import { EVENTS, Gateway, byId, doing, repeatedly } from "./gateway.js";
+
+const STATE_EVERY_MS = 1000;
 
 // Echo cancellation keeps the other side out of this leg. The rest would make a voice over before it is judged.
 const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false };
@@ -73,11 +77,12 @@ function stopAll() {
 function watch() {
   const call = byId("call").value;
   watching = true;
-  gateway.follow({ call_id: call, type: EVENTS }, showAlert);
-  everySecond(async () => {
+  const cards = new Calls(byId("calls"));
+  const alerts = new Alerts();
+  gateway.follow({ call_id: call, type: EVENTS }, (event) => (event.type === "score" ? cards : alerts).hear(event));
+  repeatedly(STATE_EVERY_MS, async () => {
     if (!legs.size) return; // what was said last stays in sight
-    const state = await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json();
-    showLegs(byId("legs"), state.legs.map((leg) => ({ call, leg })));
+    cards.show([await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json()]);
   });
 }
 

@@ -1,9 +1,8 @@
-// What both pages ask of the gateway, and how they show it. Names of calls and legs come from strangers: they only ever
-// become text, never markup.
+// What the pages ask of the gateway, and small helpers. Names of calls and legs come from strangers: they only ever become
+// text, never markup.
 
 const RETRY_MS = 2000;
-const EVERY_MS = 1000;
-export const EVENTS = "alert.raised,alert.cleared,alert.verified,voice.expected";
+export const EVENTS = "score,alert.raised,alert.cleared,alert.verified,voice.expected";
 
 export class Gateway {
   constructor(token) {
@@ -43,6 +42,13 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+// Make an element: `make("p", { className: "note" }, "text", otherElement)`.
+export function make(name, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
 // Do what a button is for, and show why when it fails.
 export function doing(action) {
   return async (event) => {
@@ -56,56 +62,10 @@ export function doing(action) {
   };
 }
 
-// Do something every second, and show why for as long as it fails.
-export function everySecond(action) {
-  setInterval(async () => {
-    let fault = "";
-    await action().catch((error) => { fault = error.message; });
-    byId("connection").textContent = fault;
-  }, EVERY_MS);
-}
-
-export function showLegs(body, rows) {
-  body.replaceChildren(...rows.map(({ call, leg }) => row([
-    call, leg.leg, leg.role, `${leg.speech_s.toFixed(1)} s`, leg.speech_s ? likelihood(leg.p_synthetic) : "no speech yet",
-    [
-      leg.verdict.replace("_", " "),
-      ...(leg.alert === "undecided" ? [] : [`alert ${leg.alert}`]),
-      ...(leg.windows_crosstalk ? [`${leg.windows_crosstalk} windows were another leg's voice`] : []),
-    ].join(", "),
-  ])));
-}
-
-export function showAlert({ type, time, data }) {
-  if (!EVENTS.split(",").includes(type)) return; // gaps and heartbeats come unasked
-  const item = document.createElement("li");
-  item.className = type.split(".")[1];
-  const p = data.p_synthetic.toFixed(2);
-  const said = {
-    raised: `sounds synthetic (${data.stage}, p ${p})`,
-    cleared: "sounds human again",
-    expected: `is an expected machine (p ${p})`,
-    verified: `verified: ${data.verdict} (${data.reason}, p ${p})`,
-  }[item.className];
-  item.textContent = `${new Date(time).toLocaleTimeString()} ${data.call_id}: ${data.leg} ${said}, at ${data.media_time_s.toFixed(1)} s`;
-  byId("alerts").prepend(item);
-  while (byId("alerts").children.length > 100) byId("alerts").lastChild.remove();
-}
-
-function row(cells) {
-  const line = document.createElement("tr");
-  for (const cell of cells) {
-    const place = document.createElement("td");
-    place.append(cell);
-    line.append(place);
-  }
-  return line;
-}
-
-function likelihood(p) {
-  const meter = document.createElement("meter");
-  Object.assign(meter, { min: 0, max: 1, low: 0.5, high: 0.9, optimum: 0, value: p });
-  const both = document.createElement("span");
-  both.append(meter, ` ${p.toFixed(2)}`);
-  return both;
+// Do something now and every so often, never twice at once, and show why for as long as it fails.
+export async function repeatedly(everyMs, action) {
+  let fault = "";
+  await action().catch((error) => { fault = error.message; });
+  if (byId("connection").textContent !== fault) byId("connection").textContent = fault;
+  setTimeout(repeatedly, everyMs, everyMs, action);
 }

@@ -1,20 +1,37 @@
-import { EVENTS, Gateway, byId, doing, everySecond, showAlert, showLegs } from "./gateway.js";
+import { Alerts } from "./alerts.js";
+import { showRecipes } from "./attach.js";
+import { Calls } from "./calls.js";
+import { EVENTS, Gateway, byId, doing, repeatedly } from "./gateway.js";
+import { Health } from "./health.js";
 
-async function show(gateway) {
+const CALLS_EVERY_MS = 1000;
+const HEALTH_EVERY_MS = 5000;
+
+async function show(gateway, cards) {
   const { calls } = await (await gateway.fetch("/v1/calls")).json();
-  showLegs(byId("legs"), calls.flatMap((call) => call.legs.map((leg) => ({ call: call.call_id, leg }))));
-  byId("count").textContent = `${calls.length} live`;
+  byId("empty").hidden = calls.length > 0;
+  byId("search").hidden = !calls.length;
+  const others = cards.show(calls, byId("wanted").value.trim());
+  byId("count").textContent = `${calls.length} live${others ? `, ${others} not shown` : ""}`;
 }
 
 const open = doing(async () => {
   const gateway = new Gateway(byId("token").value.trim());
-  await show(gateway);
+  await gateway.fetch("/v1/calls"); // the token may be wrong
   byId("access").hidden = true;
   byId("house").hidden = false;
-  gateway.follow({ type: EVENTS }, showAlert);
-  everySecond(() => show(gateway));
+  showRecipes();
+  const cards = new Calls(byId("calls"));
+  const alerts = new Alerts();
+  const health = new Health(gateway);
+  gateway.follow({ type: EVENTS }, (event) => (event.type === "score" ? cards : alerts).hear(event));
+  repeatedly(CALLS_EVERY_MS, () => show(gateway, cards));
+  repeatedly(HEALTH_EVERY_MS, () => health.show());
 });
 
 byId("access").addEventListener("submit", open);
 // On loopback there may be no token to type.
-new Gateway("").fetch("/v1/calls").then(() => open(), () => byId("token").focus());
+new Gateway("").fetch("/v1/calls").then(() => open(), () => {
+  byId("access").hidden = false;
+  byId("token").focus();
+});

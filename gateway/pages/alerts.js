@@ -1,0 +1,91 @@
+// Alerts since the page was opened: one entry for each, with what happened to it and the facts behind it.
+
+import { byId, make } from "./gateway.js";
+
+const KEPT_ALERTS = 100;
+const FACTS = {
+  media_time_s: ["position in the leg's audio", seconds],
+  speech_s: ["speech heard of the leg", seconds],
+  p_synthetic: ["sounds synthetic", (p) => p.toFixed(2)],
+  model: ["model", String],
+  reason: ["reason", String],
+  lag_ms: ["delay after the audio", (ms) => `${ms.toFixed(0)} ms`],
+  judged_speech_s: ["speech that the verifier heard", seconds],
+  filter_p_synthetic: ["light model alone", (p) => p.toFixed(2)],
+};
+
+export class Alerts {
+  constructor() {
+    this.entries = new Map(); // alert id -> Entry, oldest first
+  }
+
+  // Take any event; those that are not about an alert are left alone.
+  hear(event) {
+    const step = stepOf(event);
+    if (!step) return;
+    // A machine that is expected raises no alert, and so has no id.
+    const id = event.data.alert_id ?? event.id;
+    let entry = this.entries.get(id);
+    if (!entry) {
+      entry = new Entry(event.data);
+      this.entries.set(id, entry);
+      byId("alerts").prepend(entry.element);
+      byId("no-alerts").hidden = true;
+      this.#forgetOldest();
+    }
+    entry.add(event, step);
+    if (event.type !== "alert.verified") byId("announcement").textContent = `${entry.name} ${step}`;
+  }
+
+  #forgetOldest() {
+    for (const [id, entry] of this.entries) {
+      if (this.entries.size <= KEPT_ALERTS) return;
+      entry.element.remove();
+      this.entries.delete(id);
+    }
+  }
+}
+
+function stepOf({ type, data }) {
+  const p = data.p_synthetic?.toFixed(2);
+  if (type === "alert.raised") return `sounds synthetic (${data.stage}, p ${p})`;
+  if (type === "alert.cleared") return "sounds human again";
+  if (type === "voice.expected") return `is an expected machine (p ${p})`;
+  if (type === "alert.verified" && data.alert_id) return `verified: ${data.verdict} (${data.reason}, p ${p})`;
+  return undefined;
+}
+
+class Entry {
+  constructor(data) {
+    this.name = `${data.call_id}: ${data.leg}`;
+    this.head = make("strong");
+    this.steps = make("ol", { className: "steps" });
+    this.facts = make("dl", { className: "facts" });
+    this.element = make("li", {}, this.head, this.steps,
+      make("details", {}, make("summary", {}, `Evidence`, make("span", { className: "unseen" }, ` for ${this.name}`)), this.facts));
+    this.verified = undefined; // the step that tells of the verifier; it says the newest only
+  }
+
+  add({ type, time, data }, step) {
+    const line = make("li", {}, `${new Date(time).toLocaleTimeString()} ${this.name} ${step}, at ${seconds(data.media_time_s)}`);
+    if (type === "alert.verified") {
+      this.verified?.remove();
+      this.verified = line;
+    } else {
+      this.head.textContent = `${this.name} ${step}`;
+      this.element.className = type.split(".")[1];
+    }
+    this.steps.append(line);
+    this.#showFacts(data);
+  }
+
+  #showFacts(data) {
+    const known = Object.entries(FACTS).filter(([name]) => data[name] !== undefined && data[name] !== null);
+    this.facts.replaceChildren(...known.map(([name, [words, show]]) =>
+      make("div", {}, make("dt", {}, words), make("dd", {}, show(data[name])))));
+  }
+}
+
+function seconds(value) {
+  return `${value.toFixed(1)} s`;
+}
