@@ -6,6 +6,7 @@
     │   ├── Unauthorized             401   close 4401
     │   ├── Forbidden                403   close 4403
     │   ├── NotFound                 404   close 4404
+    │   ├── UpgradeRequired          426                a websocket's path was asked for in plain HTTP
     │   ├── UnsupportedMedia         415   close 4415   an encoding, rate or media type this door does not take
     │   ├── Unprocessable            422   close 4400   well-formed, but not something we can serve
     │   ├── DuplicateStream          409   close 4409   that leg of that call is already being listened to
@@ -66,6 +67,12 @@ class NotFound(RequestError):
 
     status = 404
     close_code = 4404
+
+
+class UpgradeRequired(RequestError):
+    """A websocket's path was asked for in plain HTTP (RFC 9110, section 15.5.22)."""
+
+    status = 426
 
 
 class UnsupportedMedia(RequestError):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import URL
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -37,7 +38,7 @@ from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import CallState, Registry
 from gateway.config import Settings, is_loopback
-from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, Unauthorized
+from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, Unauthorized, UpgradeRequired
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
@@ -45,6 +46,7 @@ from gateway.ingest.websocket import serve_media
 from gateway.pace import messages
 
 OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
 TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
@@ -69,8 +71,18 @@ def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRout
             ),
             Middleware(Guard, settings=settings),
         ],
-        exception_handlers={CallscreenError: _as_problem},
+        exception_handlers={CallscreenError: _as_problem, HTTPException: _as_problem, Exception: _as_problem},
     )
+
+
+def _websocket_routes(path: str, endpoint: Callable[[WebSocket], Awaitable[None]]) -> list[BaseRoute]:
+    """Return the routes of a websocket, and those that tell whoever comes in plain HTTP that it is one."""
+    both = (path, path + "/")
+    return [*(WebSocketRoute(one, endpoint) for one in both), *(Route(one, _upgrade, methods=METHODS) for one in both)]
+
+
+async def _upgrade(request: Request) -> Response:
+    raise UpgradeRequired(f"{request.url.path:.140} is a websocket: expected an upgrade (ws:// or wss://)")
 
 
 def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
@@ -80,9 +92,9 @@ def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
         await serve_media(websocket, dialect, registry, door, pace)
 
     return [
-        WebSocketRoute(paths.MEDIA + name + slash, partial(serve, door=door, kind=kind_of(name, door)))
+        route
         for name, door in settings.media_doors().items()
-        for slash in ("", "/")
+        for route in _websocket_routes(paths.MEDIA + name, partial(serve, door=door, kind=kind_of(name, door)))
     ]
 
 
@@ -92,9 +104,7 @@ async def _no_such_door(websocket: WebSocket) -> None:
 
 def event_routes(bus: Bus, settings: Settings) -> list[BaseRoute]:
     """Return the routes of subscribers."""
-    return [
-        WebSocketRoute(paths.EVENTS + slash, partial(serve_events, bus=bus, settings=settings)) for slash in ("", "/")
-    ]
+    return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings))
 
 
 def state_routes(
@@ -214,13 +224,24 @@ def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Re
         extra["www-authenticate"] = "Bearer"
     if error.status == 503:
         extra["retry-after"] = "5"
-    body = {"title": type(error).__name__, "status": error.status, "detail": str(error)}
-    return JSONResponse(body, error.status, extra, media_type="application/problem+json")
+    if isinstance(error, UpgradeRequired):
+        extra |= {"upgrade": "websocket", "connection": "upgrade"}
+    return _details(type(error).__name__, error.status, str(error), extra)
+
+
+def _details(title: str, status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
+    body = {"title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
 async def _as_problem(connection: Any, error: Exception) -> Any:
     """Starlette's handler for both kinds of connection: returns a response, or denies the upgrade with it."""
-    assert isinstance(error, CallscreenError)
+    if isinstance(error, HTTPException):  # Starlette's own: no such path, or not with this method
+        return _details(
+            error.detail, error.status_code, f"{connection.scope['path']:.140}: {error.detail}", error.headers
+        )
+    if not isinstance(error, CallscreenError):  # a fault of ours, which Starlette raises again for the log
+        return _details("Internal Server Error", 500, "the gateway failed; its log says why", None)
     refusals.note(_log, "refused", HTTP, error, path=connection.scope["path"], status=error.status)
     if isinstance(connection, WebSocket):
         return await connection.send_denial_response(problem(error))

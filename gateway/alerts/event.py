@@ -113,6 +113,8 @@ class LegEnded(EventData):
     """Windows that were not scored, because they held another leg's voice, leaked into this one."""
     alerts: int | None
     """Alerts that reached `confirmed`."""
+    coverage_reduced: tuple[str, ...] | None = None
+    """Reasons of this leg's ``coverage.reduced``, in the order in which they came up; the counts above are final."""
 
 
 class Scored(EventData):
@@ -167,9 +169,7 @@ class VoiceExpected(EventData):
 
 
 class CoverageReduced(EventData):
-    """Some audio of this leg was not judged.
-
-    `reason`:
+    """Some audio of this leg was not judged. Told once for each `reason`; ``leg.ended`` has the final counts.
 
     - ``overload``: windows were skipped; ``fewer_verifications``, ``longer_hop``, ``fewer_windows``: what an overloaded
       gateway gives up before that, in this order; ``no_new_calls``: the call was refused for it, and `leg` is null.
@@ -180,7 +180,9 @@ class CoverageReduced(EventData):
     """
 
     windows_skipped: int
+    """Of the whole leg so far."""
     missing_s: Seconds
+    """Of the whole leg so far."""
 
 
 class Gap(BaseModel):

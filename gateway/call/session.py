@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -47,10 +47,11 @@ from gateway.errors import ProtocolError
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
 
-COVERAGE_EVERY_S = 10.0
-"""Media time between two ``coverage.reduced`` of one leg."""
 COVERAGE_MISSING_S = 0.5
 """Lost audio worth telling of; less is a bad packet or two."""
+OVERLOAD = "overload"
+MEDIA_LOST = "media_lost"
+"""Reasons of ``coverage.reduced``."""
 EXPECTED_MACHINE = "expected_machine"
 """Verdict on a leg where only an expected machine spoke."""
 EXPECTED_SYNTHETIC = "expected_synthetic"
@@ -287,10 +288,12 @@ class LegSession:
         if self._format.in_doubt:
             return  # told already, and all that follows is the same
         missing_s = self._leg.counters.missing_s
-        if reason := self._coverage.due(self._media_time_s, self._skipped_windows, missing_s, self._judging.load.step):
+        for reason in self._coverage.reasons(self._skipped_windows, missing_s, self._judging.load.step):
             self._tell_coverage(reason)
 
     def _tell_coverage(self, reason: str) -> None:
+        if not self._coverage.is_new(reason):
+            return
         missing_s = round(self._leg.counters.missing_s, 3)
         self._publish(CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=missing_s)
 
@@ -314,6 +317,7 @@ class LegSession:
             windows_skipped=self._skipped_windows,
             windows_crosstalk=self._leaked_windows,
             alerts=self._alerts.confirmed,
+            coverage_reduced=self._coverage.told,
         )
         self._on_ended(self)
 
@@ -339,24 +343,26 @@ def _word(verdict: Verdict) -> str:
 
 
 class _Coverage:
-    """Decides when unjudged audio is worth an event: not for each packet, and not twice for the same."""
+    """Decides which lack of coverage is told: each reason once in a leg's life, for what repeats is in its counts."""
 
     def __init__(self) -> None:
-        self._told_skipped = 0
-        self._told_missing_s = 0.0
-        self._told_at_s = -COVERAGE_EVERY_S
-        self._told_step = Step.NONE
+        self.told: list[str] = []
+        """Reasons told so far, in order."""
 
-    def due(self, media_time_s: float, skipped: int, missing_s: float, step: Step) -> str | None:
-        """Return the reason for an event now, or None; a further `step` of overload is told at once."""
-        further = min(step, Step.FEWER_WINDOWS)  # that new calls are refused is nothing to this one
-        if further > self._told_step:
-            self._told_step = further
-            return further.reason
-        self._told_step = further
-        overload = skipped > self._told_skipped
-        loss = missing_s - self._told_missing_s >= COVERAGE_MISSING_S
-        if not (overload or loss) or media_time_s - self._told_at_s < COVERAGE_EVERY_S:
-            return None
-        self._told_skipped, self._told_missing_s, self._told_at_s = skipped, missing_s, media_time_s
-        return "overload" if overload else "media_lost"
+    def is_new(self, reason: str) -> bool:
+        """Take note of a reason; return whether it is to be told."""
+        if reason in self.told:
+            return False
+        self.told.append(reason)
+        return True
+
+    @staticmethod
+    def reasons(skipped: int, missing_s: float, step: Step) -> Iterator[str]:
+        """Return what holds now, of a leg that the gateway hears at this `step` of overload."""
+        step = min(step, Step.FEWER_WINDOWS)  # that new calls are refused is nothing to this one
+        if step:
+            yield step.reason
+        if skipped:
+            yield OVERLOAD
+        if missing_s >= COVERAGE_MISSING_S:
+            yield MEDIA_LOST

@@ -129,3 +129,20 @@ async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serv
         started = (await events.until("leg.started"))["data"]
         await events.until("alert.raised", stage="confirmed")
     assert (started["leg"], started["encoding"]) == ("a", "alaw")
+
+
+async def test_a_bad_line_is_told_of_once(serve: Serve) -> None:
+    """A minute in which one message of five never comes: one event, and the final counts at the end."""
+    house = await serve()
+    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as peer:
+        await peer.send(twilio_start("CA1", ("inbound",)))
+        for index in range(3000):
+            if index % 5:
+                await peer.send(twilio_media(index))
+        await peer.send(TWILIO_STOP)
+        ended = (await events.until("leg.ended", within_s=30))["data"]
+    (reduced,) = [event["data"] for event in events.seen if event["type"] == "coverage.reduced"]
+    assert reduced["reason"] == "media_lost"
+    assert 0.5 <= reduced["missing_s"] < 2.0
+    assert ended["missing_s"] == pytest.approx(12.0, abs=0.1)
+    assert ended["coverage_reduced"] == ["media_lost"]

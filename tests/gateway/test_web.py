@@ -130,6 +130,34 @@ async def test_no_spelling_of_a_doors_path_passes_its_guard(serve: Serve, path: 
     assert fault.value.response.status_code in (401, 403, 404)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/events", 426),
+        ("GET", "/v1/events/", 426),
+        ("POST", "/v1/media/twilio", 426),
+        ("GET", "/v1/media/plain?call_id=c&leg=caller", 426),
+        ("GET", "/v1/media/nowhere", 404),
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/calls/nobody", 404),
+        ("POST", "/v1/calls", 405),
+        ("PUT", "/v1/whip/c/caller", 405),
+        ("POST", "/v1/whip/c/caller", 415),
+        ("PATCH", "/v1/whip/c/caller/sessions/x", 404),
+    ],
+)
+async def test_every_refusal_is_problem_details(serve: Serve, method: str, path: str, status: int) -> None:
+    house = await serve()
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        answer = await web.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem = answer.json()
+    assert (problem["status"], problem.keys()) == (status, {"title", "status", "detail"})
+    if status == 426:
+        assert "is a websocket" in problem["detail"]
+        assert answer.headers["upgrade"] == "websocket"
+
+
 async def test_headers_without_end_are_not_read_to_the_end(serve: Serve) -> None:
     house = await serve()
     reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
