@@ -135,7 +135,7 @@ def _quiet(plan: CallPlan) -> list[tuple[float, float]]:
 def _cast(plan: CallPlan, leg: LegPlan, library: Library, rng: random.Random) -> Casting:
     labels = leg.labels
     if leg.clips:
-        library = from_paths(labels[0], leg.clips)  # type: ignore[arg-type]  # one of the two, as checked
+        library = from_paths(labels[0], leg.clips)
     elif leg.manifest:
         library = _manifest(leg.manifest, leg.split)
     # The machine first: it was drawn first when a call could have but one change of voice.

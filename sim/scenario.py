@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from sim.clips import Label
 from sim.network import PERFECT, Network
 
 Transport = Literal[
@@ -47,7 +48,7 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Between = tuple[Seconds, Seconds]
 """Least and most; drawn evenly."""
 
-VOICES: dict[str, tuple[str, ...]] = {
+VOICES: dict[str, tuple[Label, ...]] = {
     "human": ("human",),
     "synthetic": ("synthetic",),
     "none": (),
@@ -127,7 +128,7 @@ class LegPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Codecs that the voice goes through before the wire's own, one after the other (`sim.line.CODECS`)."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[Label, ...]:
         """Who speaks, one after the other: ``human``, ``synthetic``."""
         return VOICES[self.voice]
 

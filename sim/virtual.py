@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from typing import TypeVar, TypeVarTuple, Unpack
+
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -23,9 +27,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time, in seconds since the loop was made."""
         return self._virtual_s
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # noqa: ARG002
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002
+        func: Callable[[Unpack[_Arguments]], _Result],
+        *args: *_Arguments,
+    ) -> asyncio.Future[_Result]:
         """Run `func` here and now, whatever the executor."""
-        future = self.create_future()
+        future: asyncio.Future[_Result] = self.create_future()
         try:
             future.set_result(func(*args))
         except Exception as error:  # whoever awaits it gets it, as from a thread

@@ -35,11 +35,11 @@ _log = logs.get(__name__)
 class Uplink:
     """Where a worker's events go: to the first process, which stores and sends them. A `Publisher`."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
     healthy = True
     """Whether events are stored is known to the first process."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     def publish(self, data: EventData) -> None:
         """Send an event on its way, without waiting; one for which there is no room is counted."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,7 +32,7 @@ def test_each_sample_tells_its_process() -> None:
 
 
 def test_a_call_in_two_processes_is_one() -> None:
-    states = [
+    states: list[dict[str, Any]] = [
         {"call_id": "a", "age_s": 3.0, "legs": [{"leg": "x"}]},
         {"call_id": "b", "age_s": 9.0, "legs": []},
         {"call_id": "a", "age_s": 4.0, "legs": [{"leg": "y"}]},
@@ -39,4 +41,4 @@ def test_a_call_in_two_processes_is_one() -> None:
         {"call_id": "b", "age_s": 9.0, "legs": []},
         {"call_id": "a", "age_s": 4.0, "legs": [{"leg": "x"}, {"leg": "y"}]},
     ]
-    assert len(states[0]["legs"]) == 1  # type: ignore[arg-type]  # what came is not changed
+    assert len(states[0]["legs"]) == 1, "what came is not changed"
