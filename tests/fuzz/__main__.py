@@ -7,6 +7,7 @@ Exits with 1 when anything was found.
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import sys
 import time
@@ -30,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"which parsers: {', '.join(TARGETS)}; none: all")
     parser.add_argument("--inputs", type=int, default=10_000, help="for each target")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of CPU for each target, at most")
     parser.add_argument("--seed", type=int, default=time.time_ns() // 1_000_000, help="the same one: the same inputs")
     args = parser.parse_args()
     if unknown := sorted(set(args.targets) - set(TARGETS)):
@@ -45,8 +47,10 @@ def main() -> int:
         for name in args.targets or TARGETS:
             task = progress.add_task(name, total=args.inputs)
             began_s = time.process_time()
-            new = fuzz(TARGETS[name], args.inputs, args.seed, partial(progress.advance, task))
-            progress.console.print(f"{name}: {args.inputs} inputs, {time.process_time() - began_s:.1f} s of CPU")
+            advance = partial(progress.advance, task)
+            new = fuzz(TARGETS[name], args.inputs, args.seed, advance, most_cpu_s=args.seconds)
+            given = next(int(row.completed) for row in progress.tasks if row.id == task)
+            progress.console.print(f"{name}: {given} inputs, {time.process_time() - began_s:.1f} s of CPU")
             for finding in new:
                 progress.console.print(f"{name}: {finding.why}, {finding.size} bytes: {finding.save()}", style="red")
             found += new

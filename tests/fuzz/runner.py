@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable
 from random import Random
@@ -50,16 +52,27 @@ def explore(target: Target, inputs: int, number: int) -> Finding | None:
     return None
 
 
-def fuzz(target: Target, inputs: int, number: int, on_input: Callable[[], None] = lambda: None) -> list[Finding]:
+def fuzz(
+    target: Target,
+    inputs: int,
+    number: int,
+    on_input: Callable[[], None] = lambda: None,
+    *,
+    most_cpu_s: float = math.inf,
+) -> list[Finding]:
     """Give `target` so many random inputs, fast; return one finding for each fault.
 
     Args:
         number: the same one makes the same inputs.
         on_input: called after each.
+        most_cpu_s: no further input after so much CPU time.
     """
     random = Random(number)
     found: dict[str, Finding] = {}
+    over_s = time.process_time() + most_cpu_s
     for _ in range(inputs):
+        if time.process_time() > over_s:
+            break
         one = target.inputs.pick(random)
         try:
             check(target, one)
