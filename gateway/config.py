@@ -28,6 +28,7 @@ from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
+from gateway.tokens import ScopedToken
 
 ENV_PREFIX = "CALLSCREEN_"
 PRIVATE = ("token", "key", "secret", "password")
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
     )
     allow_anonymous: bool = Field(
         False, description="serve beyond loopback without a token; for closed networks only", examples=[True]
+    )
+    tokens: tuple[ScopedToken, ...] = Field(
+        (),
+        description="bearer tokens with scopes, stored as hashes",
+        examples=[[{"name": "fraud desk", "sha256": "0" * 64, "scopes": ["subscribe"]}]],
     )
     twilio_auth_token: SecretStr | None = Field(
         None,
@@ -192,6 +198,11 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, JSON elsewhere"
     )
 
+    @property
+    def has_token(self) -> bool:
+        """Whether who comes in must present a token."""
+        return bool(self.token or self.tokens)
+
     def media_doors(self) -> dict[str, Door]:
         """Return the doors as they are served, with what is general filled in."""
         return {name: self._filled_in(name, door) for name, door in (DEFAULT_DOORS | self.doors).items()}
@@ -216,9 +227,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _strangers_need_a_token(self) -> Settings:
-        if not (self.token or self.allow_anonymous or is_loopback(self.host)):
+        if not (self.has_token or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"host: {self.host!r} is reachable by others, so `token` must be set "
+                f"host: {self.host!r} is reachable by others, so `token` or `tokens` must be set "
                 "(or `allow_anonymous`, on a closed network)"
             )
         if self.alert_p is not None and self.alerts_per_hour is not None:

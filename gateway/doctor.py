@@ -204,10 +204,14 @@ def _tls(settings: Settings) -> Iterator[Finding]:
 
 def _access(settings: Settings) -> Iterator[Finding]:
     local = is_loopback(settings.host)
-    if settings.token is None:
+    for scoped in settings.tokens:
+        ended = scoped.expires is not None and scoped.expires <= datetime.now(UTC)
+        detail = "expired" if ended else f"good for {', '.join(scoped.scopes)}"
+        yield Finding(f"tokens: {scoped.name}", "warning" if ended else "ok", detail)
+    if settings.token is None and not settings.tokens:
         detail = "none; only this machine can come in" if local else "none; whoever reaches this port comes in"
         yield Finding("token", "ok" if local else "warning", detail)
-    else:
+    elif settings.token is not None:
         token = settings.token.get_secret_value()
         if len(token) < SHORT_TOKEN:
             yield Finding(
@@ -243,7 +247,7 @@ def _doors(settings: Settings) -> Iterator[Finding]:
 def _guards(what: str, path: str, door: Door, settings: Settings) -> Finding:
     """Say what a door asks for."""
     checks = [field for field in ("token", "signing_key", "allow_ips") if getattr(door, field)]
-    if guards := ", ".join(checks) or (settings.token and "the gateway's token"):
+    if guards := ", ".join(checks) or ("the gateway's token" if settings.has_token else ""):
         return Finding(what, "ok", f"{path} asks for {guards}")
     return Finding(what, "ok" if is_loopback(settings.host) else "warning", f"{path} asks for nothing")
 

@@ -7,15 +7,14 @@
     GET     /healthz /readyz /metrics
     GET     / /call                     pages for people
 
-Default deny: whatever is not health or a page wants the bearer token where one is set (a door with checks of its own
-those instead), and no web page may call us unless its origin is allowed. A path may end in a slash. Whoever is refused
-is told why in the body, and so is the log.
+Default deny: whatever is not health or a page wants a bearer token that allows it, where one is set (a door with checks
+of its own wants those instead), and no web page may call us unless its origin is allowed. A path may end in a slash.
+Whoever is refused is told why in the body, and so is the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -33,12 +32,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock, logs, pages, paths, refusals
+from gateway import clock, logs, pages, paths, refusals, tokens
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import CallState, Registry
 from gateway.config import Settings, is_loopback
-from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, Unauthorized, UpgradeRequired
+from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, UpgradeRequired
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
@@ -202,15 +201,11 @@ class Guard:
         if self._whip.is_guarded and connection.url.path.startswith(paths.WHIP) and not _is_preflight(connection):
             self._whip.check_token_and_address(handshake, None)
             return
-        if self._settings.token is None or _is_preflight(connection):
+        settings = self._settings
+        if not settings.has_token or _is_preflight(connection):
             return
-        if not hmac.compare_digest(
-            presented_token(handshake).encode(), self._settings.token.get_secret_value().encode()
-        ):
-            raise Unauthorized(
-                "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` "
-                "or `?token=…`"
-            )
+        scope = tokens.scope_of(connection.url.path)
+        tokens.check(presented_token(handshake), scope, settings.token, settings.tokens, clock.utc_now())
 
 
 def _is_preflight(connection: HTTPConnection) -> bool:

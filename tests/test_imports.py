@@ -64,7 +64,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.ingest.rtp_settings",
         "gateway.ingest.audiosocket_door",
         "gateway.ingest.sip.settings",
+        "gateway.tokens",
     ),
+    "gateway.tokens": ("gateway.paths", "gateway.errors"),
     "gateway.ingest.sip": (
         "gateway.ingest",
         "gateway.config",
@@ -95,6 +97,7 @@ SANS_IO = (
     "gateway/alerts/event.py",
     "gateway/paths.py",
     "gateway/settings_help.py",
+    "gateway/tokens.py",
     "gateway/workers/joined.py",
     "gateway/workers/routing.py",
     "gateway/call/aftermath.py",

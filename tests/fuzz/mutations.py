@@ -227,7 +227,15 @@ def _respelled(draw: Draw, value: Any) -> Any:
     """The same value as some peers write it, or nearly."""
     if isinstance(value, str):
         at = draw(_places) % (len(value) + 1)
-        choices = (value.upper(), f" {value} ", value[:at], value[:at] + draw(texts) + value[at:], [value], value * 200)
+        copies = min(200, 1 + LARGEST_PART // (len(value) + 1))
+        choices = (
+            value.upper(),
+            f" {value} ",
+            value[:at],
+            value[:at] + draw(texts) + value[at:],
+            [value],
+            value * copies,
+        )
         return choices[draw(_places) % len(choices)]
     return str(value) if draw(_yes) else [value]
 
