@@ -24,12 +24,18 @@ class ScopedToken(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=64, description="whose it is")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="SHA-256 of the token, in hex")
-    scopes: tuple[Scope, ...] = Field(
-        min_length=1, description="ingest: media; subscribe: events and calls; admin: these and the metrics"
+    name: str = Field(min_length=1, max_length=64, description="whose it is", examples=["fraud desk"])
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of the token, in hex", examples=["0" * 64]
     )
-    expires: AwareDatetime | None = Field(default=None, description="from then on it is refused; none: never")
+    scopes: tuple[Scope, ...] = Field(
+        min_length=1,
+        description="ingest: media; subscribe: events and calls; admin: these and the metrics",
+        examples=[["subscribe"]],
+    )
+    expires: AwareDatetime | None = Field(
+        default=None, description="from then on it is refused; none: never", examples=["2027-06-30T00:00:00Z"]
+    )
 
 
 def scope_of(path: str) -> Scope:
