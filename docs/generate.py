@@ -1,16 +1,20 @@
-"""Reference pages that are made from the code: command line, settings, metrics. Needs no torch."""
+"""Reference pages that are made from the code: command line, settings, metrics, events. Needs no torch."""
 
 from __future__ import annotations
 
 import argparse
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from prometheus_client import REGISTRY
 
 import gateway
 from gateway.__main__ import parser
+from gateway.alerts.event import EVENT_TYPES, CloudEvent, EventData
+from gateway.contract.schemas import model_schema
 from gateway.settings_help import all_settings
 
 
@@ -58,5 +62,61 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli": cli, "settings": settings, "metrics": metrics}
+EXAMPLES = Path(__file__).parent.parent / "tests/gateway/contract/v1"
+"""Events that a gateway has sent."""
+UNITS = {"_s": "s", "_ms": "ms", "_hz": "Hz"}
+"""By the end of a field's name."""
+
+
+def events() -> str:
+    """Return the fields of the envelope, those that all events have, and each type of event with an example."""
+    common = model_schema(EventData)["properties"]
+    parts = ["## Envelope\n", *_fields(model_schema(CloudEvent)["properties"], except_for=("data",))]
+    parts += ["\n## Fields of all events\n", "Of all but `gap` and `heartbeat`; null where one does not apply.\n"]
+    parts += _fields(common)
+    for kind, name in EVENT_TYPES.items():
+        schema = model_schema(kind)
+        own = {field: facts for field, facts in schema["properties"].items() if facts != common.get(field)}
+        parts += [f"\n## `{name}`\n", schema["description"] + "\n", *_fields(own)]
+        example = max(EXAMPLES.glob(f"{name}*.json")).read_text(encoding="utf-8")
+        code = ["```json", *example.splitlines(), "```"]
+        parts += ['\n??? example "An event"\n', *(f"    {line}" for line in code)]
+        parts += [f"\n[JSON Schema](contract/{name}.schema.json)"]
+    return "\n".join(parts)
+
+
+def _fields(fields: dict[str, Any], except_for: Iterable[str] = ()) -> Iterator[str]:
+    """Return the rows of a table; none where there is no field."""
+    shown = {name: field for name, field in fields.items() if name not in except_for}
+    if shown:
+        yield from ("| field | type and range | unit | |", "|---|---|---|---|")
+    for name, field in shown.items():
+        unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+        cells = (f"`{name}`", _type(field), unit, " ".join(field["description"].split()))
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type(field: dict[str, Any]) -> str:
+    """Return what a field may be, in words."""
+    if "anyOf" in field:
+        return " or ".join(_type(one) for one in field["anyOf"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field["type"] == "array":
+        return f"list: {_type(field['items'])}"
+    if field["type"] == "object":
+        return f"object of: {_type(field['additionalProperties'])}"
+    if "format" in field:
+        return str(field["format"])
+    low, high = field.get("minimum"), field.get("maximum")
+    if "exclusiveMinimum" in field:
+        return f"{field['type']} > {field['exclusiveMinimum']:g}"
+    if high is not None:
+        return f"{field['type']}, {low:g} to {high:g}"
+    return f"{field['type']} ≥ {low:g}" if low is not None else str(field["type"])
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli": cli, "settings": settings, "metrics": metrics, "events": events}
 """By the name in the mark ``<!-- generated: NAME -->`` of a page."""

@@ -37,7 +37,7 @@ from gateway.ingest.rtp_port import RtpPorts
 from gateway.ingest.sip.server import SipServer
 from gateway.ingest.whip import Whip
 from gateway.judges import judging
-from gateway.web import build, event_routes, own_metrics, state_routes
+from gateway.web import build, contract_routes, event_routes, own_metrics, state_routes
 from gateway.workers.fleet import FIRST, Fleet, Part
 from gateway.workers.reception import Reception
 from gateway.workers.routing import Route, owner
@@ -113,7 +113,8 @@ async def running(settings: Settings) -> AsyncIterator[House]:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
             state = _state_routes(judges, registry, fleet)
-            app = build(settings, registry, [*doors.whip.routes, *pages.routes(), *event_routes(bus, settings), *state])
+            routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
+            app = build(settings, registry, routes)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
             reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
             bus.start()

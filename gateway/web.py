@@ -5,6 +5,7 @@
     WS      /v1/events                  CloudEvents
     GET     /v1/calls[/{call_id}]       what is live
     GET     /healthz /readyz /metrics
+    GET     /asyncapi.json /openapi.json /v1/schemas[/{type}]   the contract
     GET     / /call                     pages for people
 
 Default deny: whatever is not health or a page wants a bearer token that allows it, where one is set (a door with checks
@@ -37,6 +38,7 @@ from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import CallState, Registry
 from gateway.config import Settings, is_loopback
+from gateway.contract import documents as contract
 from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, UpgradeRequired
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
@@ -44,7 +46,7 @@ from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 from gateway.pace import messages
 
-OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES)
+OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES, *contract.PATHS)
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
@@ -104,6 +106,15 @@ async def _no_such_door(websocket: WebSocket) -> None:
 def event_routes(bus: Bus, settings: Settings) -> list[BaseRoute]:
     """Return the routes of subscribers."""
     return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings))
+
+
+def contract_routes() -> list[BaseRoute]:
+    """Return the routes of the documents that describe all of this; they are made once, now."""
+
+    async def show(_request: Request, document: contract.Document) -> Response:
+        return Response(document.text, media_type=document.media_type)
+
+    return [Route(path, partial(show, document=document)) for path, document in contract.documents().items()]
 
 
 def state_routes(

@@ -1,7 +1,6 @@
 """The event contract: CloudEvents 1.0 in JSON, one event per message.  [S]
 
 Every event carries the same nine facts in `data` (`EventData`), null where one does not apply, and some carry more.
-The names are final. The version of the contract is in `dataschema`, so that `type` can stay short.
 
     call.started          the first leg of a call appeared
     call.ended            the last leg went; with each leg's verdict
@@ -18,6 +17,10 @@ and, made for one subscriber and never stored:
 
     gap                   events between two cursors are gone from the journal
     heartbeat             nothing is wrong; the newest cursor
+
+The contract has one version, in `dataschema`. Within a version nothing is removed or renamed, and no field changes its
+type, unit or meaning; optional fields and event types may be added. `gateway.contract` makes the published schemas from
+these models: the docstring of a field is its description there.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SUBPROTOCOL = "cloudevents.json"
 """CloudEvents WebSocket binding 1.0, section 3: structured mode, JSON."""
-DATASCHEMA = "urn:callscreen:events:v1"
+VERSION = "1"
+"""Of the contract."""
+DATASCHEMA = f"urn:callscreen:events:v{VERSION}"
 
 Verdict = Literal["synthetic", "human", "indeterminate", "expected_machine"]
 Stage = Literal["provisional", "confirmed"]
@@ -37,93 +42,108 @@ Ruling = Literal["confirmed", "cleared", "escalated", "inconclusive"]
 Separation = Literal["separate", "mixed"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=0)]
 
 
-class EventData(BaseModel):
+class Contract(BaseModel):
+    """What all models here have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EventData(Contract):
     """The facts that every event states; null where one does not apply."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     call_id: str | None
-    """As the peer named it: Twilio's callSid, the `call_id` of the URL."""
+    """The call, as the source names it: Twilio's callSid, the `call_id` of the URL."""
     leg: str | None
-    """One stream of audio. Twilio: ``inbound`` or ``outbound``."""
+    """One stream of audio of that call: Twilio's track ``inbound`` or ``outbound``, the `leg` of the URL. Null where
+    the event is about the whole call."""
     speaker: str | None
-    """Who is spoken of: the leg where it is one speaker, null where the speakers are mixed."""
+    """The speaker that the event is about: the leg's name, or null where one leg carries several speakers."""
     role: str | None
     """``caller``, ``callee``, ``agent``, ``customer`` or ``unknown``."""
     media_time_s: Seconds | None
-    """Position in the leg's audio that the event speaks of, not the time of day."""
+    """Position in the leg's audio, in seconds from its start; not the time of day."""
     p_synthetic: Probability | None
-    """0: surely a person; 1: surely synthetic. Calibrated."""
+    """Calibrated probability that the voice is synthetic: 0 is certainly human, 1 certainly synthetic."""
     speech_s: Seconds | None
-    """Seconds of speech heard of this leg so far."""
+    """Speech heard on this leg so far, in seconds."""
     model: str | None
-    """Name and hash of the model that judged."""
+    """The model that judged: its name, ``@``, and the start of its file's SHA-256."""
     reason: str
-    """Why this event was sent, as a short stable word."""
+    """Why this event was sent: a short stable word. More words may be added."""
 
 
 class CallStarted(EventData):
     """The first leg of a call appeared."""
 
     source: str
-    """How the call is attached: ``twilio``, ``plain``, ``whip``."""
+    """How the call is attached: ``twilio``, ``plain``, ``whip``, ``sip`` and so on."""
     separation: Separation
-    """``separate``: each leg is one speaker. ``mixed``: all of them in one, so nothing can be put down to anyone."""
+    """``separate``: each leg is one speaker. ``mixed``: one leg carries several, so no result is about one of them."""
     tenant: str | None
+    """Whose call it is, where the gateway serves several tenants."""
 
 
 class CallEnded(EventData):
     """The last leg of a call went."""
 
     verdicts: dict[str, Verdict]
-    """Final verdict of each leg that took part."""
+    """Final verdict of each leg that took part, by the leg's name."""
 
 
 class LegStarted(EventData):
     """A speaker is being listened to."""
 
     source: str
+    """As in ``call.started``."""
     separation: Separation
+    """As in ``call.started``."""
     tenant: str | None
+    """As in ``call.started``."""
     direction: str
-    """``received_from_party`` or ``sent_to_party`` (then it may hold prompts and hold music)."""
+    """``received_from_party``, or ``sent_to_party``: then it may hold prompts and hold music."""
     encoding: str
-    rate_hz: int
+    """Of the audio as it arrives: ``mulaw``, ``alaw``, ``s16le``, ``s16be``, ``g722`` or ``opus``."""
+    rate_hz: Annotated[int, Field(gt=0)]
+    """Sampling rate of the audio as it arrives, in hertz."""
 
 
 class LegEnded(EventData):
     """A speaker is no longer listened to."""
 
     verdict: Verdict
+    """How the whole leg sounded. ``indeterminate``: it cannot be told, and `reason` says why."""
     ended_by: str
     """``stopped``, ``disconnected``, ``timeout``, ``protocol_error``, ``too_fast``, ``shutdown``, ``call_too_long``,
-    ``codec_changed``, or
-    ``gateway_restarted``: the gateway died and was started again; then the counts below are null, for nobody knows
-    them. What the peer gives as its reason stands here, too."""
+    ``codec_changed``, a reason that the source gave, or ``gateway_restarted``: the gateway died and was started again,
+    and the counts below are null, because they are not known."""
     audio_s: Seconds | None
     """Audio received, in seconds."""
     missing_s: Seconds | None
     """Audio that never came, in seconds."""
-    windows_scored: int | None
-    windows_skipped: int | None
+    windows_scored: Count | None
+    """Windows that were scored."""
+    windows_skipped: Count | None
     """Windows with enough speech that were not scored, because of overload."""
-    windows_crosstalk: int | None
+    windows_crosstalk: Count | None
     """Windows that were not scored, because they held another leg's voice, leaked into this one."""
-    alerts: int | None
-    """Alerts that reached `confirmed`."""
+    alerts: Count | None
+    """Alerts that reached the stage ``confirmed``."""
     coverage_reduced: tuple[str, ...] | None = None
-    """Reasons of this leg's ``coverage.reduced``, in the order in which they came up; the counts above are final."""
+    """Reasons of this leg's ``coverage.reduced`` events, in the order in which they came up."""
 
 
 class Scored(EventData):
     """One window of one leg was scored."""
 
     window_start_s: Seconds
+    """Where the window starts in the leg's audio, in seconds."""
     window_speech_s: Seconds
+    """Speech in the window, in seconds."""
     window_p_synthetic: Probability
-    """Of this window alone; `p_synthetic` is the rolling confidence."""
+    """As `p_synthetic`, of this window alone; `p_synthetic` is of all recent windows."""
 
 
 class AlertRaised(EventData):
@@ -133,15 +153,18 @@ class AlertRaised(EventData):
     """
 
     alert_id: str
+    """The same for all events about one alert."""
     stage: Stage
+    """``provisional``, then, if more speech agrees, ``confirmed``."""
     lag_ms: float
-    """From the end of the audio that tipped the scale, as received, to the making of this event."""
+    """Delay in milliseconds from the end of the audio that decided, as received, to the making of this event."""
 
 
 class AlertCleared(EventData):
     """The voice no longer sounds synthetic, on enough fresh speech."""
 
     alert_id: str
+    """Of the ``alert.raised`` that this takes back."""
 
 
 class AlertVerified(EventData):
@@ -157,11 +180,12 @@ class AlertVerified(EventData):
     alert_id: str | None
     """Of the alert that stands, stood or is raised by this; null where there is none."""
     judged_speech_s: Seconds
-    """Seconds of speech in that window."""
+    """Speech in that window, in seconds."""
     filter_p_synthetic: Probability
-    """The rolling confidence by what the light model alone says."""
+    """As `p_synthetic`, of all recent windows and by the light model alone."""
     lag_ms: float
-    """From the end of the audio that completed the window, as received, to the making of this event."""
+    """Delay in milliseconds from the end of the audio that completed the window, as received, to the making of this
+    event."""
 
 
 class VoiceExpected(EventData):
@@ -179,30 +203,28 @@ class CoverageReduced(EventData):
       setting that is likely wrong.
     """
 
-    windows_skipped: int
-    """Of the whole leg so far."""
+    windows_skipped: Count
+    """Windows of this leg that were not scored so far, because of overload."""
     missing_s: Seconds
-    """Of the whole leg so far."""
+    """Audio of this leg that never came so far, in seconds."""
 
 
-class Gap(BaseModel):
+class Gap(Contract):
     """Events were lost to this subscriber: they are gone from the journal."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     after: str | None
-    """The cursor the subscriber gave."""
+    """The cursor that the subscriber gave."""
     resumed_at: str | None
     """From this cursor on nothing is missing; what is still there before it is sent as well. Null: nothing is there."""
     reason: Literal["cursor_too_old", "cursor_unknown"]
+    """``cursor_too_old``: the journal has been pruned beyond it. ``cursor_unknown``: it is of another journal."""
 
 
-class Heartbeat(BaseModel):
+class Heartbeat(Contract):
     """Sent when nothing else was, so that a subscriber sees silent loss."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     last_event_id: str | None
+    """The newest cursor: resume from it, as from the `id` of an event."""
 
 
 EVENT_TYPES: dict[type[BaseModel], str] = {
@@ -224,25 +246,29 @@ STORED_TYPES = tuple(name for kind, name in EVENT_TYPES.items() if issubclass(ki
 """The types that are kept in the journal and can be asked for: all but `gap` and `heartbeat`."""
 
 
-class CloudEvent(BaseModel):
+class CloudEvent(Contract):
     """The envelope (CloudEvents 1.0, JSON format)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     specversion: Literal["1.0"] = "1.0"
+    """Of CloudEvents."""
     id: str
     """The cursor: unique per `source`, the same on redelivery, to be given back as `last_event_id`."""
     source: str
-    """``/callscreen/<journal id>``."""
+    """``/callscreen/`` and the id of the journal."""
     type: str
+    """What `data` holds."""
     subject: str | None = None
-    """``<call_id>/<leg>``, for routers that do not look into `data`."""
+    """``call_id/leg``, or the call alone, for routers that do not look into `data`."""
     time: datetime
+    """When the event was made: RFC 3339, in UTC."""
     datacontenttype: Literal["application/json"] = "application/json"
+    """Of `data`."""
     dataschema: str = DATASCHEMA
+    """The version of the contract that `data` follows."""
     sequence: str | None = None
-    """Zero-padded counter of stored events (CloudEvents sequence extension); null for `gap` and `heartbeat`."""
+    """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
     data: dict[str, Any]
+    """As `type` says."""
 
 
 def envelope(data: BaseModel, *, event_id: str, source: str, time: datetime, sequence: str | None) -> CloudEvent:

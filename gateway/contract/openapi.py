@@ -1,0 +1,137 @@
+"""The OpenAPI 3.1 document: what is asked for in plain HTTP.  [S]
+
+Source: OpenAPI 3.1.1, https://spec.openapis.org/oas/v3.1.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway import paths
+from gateway.alerts.event import VERSION
+from gateway.contract.answers import MODELS
+from gateway.contract.schemas import model_schema
+
+DESCRIPTION = """\
+The plain HTTP part of a gateway. Events come over a websocket, which the AsyncAPI document describes. Everything but \
+what says otherwise wants a bearer token whose scopes allow it, where one is set. Every error is problem details \
+(RFC 9457).
+"""
+OPEN: dict[str, Any] = {"security": []}
+"""Of what wants no token."""
+SDP = {"schema": {"type": "string"}}
+
+
+def openapi() -> dict[str, Any]:
+    """Return the document."""
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "callscreen",
+            "version": VERSION,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "http://127.0.0.1:8080", "description": "A gateway with the default settings."}],
+        "security": [{"bearer": []}, {"query": []}],
+        "paths": _calls() | _whip() | _health() | _documents(),
+        "components": {
+            "schemas": {model.__name__: _component(model_schema(model)) for model in MODELS},
+            "responses": {
+                "Problem": {
+                    "description": "The request was refused; `detail` says why.",
+                    "content": {"application/problem+json": {"schema": _ref("Problem")}},
+                }
+            },
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "query": {"type": "apiKey", "in": "query", "name": "token"},
+            },
+        },
+    }
+
+
+def _calls() -> dict[str, Any]:
+    return {
+        paths.CALLS: {"get": _operation("listCalls", "The live calls.", {"200": _json("Calls")}, "401", "403")},
+        paths.CALLS + "/{call_id}": {
+            "parameters": [_in_path("call_id", "As in the events.")],
+            "get": _operation("getCall", "One live call.", {"200": _json("Call")}, "401", "403", "404"),
+        },
+    }
+
+
+def _whip() -> dict[str, Any]:
+    leg = [_in_path("call_id", "The call; its speakers share it."), _in_path("leg", "The speaker.")]
+    location = {"Location": {"description": "Of the session.", "schema": {"type": "string"}, "required": True}}
+    answer = {"description": "The session.", "headers": location, "content": {"application/sdp": SDP}}
+    role = {
+        "name": "role",
+        "in": "query",
+        "schema": {"enum": ["caller", "callee", "agent", "customer", "unknown"]},
+        "description": "Who speaks.",
+    }
+    refusals = ("400", "401", "403", "408", "409", "413", "415", "422", "503")
+    start = _operation("startSession", "Send a speaker's audio over WebRTC (WHIP).", {"201": answer}, *refusals)
+    preflight = _operation("askWhatIsAccepted", "The media type of an offer.", {"204": {"description": "Accept-Post."}})
+    ended = {"200": {"description": "It is over."}}
+    return {
+        paths.WHIP + "{call_id}/{leg}": {
+            "parameters": [*leg, role],
+            "post": start | {"requestBody": {"required": True, "content": {"application/sdp": SDP}}},
+            "options": preflight | OPEN,
+        },
+        paths.WHIP + "{call_id}/{leg}/{session}": {
+            "parameters": [*leg, _in_path("session", "From the header Location.")],
+            "delete": _operation("endSession", "End a session.", ended, "401", "403", "404"),
+        },
+    }
+
+
+def _health() -> dict[str, Any]:
+    text = {"description": "In Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    ready = {"200": _json("Ready"), "503": _json("Ready", "Not now.")}
+    return {
+        "/healthz": {"get": _operation("alive", "Whether the process answers.", {"200": _json("Alive")}) | OPEN},
+        "/readyz": {"get": _operation("ready", "Whether calls may be sent here now.", ready) | OPEN},
+        "/metrics": {"get": _operation("metrics", "Metrics.", {"200": text}, "401", "403")},
+    }
+
+
+def _documents() -> dict[str, Any]:
+    document = {"description": "The document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    schema = {"description": "A JSON Schema.", "content": {"application/schema+json": {"schema": {"type": "object"}}}}
+    return {
+        paths.ASYNCAPI: {"get": _operation("asyncapi", "The AsyncAPI document.", {"200": document}) | OPEN},
+        paths.OPENAPI: {"get": _operation("openapi", "This document.", {"200": document}) | OPEN},
+        paths.SCHEMAS: {
+            "get": _operation("listSchemas", "Where the events' schemas are.", {"200": _json("Schemas")}) | OPEN
+        },
+        paths.SCHEMAS + "/{type}": {
+            "parameters": [_in_path("type", "A type of event, e.g. alert.raised.")],
+            "get": _operation("getSchema", "The JSON Schema of a type of event.", {"200": schema}, "401", "403", "404")
+            | OPEN,
+        },
+    }
+
+
+def _operation(name: str, summary: str, answers: dict[str, Any], *refusals: str) -> dict[str, Any]:
+    refused = {status: {"$ref": "#/components/responses/Problem"} for status in refusals}
+    return {"operationId": name, "summary": summary, "responses": answers | refused}
+
+
+def _json(model: str, description: str = "As asked for.") -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": _ref(model)}}}
+
+
+def _in_path(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description}
+
+
+def _ref(model: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model}"}
+
+
+def _component(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the models within, which are components themselves."""
+    return {name: value for name, value in schema.items() if name != "$defs"}

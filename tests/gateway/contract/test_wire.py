@@ -1,0 +1,132 @@
+"""What a gateway really sends is what its documents say: events of every type, answers, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cache
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from websockets.asyncio.client import connect
+
+from gateway.alerts.event import EVENT_TYPES, STORED_TYPES
+from gateway.app import House
+from gateway.contract.asyncapi import QUERY
+from gateway.contract.schemas import event_document
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import speech
+from tests.gateway.wire import TWILIO_STOP, plain, refused, say, subscribed, twilio_media, twilio_start, ws_url
+
+ALL = ",".join(STORED_TYPES)
+KINDS = {name: kind for kind, name in EVENT_TYPES.items()}
+pytestmark = pytest.mark.usefixtures("detector")
+
+
+@cache
+def validator(type_: str) -> Draft202012Validator:
+    document = event_document(KINDS[type_])
+    Draft202012Validator.check_schema(document)
+    return Draft202012Validator(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def check(event: dict[str, Any]) -> None:
+    """Fail unless the event is as its schema says, and the schema says all that is in it."""
+    validator(event["type"]).validate(event)
+    schema: dict[str, Any] = validator(event["type"]).schema  # type: ignore[assignment]
+    assert set(event) <= set(schema["properties"])
+    assert set(event["data"]) == set(schema["properties"]["data"]["properties"])
+
+
+async def play(house: House) -> None:
+    """One call in which everything happens that events tell of."""
+    async with (
+        connect(ws_url(house, "/v1/media/twilio")) as line,
+        plain(house, "caller") as caller,
+        plain(house, "callee") as callee,
+        subscribed(house, "?call_id=c-1") as events,
+    ):
+        await line.send(twilio_start("bad-line", ("inbound",)))
+        for index in range(0, 500, 5):
+            await line.send(twilio_media(index))
+        await say(callee, speech(10, synthetic=True))
+        await events.until("voice.expected")
+        await say(caller, np.concatenate([speech(10, synthetic=True), speech(30, synthetic=False)]))
+        await events.until("alert.cleared")
+        await line.send(TWILIO_STOP)
+
+
+async def until_all(house: House) -> list[dict[str, Any]]:
+    """Return what a subscriber for everything gets, until it had every type and both calls have ended."""
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(30), connect(ws_url(house, f"/v1/events?type={ALL}&last_event_id=unknown")) as socket:
+        while {event["type"] for event in events} != set(KINDS) or types(events).count("call.ended") < 2:
+            events.append(json.loads(await socket.recv()))
+    return events
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+async def test_every_event_is_as_its_schema_says(serve: Serve) -> None:
+    house = await serve(verifier="the same again", expected_machine=[{"leg": "callee"}], heartbeat_s=0.2)
+    events, _ = await asyncio.gather(until_all(house), play(house))
+    for event in events:
+        check(event)
+
+
+async def test_a_field_that_is_missing_or_out_of_range_is_not_as_the_schema_says(serve: Serve) -> None:
+    house = await serve()
+    async with subscribed(house, "?type=leg.started") as subscriber, plain(house, "caller"):
+        event = await subscriber.until("leg.started")
+    for change in ({"speech_s": -1.0}, {"p_synthetic": 1.5}, {"separation": "both"}, {"rate_hz": None}):
+        assert not validator("leg.started").is_valid(event | {"data": event["data"] | change})
+    assert not validator("leg.started").is_valid(event | {"dataschema": "urn:callscreen:events:v2"})
+    for name in event["data"]:
+        rest = {key: value for key, value in event["data"].items() if key != name}
+        assert not validator("leg.started").is_valid(event | {"data": rest})
+    assert validator("leg.started").is_valid(event | {"data": event["data"] | {"later": 1}, "traceparent": "00-1"})
+
+
+async def test_every_parameter_that_the_document_names_is_taken(serve: Serve) -> None:
+    house = await serve(token="t")
+    values = {"call_id": "c", "leg": "l", "type": ALL, "last_event_id": "unknown", "token": "t"}
+    assert values.keys() == QUERY["properties"].keys()
+    query = "&".join(f"{name}={value}" for name, value in values.items())
+    async with connect(ws_url(house, f"/v1/events?{query}")) as socket:
+        check(json.loads(await socket.recv()))
+
+
+async def test_answers_and_refusals_are_as_openapi_says(serve: Serve) -> None:
+    house = await serve(token="t")
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        document = (await web.get("/openapi.json")).json()
+        web.headers["Authorization"] = "Bearer t"
+        async with connect(
+            ws_url(house, "/v1/media/plain?call_id=c-1&leg=caller&encoding=s16le&rate=16000&token=t")
+        ) as caller:
+            await say(caller, speech(6, synthetic=True))
+            async with asyncio.timeout(10):
+                while not (calls := (await web.get("/v1/calls")).json())["calls"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            as_said(document, "Calls", calls)
+            as_said(document, "Call", (await web.get("/v1/calls/c-1")).json())
+        as_said(document, "Alive", (await web.get("/healthz")).json())
+        as_said(document, "Ready", (await web.get("/readyz")).json())
+        as_said(document, "Schemas", (await web.get("/v1/schemas")).json())
+        for problem in (await web.get("/v1/calls/none"), await web.get("/v1/events"), await web.post("/v1/whip/a/b")):
+            as_said(document, "Problem", problem.json())
+    as_said(document, "Problem", (await refused(ws_url(house, "/v1/events")))[1])
+
+
+def as_said(document: dict[str, Any], model: str, answer: Any) -> None:
+    """Fail unless an answer is as its schema says, with nothing besides."""
+    schemas = {
+        name: schema | {"additionalProperties": schema.get("additionalProperties", False)}
+        for name, schema in document["components"]["schemas"].items()
+    }
+    Draft202012Validator({"$ref": f"#/components/schemas/{model}", "components": {"schemas": schemas}}).validate(answer)
