@@ -62,10 +62,10 @@ def run(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
+    stopping = _signalled()  # before anybody can know that we are here
     async with running(settings) as house:
         print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
         _log.info("listening", url=house.url, model=house.model, verifier=house.verifier)
-        stopping = _signalled()
         gc.freeze()  # what lives as long as the process need not be looked through again and again
         await asyncio.wait({house.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         gc.unfreeze()
