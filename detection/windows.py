@@ -74,7 +74,12 @@ class Windower:
     @property
     def due_s(self) -> float:
         """Media time at which the next window is full, as long as no long loss comes before."""
-        return (self._start + max(self.stride - self._hops, 0) * self._hop + self._window) / SAMPLE_RATE_HZ
+        return self.next_start_s + self._window / SAMPLE_RATE_HZ
+
+    @property
+    def next_start_s(self) -> float:
+        """Media time at which the next window starts; audio before that is in none that is still to come."""
+        return (self._start + max(self.stride - self._hops, 0) * self._hop) / SAMPLE_RATE_HZ
 
     def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
         """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.

@@ -131,6 +131,8 @@ class LegEnded(EventData):
     """Windows that were not scored, because they held another leg's voice, leaked into this one."""
     alerts: Count | None
     """Alerts that reached the stage ``confirmed``."""
+    shed_s: Seconds | None = None
+    """Audio received that was left unheard, because of overload, in seconds."""
     coverage_reduced: tuple[str, ...] | None = None
     """Reasons of this leg's ``coverage.reduced`` events, in the order in which they came up."""
 
@@ -195,8 +197,9 @@ class VoiceExpected(EventData):
 class CoverageReduced(EventData):
     """Some audio of this leg was not judged. Told once for each `reason`; ``leg.ended`` has the final counts.
 
-    - ``overload``: windows were skipped; ``fewer_verifications``, ``longer_hop``, ``fewer_windows``: what an overloaded
-      gateway gives up before that, in this order; ``no_new_calls``: the call was refused for it, and `leg` is null.
+    - ``overload``: windows were skipped, or audio was left unheard; ``fewer_verifications``, ``longer_hop``,
+      ``fewer_windows``: what an overloaded gateway gives up before that, in this order; ``no_new_calls``: the call was
+      refused for it, and `leg` is null.
     - ``media_lost``: audio never came; ``unknown_codec``: it comes in a codec that was not agreed on, and is not heard
       until the peer comes back to the one that was.
     - ``format_mismatch``: what arrives isn't what was declared, and nothing is judged until it is; the log names the
@@ -207,6 +210,8 @@ class CoverageReduced(EventData):
     """Windows of this leg that were not scored so far, because of overload."""
     missing_s: Seconds
     """Audio of this leg that never came so far, in seconds."""
+    shed_s: Seconds = 0.0
+    """Audio of this leg that was left unheard so far, because of overload, in seconds."""
 
 
 class Gap(Contract):

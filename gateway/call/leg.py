@@ -36,6 +36,8 @@ DRIFT = 0.002
 an hour adds up to 0.7 s that was never lost."""
 ROUNDING_S = 0.5 / SAMPLE_RATE_HZ
 """Times are sums of durations: those that differ by less are the same."""
+LEAD_S = 0.1
+"""Audio is decoded from so long before it is wanted: decoders and filters have to settle."""
 MIN_PAYLOAD_S = 0.0025
 """A payload counts for as much as the shortest there is (Opus, RFC 6716 section 2.1.4): empty ones are no loophole."""
 UNSENT_SILENCE_S = 2.0
@@ -62,6 +64,8 @@ class LegCounters:
     """All that came or was filled in, duplicates and what came too late too: what the leg costs."""
     received_s: float = 0.0
     missing_s: float = 0.0
+    shed_s: float = 0.0
+    """Came, and was left unheard for want of CPU."""
     duplicates: int = 0
     late: int = 0
 
@@ -74,6 +78,10 @@ class Leg:
         self.counters = LegCounters()
         self.due_s = math.inf
         """Media time up to which audio is waited for: it is returned as soon as it is certain, whatever the block."""
+        self.shedding = False
+        """Whether what is placed now is left unheard, as a gap; what came before is heard to its end."""
+        self.wanted_from_s = 0.0
+        """Media time before which audio is not wanted, and so left unheard, too."""
         self._reorder_payloads = reorder_payloads
         self._decoder = open_decoder(audio)
         self._resampler = Resampler(self._decoder.rate_hz)
@@ -163,6 +171,8 @@ class Leg:
             else:
                 self._origin_ms += 1000 * DRIFT * step_s
         duration_s = self.duration_s(audio.payload)
+        if self.shedding or self._placed_s + duration_s <= self.wanted_from_s - LEAD_S:
+            return runs + self._shed(duration_s)
         self._block.append(audio.payload)
         self._block_s += duration_s
         self._placed_s += duration_s
@@ -189,6 +199,18 @@ class Leg:
         self._decoder.reset()
         runs += self._finish_run()
         self._gap_s += step_s
+        self._run_start_s = self._placed_s
+        return runs
+
+    def _shed(self, duration_s: float) -> list[Run]:
+        """Leave so much unheard: decoding and all that follows are most of what a payload costs."""
+        runs: list[Run] = []
+        if self._block or self._run_start_s < self._placed_s:  # the first of a row
+            runs = self._decode() + self._finish_run()
+            self._decoder.reset()
+        self._placed_s += duration_s
+        self.counters.shed_s += duration_s
+        self._gap_s += duration_s
         self._run_start_s = self._placed_s
         return runs
 

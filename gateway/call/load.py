@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge
@@ -16,6 +17,8 @@ DELAY = Gauge("callscreen_delay_seconds", "The delay that a window meets: of the
 
 EVERY_S = 0.1
 """Between two looks."""
+LATE_S = 0.5
+"""Once the event loop is this late, audio is left unheard until it has caught up."""
 _log = logs.get(__name__)
 
 
@@ -27,11 +30,25 @@ class Load:
         self._oldest_wait_s = oldest_wait_s
         self._overload = Overload()
         self._watch: asyncio.Task[None] | None = None
+        self._looked_s = math.inf
 
     @property
     def step(self) -> Step:
         """What is given up now."""
         return self._overload.step
+
+    @property
+    def stride(self) -> int:
+        """Hops from one window of a leg to the next, now."""
+        return self._overload.stride
+
+    def is_late(self, now_s: float) -> bool:
+        """Whether the event loop has been busy for so long at `now_s` that it must do less at once.
+
+        A loop that has too much to do takes all that has come in each round, and its rounds grow longer and longer: the
+        delay would grow without bound while no window waits for the scorer.
+        """
+        return now_s - self._looked_s > EVERY_S + LATE_S
 
     def start(self) -> None:
         """Begin to look. Must be called on the event loop."""
@@ -46,12 +63,12 @@ class Load:
     async def _look(self) -> None:
         STEP.set(self.step)
         while True:
-            asleep_s = clock.monotonic_s()
+            self._looked_s = clock.monotonic_s()
             await asyncio.sleep(EVERY_S)
             now_s = clock.monotonic_s()
-            delay_s = max(now_s - asleep_s - EVERY_S, self._oldest_wait_s())
+            delay_s = max(now_s - self._looked_s - EVERY_S, self._oldest_wait_s())
             DELAY.set(delay_s)
             if self._overload.observe(delay_s, now_s):
                 STEP.set(self.step)
                 STEPS.labels(self.step.reason).inc()
-                _log.warning("overload", step=self.step.reason, delay_ms=round(1000 * delay_s))
+                _log.warning("overload", step=self.step.reason, stride=self.stride, delay_ms=round(1000 * delay_s))

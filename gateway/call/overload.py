@@ -10,11 +10,12 @@ step                     what changes, besides all above it
 `NONE`                   nothing
 `FEWER_VERIFICATIONS`    the verifier hears only legs that are in doubt or alerted on
 `LONGER_HOP`             windows start every second hop; each sample is still in one at least
-`FEWER_WINDOWS`          windows start every `STRIDES`-th hop, some speech is not judged; no verifications
-`NO_NEW_CALLS`           calls that are not known yet are refused
+`FEWER_WINDOWS`          windows start every sixth hop, audio between them is not even decoded; no verifications
+`NO_NEW_CALLS`           calls that are not known yet are refused; while that is not enough, ever fewer windows
 =======================  =====================================================================
 
-What is still too much is skipped window by window (`gateway.call.scorer`), so that delay stays bounded in any case.
+What is still too much is skipped window by window (`gateway.call.scorer`) and payload by payload (`Load.is_late`), so
+that delay stays bounded in any case.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Step(IntEnum):
 
 
 STRIDES = {Step.NONE: 1, Step.FEWER_VERIFICATIONS: 1, Step.LONGER_HOP: 2, Step.FEWER_WINDOWS: 6, Step.NO_NEW_CALLS: 6}
-"""Hops from one window of a leg to the next."""
+"""Hops from one window of a leg to the next, at least."""
+MOST_STRIDE = 48
+"""At most, where there is no further step: a window of 3 s in 48."""
 
 
 class Overload:
@@ -53,18 +56,32 @@ class Overload:
 
     def __init__(self) -> None:
         self.step = Step.NONE
+        self.stride = STRIDES[Step.NONE]
+        """Hops from one window of a leg to the next."""
         self._since_s: float | None = None
         """From when on the delay has lain on the side where it is now."""
         self._side = 0
 
     def observe(self, delay_s: float, now_s: float) -> bool:
-        """Take the delay that a window meets at `now_s`, by any clock that never goes back; True if `step` changed."""
+        """Take the delay that a window meets at `now_s`, by any clock that never goes back; True if `step` or `stride`
+        changed."""
         side = (delay_s > RAISE_S) - (delay_s < CLEAR_S)
         if side != self._side or self._since_s is None:
             self._side, self._since_s = side, now_s
         after_s = RAISE_AFTER_S if side > 0 else CLEAR_AFTER_S
         if not side or now_s - self._since_s < after_s:
             return False
-        before, self.step = self.step, Step(min(max(self.step + side, Step.NONE), Step.NO_NEW_CALLS))
         self._since_s = now_s
-        return self.step is not before
+        before = self.step, self.stride
+        self._take(side)
+        return (self.step, self.stride) != before
+
+    def _take(self, side: int) -> None:
+        """Go one step up or down; beyond the last step, windows become fewer by half."""
+        if side > 0 and self.step is Step.NO_NEW_CALLS:
+            self.stride = min(2 * self.stride, MOST_STRIDE)
+        elif side < 0 and self.stride > STRIDES[self.step]:
+            self.stride //= 2
+        else:
+            self.step = Step(max(self.step + side, Step.NONE))
+            self.stride = STRIDES[self.step]

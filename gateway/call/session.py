@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,23 +35,18 @@ from gateway.alerts.event import (
     VoiceExpected,
 )
 from gateway.call.alerting import LegAlerts
+from gateway.call.coverage import Coverage
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.format_watch import FORMAT_MISMATCH, FormatWatch
 from gateway.call.leg import Leg, Run
 from gateway.call.load import Load
-from gateway.call.overload import STRIDES, Step
 from gateway.call.scorer import WINDOWS, Scorer
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
 
-COVERAGE_MISSING_S = 0.5
-"""Lost audio worth telling of; less is a bad packet or two."""
-OVERLOAD = "overload"
-MEDIA_LOST = "media_lost"
-"""Reasons of ``coverage.reduced``."""
 EXPECTED_MACHINE = "expected_machine"
 """Verdict on a leg where only an expected machine spoke."""
 EXPECTED_SYNTHETIC = "expected_synthetic"
@@ -117,8 +112,7 @@ class LegSession:
         self._expectation = Expectation(judging.expected, stream, description)
         self._expected_decider = Decider(judging.policy)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
-        self._media_time_s = 0.0
-        self._received_s = 0.0
+        self._media_time_s = self._received_s = 0.0
         self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
@@ -130,18 +124,11 @@ class LegSession:
             if judging.verifier
             else None
         )
-        self._coverage = _Coverage()
+        self._coverage = Coverage(self._leg.counters)
         self._pace = pace
-        self._publish(
-            LegStarted,
-            reason="media_started",
-            source=stream.source,
-            separation=stream.separation,
-            tenant=stream.tenant,
-            direction=description.direction,
-            encoding=description.format.encoding,
-            rate_hz=description.format.rate_hz,
-        )
+        facts = {name: getattr(stream, name) for name in ("source", "separation", "tenant")}
+        facts |= {"encoding": description.format.encoding, "rate_hz": description.format.rate_hz}
+        self._publish(LegStarted, reason="media_started", direction=description.direction, **facts)
 
     @property
     def verdict(self) -> str:
@@ -174,14 +161,24 @@ class LegSession:
     def receive(self, audio: AudioReceived) -> None:
         """Take one payload. Raises ProtocolError when it cannot be decoded, or too much came."""
         self._received_s = clock.monotonic_s()
-        before_s = self._leg.counters.offered_s
+        counters = self._leg.counters
+        offered_s, shed_s = counters.offered_s, counters.shed_s
+        self._leg.shedding = self._judging.load.is_late(self._received_s)
         runs = self._leg.push(audio)
-        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
-        if reason := self._format.hear(audio, duration_s, self._received_s):
-            self._tell_coverage(reason)
-        self._pace.take(self._leg.counters.offered_s - before_s, self._received_s)
+        self._pace.take(counters.offered_s - offered_s, self._received_s)
+        if counters.shed_s == shed_s:
+            self._check_format(audio)
+        elif self._coverage.note_shed():
+            self._follow_load()  # nothing may be wanted for long, by a stride that holds no more
+            self._report_coverage()
         for run in runs:
             self._listen(run)
+
+    def _check_format(self, audio: AudioReceived) -> None:
+        duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
+        reason = self._format.hear(audio, duration_s, self._received_s)
+        if reason and self._coverage.is_new(reason):
+            self._tell_coverage(reason)
 
     def close(self, reason: str) -> None:
         """Take no more audio; the leg ends as soon as its last window is scored."""
@@ -195,12 +192,16 @@ class LegSession:
         self._end_reason = reason
         self._end_when_done()
 
+    def _follow_load(self) -> None:
+        self._windower.stride = self._judging.load.stride
+        self._leg.due_s, self._leg.wanted_from_s = self._windower.due_s, self._windower.next_start_s
+
     def _listen(self, run: Run) -> None:
-        self._windower.stride = STRIDES[self._judging.load.step]
+        self._windower.stride = self._judging.load.stride
         self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
-        self._leg.due_s = self._windower.due_s
+        self._follow_load()
         self._media_time_s = run.start_s + len(run.samples) / SAMPLE_RATE_HZ
         self._report_coverage()
 
@@ -287,15 +288,11 @@ class LegSession:
     def _report_coverage(self) -> None:
         if self._format.in_doubt:
             return  # told already, and all that follows is the same
-        missing_s = self._leg.counters.missing_s
-        for reason in self._coverage.reasons(self._skipped_windows, missing_s, self._judging.load.step):
+        for reason in self._coverage.new_reasons(self._skipped_windows, self._judging.load.step):
             self._tell_coverage(reason)
 
     def _tell_coverage(self, reason: str) -> None:
-        if not self._coverage.is_new(reason):
-            return
-        missing_s = round(self._leg.counters.missing_s, 3)
-        self._publish(CoverageReduced, reason=reason, windows_skipped=self._skipped_windows, missing_s=missing_s)
+        self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
     def _end_when_done(self) -> None:
         if self._end_reason is None or self._waiting_windows:
@@ -304,17 +301,16 @@ class LegSession:
             if not self._verification.ended(self._received_s):
                 return
             self._verification.close()
-        verdict, counters = self._verdict(), self._leg.counters
+        verdict = self._verdict()
         self._publish(
             LegEnded,
             reason=verdict.reason,
             p_synthetic=verdict.p_synthetic,
             verdict=_word(verdict),
             ended_by=self._end_reason,
-            audio_s=round(counters.received_s, 3),
-            missing_s=round(counters.missing_s, 3),
+            audio_s=round(self._leg.counters.received_s, 3),
+            **self._coverage.counts(self._skipped_windows),
             windows_scored=verdict.windows,
-            windows_skipped=self._skipped_windows,
             windows_crosstalk=self._leaked_windows,
             alerts=self._alerts.confirmed,
             coverage_reduced=self._coverage.told,
@@ -340,29 +336,3 @@ class LegSession:
 def _word(verdict: Verdict) -> str:
     """What events call it: nobody should take a machine that is meant to be there for one that is not."""
     return EXPECTED_MACHINE if verdict.reason == EXPECTED_SYNTHETIC else verdict.outcome.value
-
-
-class _Coverage:
-    """Decides which lack of coverage is told: each reason once in a leg's life, for what repeats is in its counts."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        """Reasons told so far, in order."""
-
-    def is_new(self, reason: str) -> bool:
-        """Take note of a reason; return whether it is to be told."""
-        if reason in self.told:
-            return False
-        self.told.append(reason)
-        return True
-
-    @staticmethod
-    def reasons(skipped: int, missing_s: float, step: Step) -> Iterator[str]:
-        """Return what holds now, of a leg that the gateway hears at this `step` of overload."""
-        step = min(step, Step.FEWER_WINDOWS)  # that new calls are refused is nothing to this one
-        if step:
-            yield step.reason
-        if skipped:
-            yield OVERLOAD
-        if missing_s >= COVERAGE_MISSING_S:
-            yield MEDIA_LOST

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from gateway.app import House
-from gateway.call import overload
+from gateway.call import load, overload
 from gateway.call.overload import Step
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
@@ -100,3 +100,24 @@ async def test_further_legs_of_a_call_are_let_in(serve: Serve, detector: Loudnes
             await callee.close()
             await events.until("leg.ended", leg="callee")
         detector.free.set()
+
+
+@pytest.mark.usefixtures("detector")
+async def test_audio_is_left_unheard_while_the_event_loop_is_late(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await serve()
+    async with subscribed(house) as events, plain(house, "caller") as caller:
+        await say(caller, speech(4, synthetic=True))
+        await events.until("alert.raised", stage="provisional")
+        monkeypatch.setattr(load, "LATE_S", -load.EVERY_S - 1)
+        await say(caller, speech(2, synthetic=True))
+        told = await events.until("coverage.reduced")
+        monkeypatch.undo()
+        await say(caller, speech(4, synthetic=True))
+        await caller.close()
+        ended = await events.until("leg.ended")
+    assert told["data"]["reason"] == "overload"
+    assert 0.5 <= told["data"]["shed_s"] <= ended["data"]["shed_s"] <= 2
+    assert ended["data"]["audio_s"] + ended["data"]["shed_s"] == pytest.approx(10)
+    assert (ended["data"]["missing_s"], ended["data"]["verdict"]) == (0, "synthetic")

@@ -216,3 +216,17 @@ def test_what_is_waited_for_changes_nothing_of_what_comes() -> None:
     got = np.concatenate([run.samples for run in [*runs, *hasty.flush()]])
     assert len(runs) > 30
     assert np.allclose(got, expected, rtol=0, atol=1e-6)
+
+
+def test_what_is_shed_is_a_gap_and_not_a_loss() -> None:
+    leg = Leg(LINEAR_16K)
+    runs = []
+    for index, packet in enumerate(packets(100)):
+        leg.shedding = 35 <= index < 60
+        runs += leg.push(packet)
+    runs += leg.flush()
+    assert values(runs) == [*range(35), *range(60, 100)]
+    assert [(run.start_s, run.gap_s) for run in runs if run.gap_s] == [pytest.approx((1.2, 0.5))]
+    assert leg.counters.shed_s == pytest.approx(0.5)
+    assert leg.counters.missing_s == 0
+    assert leg.counters.received_s == pytest.approx(1.5)
