@@ -18,6 +18,8 @@ from sim.caller import Gateway
 from sim.clips import ClipError, Library, from_folder, from_manifest
 from sim.files import load
 from sim.fleet import FleetError
+from sim.load import command as load_command
+from sim.load.drive import LoadError
 from sim.own import GatewayError, own_gateway
 from sim.play import Play, play_scenario, play_virtually
 from sim.prompts import human_prompts
@@ -25,6 +27,8 @@ from sim.scenario import Scenario, ScenarioError
 from sim.voices import EngineMissing
 
 UNUSABLE = 2
+INTERRUPTED = 130
+"""As a shell tells of a command that SIGINT ended."""
 COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
@@ -35,8 +39,9 @@ examples:
   callscreen sim run smoke --gateway http://127.0.0.1:8080
   callscreen sim run busy --gateway https://gw.example.com --report out/
   callscreen sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
+  callscreen sim load --calls 100 --ramp 10 --seconds 60  against a gateway that is started for it
 
-exit codes: 0 every alert was right; 1 one was missing, or named the wrong speaker; 2 wrong usage, or no connection
+exit codes: 0 every alert was right, or the load was held; 1 not so; 2 wrong usage, or no connection; 130 interrupted
 """
 
 
@@ -47,11 +52,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "callscreen sim") -> int
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
-    except (ScenarioError, ClipError, FleetError, EngineMissing, GatewayError) as error:
+    except (ScenarioError, ClipError, FleetError, EngineMissing, GatewayError, LoadError) as error:
         print(f"sim: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     _add_run(commands)
+    _add_load(commands)
     commands.add_parser("list", help="show the scenarios that ship").set_defaults(run=_list)
     for name, help_text, command in (
         ("show", "show what a scenario plays, and what is expected", _show),
@@ -92,22 +98,40 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one (`sim list`)")
     where = run.add_mutually_exclusive_group()
-    where.add_argument("--gateway", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080")
+    where.add_argument(
+        "--gateway", "--url", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080"
+    )
     where.add_argument("--serve", action="store_true", help="over sockets, against one that is started for it")
     run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
-    run.add_argument(
+    _add_tokens(run)
+    run.add_argument("--speed", type=float, metavar="X", help="X times real time, over sockets (not with WebRTC)")
+    run.add_argument("--seed", type=int, metavar="N", help="another seed than the scenario's")
+    _add_voices(run)
+    run.set_defaults(run=_run)
+
+
+def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    load = commands.add_parser(
+        "load",
+        help="drive many calls at once, and measure what the gateway holds",
+        description="Drive many two-party Twilio calls from several processes against a gateway. Reports the calls "
+        "held, windows skipped, delay from audio sent to event received, and the gateway's CPU and memory over time.",
+    )
+    load.add_argument("--gateway", "--url", metavar="URL", help="against this one; else one is started for it")
+    _add_tokens(load)
+    load_command.add_arguments(load)
+
+
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
     )
-    run.add_argument(
+    parser.add_argument(
         "--twilio-auth-token",
         metavar="TOKEN",
         default=os.environ.get("CALLSCREEN_TWILIO_AUTH_TOKEN"),
         help="sign Twilio calls with it (else from CALLSCREEN_TWILIO_AUTH_TOKEN)",
     )
-    run.add_argument("--speed", type=float, metavar="X", help="X times real time, over sockets (not with WebRTC)")
-    run.add_argument("--seed", type=int, metavar="N", help="another seed than the scenario's")
-    _add_voices(run)
-    run.set_defaults(run=_run)
 
 
 def _add_voices(parser: argparse.ArgumentParser) -> None:
@@ -143,8 +167,9 @@ def _run(args: argparse.Namespace) -> int:
     played.show(console)
     if args.report is not None:
         report.write(args.report, played.scenario, played.results, played.figures, played.failure)
-        console.print(f"written: {args.report / 'report.json'} and junit.xml", highlight=False)
-    return _exit_code(played)
+        partial = " (partial)" if played.failure else ""
+        console.print(f"written: {args.report / 'report.json'} and junit.xml{partial}", highlight=False)
+    return INTERRUPTED if played.fleet.interrupted else _exit_code(played)
 
 
 async def _over_sockets(args: argparse.Namespace, scenario: Scenario, console: Console) -> Play:

@@ -19,6 +19,8 @@ VERDICTS_WITHIN_S = 20.0
 SCORES_UP_TO_LEGS = 40
 """Beyond this the scores of every window are not asked for: the picture would flicker and the events pile up."""
 
+INTERRUPTED = "interrupted"
+"""Why a call was not played to its end."""
 EVENTS = (
     "call.started",
     "leg.started",
@@ -73,6 +75,8 @@ class Fleet:
         self.failures: dict[str, str] = {}
         """Why a call could not be played to its end, by call id."""
         self.clock: ScenarioClock | None = None
+        self.interrupted = False
+        """Whether `run` was cancelled before all was played; calls that were not are among the `failures`."""
         self._gateway = gateway
         self._speed = speed
         self._restarts_s, self._restart_takes_s = restarts_s, restart_takes_s
@@ -80,7 +84,7 @@ class Fleet:
         self._all_told = asyncio.Event()
 
     async def run(self, on_event: OnEvent) -> None:
-        """Play everything and wait for the verdicts.
+        """Play everything and wait for the verdicts; cancelled (Ctrl-C), end with what there is.
 
         Args:
             on_event: called with each event of our calls, and when it came on the scenario's clock.
@@ -90,10 +94,20 @@ class Fleet:
         """
         self.clock = ScenarioClock(self._speed)
         try:
+            await self._run(self.clock, on_event)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            self.interrupted = True
+            for call_id in self._untold():
+                self.failures.setdefault(call_id, INTERRUPTED)
+
+    async def _run(self, clock: ScenarioClock, on_event: OnEvent) -> None:
+        try:
             async with asyncio.TaskGroup() as group:
-                listening = group.create_task(self._listen(self.clock, on_event), name="listen")
-                playing = [group.create_task(self._play(call, self.clock), name=call.call_id) for call in self.calls]
-                restarting = group.create_task(self._restart(self.clock), name="restart")
+                listening = group.create_task(self._listen(clock, on_event), name="listen")
+                playing = [group.create_task(self._play(call, clock), name=call.call_id) for call in self.calls]
+                restarting = group.create_task(self._restart(clock), name="restart")
                 await asyncio.wait([*playing, restarting])
                 self._played = True
                 self._check_all_told()
@@ -125,8 +139,9 @@ class Fleet:
                     self._check_all_told()
 
     def _check_all_told(self) -> None:
-        legs = self.ledger.legs.items()
-        if self._played and all(
-            seen.verdict is not None for (call_id, _), seen in legs if call_id not in self.failures
-        ):
+        if self._played and not self._untold() - self.failures.keys():
             self._all_told.set()
+
+    def _untold(self) -> set[str]:
+        """Return the calls of which a leg has no verdict yet."""
+        return {call_id for (call_id, _), seen in self.ledger.legs.items() if seen.verdict is None}

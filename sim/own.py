@@ -55,6 +55,7 @@ class OwnGateway:
             env=environ,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for us alone: we still want to hear how its calls end
         )
         self.url = await self._listening(self._process)
         self._port = self.url.rpartition(":")[2]

@@ -164,6 +164,7 @@ SANS_IO = (
     "detection/windows.py",
     "sim/calls.py",
     "sim/line.py",
+    "sim/load/findings.py",
     "sim/network.py",
     "sim/scenario.py",
     "sim/sounds.py",

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import json
 import sys
 import tempfile
@@ -30,23 +29,17 @@ import numpy as np
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.frames import Frame, Opcode
 
-from gateway.client.codecs import encode
+from sim.load.sender import Pacer
 from tests.benchmarks.processes import Server, gateway, served
-from tests.gateway.loudness import speech
-from tests.gateway.wire import TWILIO_STOP, twilio_media, twilio_start
+from tests.gateway.wire import TWILIO_STOP, twilio_start
 
-FRAMES_A_SECOND = 50
 WARM_UP_S = 2
-TURN_S = 5
 STAGGER_S = 1.0
 CALLS_A_CORE, RATIO, MEDIAN_MS, P99_MS = 250, 2, 40, 100
 """Aims: with everything on but the verifier, at least and at most; the median at 10 calls, the last at 100."""
-TICK_S = 0.001
-"""What falls due within this is sent in one go: finer sleeps cost the sender more than they spread."""
 
 
 @dataclass(frozen=True)
@@ -143,34 +136,12 @@ def metric(url: str, name: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
-def _frames(count: int) -> list[bytes]:
-    """Return a call's first `count` times 20 ms as bytes for the socket, both tracks: one speaks, the other listens.
-
-    They are laid out and masked once for all calls, so that the sender has time for many.
-    """
-    tracks = []
-    turn = speech(TURN_S, synthetic=True)[::2]
-    line_noise = np.random.default_rng(0).normal(0, 3e-4, len(turn)).astype(np.float32)
-    for track, turns in (("inbound", (turn, line_noise)), ("outbound", (line_noise, turn))):
-        payload = encode(np.concatenate(turns), "mulaw")
-        tracks.append((track, [payload[at : at + 160] for at in range(0, len(payload), 160)]))
-    return [
-        b"".join(
-            Frame(Opcode.TEXT, twilio_media(index, track, payloads[index % len(payloads)]).encode()).serialize(
-                mask=True
-            )
-            for track, payloads in tracks
-        )
-        for index in range(count)
-    ]
-
-
 def _play(url: str, calls: int, seconds: int, subscribe: bool, report: Connection) -> None:
     uvloop.run(_play_calls(url.replace("http", "ws", 1), calls, seconds, subscribe, report))
 
 
 async def _play_calls(url: str, calls: int, seconds: int, subscribe: bool, report: Connection) -> None:
-    frames = _frames((seconds + WARM_UP_S) * FRAMES_A_SECOND)
+    pacer = Pacer()
     sockets = [
         await connect(f"{url}/v1/media/twilio", compression=None, ping_interval=None, max_queue=None)
         for _ in range(calls)
@@ -178,10 +149,12 @@ async def _play_calls(url: str, calls: int, seconds: int, subscribe: bool, repor
     lags_ms: list[float] = []
     for index, socket in enumerate(sockets):
         await socket.send(twilio_start(f"CA{index}"))
-    first_s = asyncio.get_running_loop().time()
+    first_s = time.monotonic()
     begun_s = {f"CA{index}": first_s + STAGGER_S * index / calls for index in range(calls)}
     follower = asyncio.create_task(_follow(url, begun_s, lags_ms)) if subscribe else None
-    late_s = await _pace(sockets, frames, list(begun_s.values()), report)
+    for socket, began_s in zip(sockets, begun_s.values(), strict=True):
+        pacer.add(socket, began_s)
+    late_s = await _pace(pacer, first_s, seconds, report)
     report.send("played")
     if follower:
         follower.cancel()
@@ -192,40 +165,20 @@ async def _play_calls(url: str, calls: int, seconds: int, subscribe: bool, repor
     report.send((lags_ms, 1000 * late_s))
 
 
-async def _pace(
-    sockets: list[ClientConnection], frames: list[bytes], begun_s: list[float], report: Connection
-) -> float:
-    """Send each call its frames as they fall due, until the first has sent all of its own.
-
-    Returns how late a frame was, at worst, once warmed up.
-    """
-    loop = asyncio.get_running_loop()
-    warm_s, late_s = begun_s[0] + WARM_UP_S, 0.0
-    due = [(began_s + 1 / FRAMES_A_SECOND, call, 0) for call, began_s in enumerate(begun_s)]
-    heapq.heapify(due)
-    playing = False
-    while True:
-        await asyncio.sleep(max(TICK_S, due[0][0] - loop.time()))
-        now_s = loop.time()
-        if not playing and now_s >= warm_s:
-            playing = True
-            report.send("playing")
-        while due[0][0] <= now_s:
-            at_s, call, index = due[0]
-            if playing:
-                late_s = max(late_s, now_s - at_s)
-            sockets[call].transport.write(frames[index])
-            if index + 1 == len(frames):
-                return late_s
-            heapq.heapreplace(due, (begun_s[call] + (index + 2) / FRAMES_A_SECOND, call, index + 1))
+async def _pace(pacer: Pacer, first_s: float, seconds: int, report: Connection) -> float:
+    """Send every call's frames until the first has sent all of its own; return how late a frame was, once warmed up."""
+    await pacer.run(first_s + WARM_UP_S)
+    pacer.late_s = 0.0
+    report.send("playing")
+    await pacer.run(first_s + WARM_UP_S + seconds)
+    return pacer.late_s
 
 
 async def _follow(url: str, begun_s: dict[str, float], lags_ms: list[float]) -> None:
-    loop = asyncio.get_running_loop()
     async with connect(f"{url}/v1/events?type=score", max_queue=None) as events:
         async for message in events:
             data = json.loads(message)["data"]
-            lags_ms.append(1000 * (loop.time() - begun_s[data["call_id"]] - data["media_time_s"]))
+            lags_ms.append(1000 * (time.monotonic() - begun_s[data["call_id"]] - data["media_time_s"]))
 
 
 async def _bare_server() -> None:

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect
 
-from tests.benchmarks.bench_calls import FRAMES_A_SECOND, _frames, metric
+from sim.load.sender import FRAMES_A_SECOND, Frames
+from tests.benchmarks.bench_calls import metric
 from tests.benchmarks.processes import Server, gateway, served
 from tests.gateway.wire import TWILIO_STOP, twilio_start
 
@@ -148,7 +149,7 @@ async def _soak(args: argparse.Namespace) -> None:
 
 async def _long_calls(soak: Soak, args: argparse.Namespace) -> tuple[list[Sample], int]:
     """Return what was seen while calls came and went, and at last when all were gone; and how many there were."""
-    frames = _frames(round(args.call_s * FRAMES_A_SECOND))
+    frames = Frames().first(round(args.call_s * FRAMES_A_SECOND))
     until_s = time.monotonic() + 60 * args.minutes
     played = 0
 
@@ -174,7 +175,7 @@ async def _long_calls(soak: Soak, args: argparse.Namespace) -> tuple[list[Sample
 
 async def _short_calls(soak: Soak, count: int) -> dict[str, str]:
     """Play `count` calls, `AT_ONCE` at a time; return what they leave behind."""
-    frames, numbers = _frames(SHORT_FRAMES), iter(range(count))
+    frames, numbers = Frames().first(SHORT_FRAMES), iter(range(count))
 
     async def play(most: int) -> Sample:
         async def caller() -> None:

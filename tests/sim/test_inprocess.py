@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from gateway import clock
+from gateway.alerts.event import CloudEvent
 from sim import inprocess, report
+from sim.__main__ import main
 from sim.clips import from_folder
+from sim.live import Screen
 from sim.network import Network
 from sim.play import Play, play_virtually
 from sim.scenario import FIXED_LEGS, CallPlan, Cut, LegPlan, Scenario, ScenarioError, Sound
@@ -124,3 +129,23 @@ def test_the_clock_is_real_again_afterwards(people: Path) -> None:
     assert clock.utc_now().year >= 2026
     assert clock.utc_now() > inprocess.BEGAN
     assert clock.thread_cpu_s() > 0
+
+
+def test_ctrl_c_writes_a_partial_report(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = [
+        CallPlan("short", "plain", {"caller": HUMAN}, duration_s=5.0),
+        CallPlan("long", "plain", {"caller": HUMAN}, duration_s=50.0),
+    ]
+
+    def interrupt(_screen: Screen, event: CloudEvent, _received_s: float) -> None:
+        if event.type == "leg.ended":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Screen, "on_event", interrupt)
+    file = tmp_path / "two.toml"
+    file.write_bytes(msgspec.toml.encode(Scenario(plans)))
+    assert main(["run", str(file), "--clips", str(people), "--report", str(tmp_path)]) == 130
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["partial"] is True
+    assert told["failure"] == "1 of 2 calls were not played to their end; long.virtual: interrupted"
+    assert [leg["faults"] for leg in told["legs"]] == [[], ["not played: interrupted"]]

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.alerts.event import CloudEvent
 from sim.__main__ import main
+from sim.live import Screen
 
 SCENARIO = """
 seed = 1
@@ -133,6 +135,20 @@ def test_lost_packets_are_missed_by_the_gateway(run: Runner, gateway: str) -> No
 def test_nobody_listening_is_no_failed_expectation(run: Runner, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(SCENARIO, "http://127.0.0.1:9") == 2
     assert "2 of 2 calls were not played to their end" in capsys.readouterr().err
+
+
+def test_ctrl_c_over_sockets_writes_a_partial_report(
+    run: Runner, gateway: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_screen: Screen, _event: CloudEvent, _received_s: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Screen, "on_event", interrupt)
+    assert run(SCENARIO.replace("duration_s = 2.0", "duration_s = 600.0"), gateway) == 130
+    report = json.loads((run.report / "report.json").read_text())
+    assert report["partial"] is True
+    assert report["failure"].startswith("2 of 2 calls were not played to their end; a.")
+    assert "report.json and junit.xml (partial)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_token_is_shown_at_every_door(
