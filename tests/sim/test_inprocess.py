@@ -9,7 +9,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from rich.console import Console
 
@@ -132,10 +131,7 @@ def test_the_clock_is_real_again_afterwards(people: Path) -> None:
 
 
 def test_ctrl_c_writes_a_partial_report(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = [
-        CallPlan("short", "plain", {"caller": HUMAN}, duration_s=5.0),
-        CallPlan("long", "plain", {"caller": HUMAN}, duration_s=50.0),
-    ]
+    call = '[[call]]\nname = "{}"\ntransport = "plain"\nduration_s = {}\nlegs.caller.voice = "human"\n'
 
     def interrupt(_screen: Screen, event: CloudEvent, _received_s: float) -> None:
         if event.type == "leg.ended":
@@ -143,7 +139,7 @@ def test_ctrl_c_writes_a_partial_report(people: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Screen, "on_event", interrupt)
     file = tmp_path / "two.toml"
-    file.write_bytes(msgspec.toml.encode(Scenario(plans)))
+    file.write_text(call.format("short", 5) + call.format("long", 50))
     assert main(["run", str(file), "--clips", str(people), "--report", str(tmp_path)]) == 130
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["partial"] is True
