@@ -1,4 +1,4 @@
-"""Reference pages that are made from the code: command line, settings, metrics, events. Needs no torch."""
+"""Reference pages that are made from the code: command line, settings, metrics, scopes, events. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 import gateway
 from gateway.__main__ import parser
+from gateway.access import RULES
 from gateway.alerts.event import EVENT_TYPES, CloudEvent, EventData
 from gateway.contract.schemas import model_schema
 from gateway.settings_help import all_settings
@@ -118,5 +119,20 @@ def _type(field: dict[str, Any]) -> str:
     return f"{field['type']} ≥ {low:g}" if low is not None else str(field["type"])
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli": cli, "settings": settings, "metrics": metrics, "events": events}
+def scopes() -> str:
+    """Return a table of what each part of the API needs."""
+    rows = ["| path | scope | |", "|---|---|---|"]
+    for rule in RULES:
+        path = f"`{rule.path}…`" if rule.path.endswith("/") else f"`{rule.path}`"
+        rows.append(f"| {path} | {'(public)' if rule.scope == 'public' else f'`{rule.scope}`'} | {rule.what} |")
+    return "\n".join(rows)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli": cli,
+    "settings": settings,
+    "metrics": metrics,
+    "events": events,
+    "scopes": scopes,
+}
 """By the name in the mark ``<!-- generated: NAME -->`` of a page."""

@@ -33,7 +33,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway import clock, logs, pages, paths, refusals, tokens
+from gateway import access, clock, logs, pages, paths, refusals, tokens
+from gateway.access import EVERYTHING, NOTHING, Access, access_of, grant, needed
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import CallState, Registry
@@ -46,8 +47,9 @@ from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 from gateway.pace import messages
 
-OPEN_PATHS = ("/healthz", "/readyz", *pages.FILES, *contract.PATHS)
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+INGEST: frozenset[access.Scope] = frozenset({"ingest"})
+"""What a door's own checks allow."""
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
 TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
@@ -88,6 +90,7 @@ async def _upgrade(request: Request) -> Response:
 
 def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
     async def serve(websocket: WebSocket, door: Door, kind: DialectKind) -> None:
+        door = door.owned_by(access_of(websocket.scope).tenant)
         dialect = kind.open(_handshake(websocket, settings), door)
         pace = messages(settings.max_messages_per_s, settings.max_burst_s)
         await serve_media(websocket, dialect, registry, door, pace)
@@ -137,12 +140,16 @@ def state_routes(
         reasons = unready()
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
-    async def calls(_request: Request) -> Response:
-        return JSONResponse({"calls": await states()})
+    async def seen(request: Request) -> list[CallState]:
+        whose = access_of(request.scope)
+        return [state for state in await states() if whose.sees(state["tenant"])]
+
+    async def calls(request: Request) -> Response:
+        return JSONResponse({"calls": await seen(request)})
 
     async def call(request: Request) -> Response:
         call_id = request.path_params["call_id"]
-        for state in await states():
+        for state in await seen(request):
             if state["call_id"] == call_id:
                 return JSONResponse(state)
         raise NotFound(f"call_id: there is no live call {call_id!r:.140}")
@@ -180,11 +187,13 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request or an upgrade; refuse it with its status, or pass it on."""
-        if scope["type"] in ("http", "websocket") and scope["path"] not in OPEN_PATHS:
+        if scope["type"] in ("http", "websocket") and scope["path"] not in pages.FILES:
             connection = HTTPConnection(scope)
             try:
-                self._check_origin(connection)
-                self._check_credentials(connection)
+                need = needed(scope["path"])
+                if need != "public":
+                    self._check_origin(connection)
+                    grant(scope, self._admit(connection, need))
             except RequestError as error:
                 refusals.note(_log, "refused", HTTP, error, path=scope["path"], status=error.status)
                 await problem(error)(scope, receive, send)
@@ -203,24 +212,27 @@ class Guard:
         if origin not in own:
             raise Forbidden("origin: this web origin is not in `allowed_origins`")
 
-    def _check_credentials(self, connection: HTTPConnection) -> None:
-        handshake = _handshake(connection, self._settings)
-        if own := self._guarded_doors.get(connection.url.path.rstrip("/")):
+    def _admit(self, connection: HTTPConnection, need: access.Scope) -> Access:
+        """Return what the peer may do, `need` among it. Raises Unauthorized, Forbidden."""
+        if connection.scope.get("method") == "OPTIONS":  # a browser asks what it may ask, and gives no token yet
+            return NOTHING
+        admitted = self._access(connection)
+        admitted.require(need)
+        return admitted
+
+    def _access(self, connection: HTTPConnection) -> Access:
+        handshake, path = _handshake(connection, self._settings), connection.url.path
+        if own := self._guarded_doors.get(path.rstrip("/")):
             door, kind = own
             kind.check(handshake, door)
-            return
-        if self._whip.is_guarded and connection.url.path.startswith(paths.WHIP) and not _is_preflight(connection):
+            return Access(path, INGEST, door.tenant)
+        if self._whip.is_guarded and path.startswith(paths.WHIP):
             self._whip.check_token_and_address(handshake, None)
-            return
+            return Access(path, INGEST, self._whip.tenant)
         settings = self._settings
-        if not settings.has_token or _is_preflight(connection):
-            return
-        scope = tokens.scope_of(connection.url.path)
-        tokens.check(presented_token(handshake), scope, settings.token, settings.tokens, clock.utc_now())
-
-
-def _is_preflight(connection: HTTPConnection) -> bool:
-    return bool(connection.scope.get("method") == "OPTIONS")
+        if not settings.has_token:
+            return EVERYTHING
+        return tokens.check(presented_token(handshake), settings.token, settings.tokens, clock.utc_now())
 
 
 def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Response:

@@ -61,6 +61,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert "CALLSCREEN_MAX_CALLS" in (tmp_path / "reference/settings/index.html").read_text()
     assert "callscreen asterisk tap" in (tmp_path / "reference/cli/index.html").read_text()
+    assert "<td><code>/v1/events</code></td>" in (tmp_path / "how-to/secure/index.html").read_text()
     assert "callscreen_calls" in (tmp_path / "reference/metrics/index.html").read_text()
     assert "filter_p_synthetic" in (tmp_path / "reference/events/index.html").read_text()
     assert (tmp_path / "reference/contract/asyncapi.json").exists()

@@ -37,6 +37,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.clock",
         "gateway.pace",
         "gateway.refusals",
+        "gateway.access",
     ),
     "gateway.ingest.dialects": (
         "gateway.ingest.events",
@@ -56,7 +57,14 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.pace",
         "detection",
     ),
-    "gateway.alerts": ("gateway.config", "gateway.errors", "gateway.logs", "gateway.clock", "gateway.refusals"),
+    "gateway.alerts": (
+        "gateway.access",
+        "gateway.config",
+        "gateway.errors",
+        "gateway.logs",
+        "gateway.clock",
+        "gateway.refusals",
+    ),
     "gateway.client": ("gateway.alerts.event",),
     "gateway.config": (
         "gateway.call.expected",
@@ -67,7 +75,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.ingest.sip.settings",
         "gateway.tokens",
     ),
-    "gateway.tokens": ("gateway.paths", "gateway.errors"),
+    "gateway.access": ("gateway.paths", "gateway.errors"),
+    "gateway.token_command": ("gateway.access", "gateway.errors", "gateway.tokens"),
+    "gateway.tokens": ("gateway.access", "gateway.errors", "gateway.ingest.names"),
     "gateway.ingest.sip": (
         "gateway.ingest",
         "gateway.config",
@@ -93,6 +103,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
 
 # [S] files: bytes or numbers in, facts out. No waiting, no clock, no network, no logging.
 SANS_IO = (
+    "gateway/access.py",
     "gateway/errors.py",
     "gateway/pace.py",
     "gateway/alerts/event.py",

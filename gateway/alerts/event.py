@@ -28,6 +28,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 SUBPROTOCOL = "cloudevents.json"
@@ -73,6 +74,8 @@ class EventData(Contract):
     """The model that judged: its name, ``@``, and the start of its file's SHA-256."""
     reason: str
     """Why this event was sent: a short stable word. More words may be added."""
+    tenant: str | None = Field(default=None, exclude_if=lambda tenant: tenant is None)
+    """Whose call it is, where the gateway serves several tenants; absent where it is nobody's in particular."""
 
 
 class CallStarted(EventData):
@@ -274,6 +277,25 @@ class CloudEvent(Contract):
     """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
     data: dict[str, Any]
     """As `type` says."""
+
+
+class _Owned(msgspec.Struct):
+    tenant: str | None = None
+
+
+class _OwnedEvent(msgspec.Struct):
+    data: _Owned
+
+
+_owned = msgspec.json.Decoder(_OwnedEvent)
+
+
+def tenant_of(text: str) -> str | None:
+    """Return the tenant of a stored event (a CloudEvent as JSON); None where it has none, or cannot be read."""
+    try:
+        return _owned.decode(text).data.tenant
+    except msgspec.MsgspecError:
+        return None
 
 
 def envelope(data: BaseModel, *, event_id: str, source: str, time: datetime, sequence: str | None) -> CloudEvent:

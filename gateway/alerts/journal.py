@@ -278,7 +278,7 @@ def _start(text: str) -> CloudEvent:
     needed = ("call_id", "leg") if event.type == EVENT_TYPES[LegStarted] else ("call_id",)
     if event.type not in _STARTS or not all(isinstance(event.data.get(field), str) for field in needed):
         raise ValueError("not the start of a call or leg")
-    if not all(isinstance(event.data.get(field), str | None) for field in ("role", "speaker")):
+    if not all(isinstance(event.data.get(field), str | None) for field in ("role", "speaker", "tenant")):
         raise ValueError("a field is no text")
     return event
 

@@ -5,6 +5,7 @@ the query: `call_id`, `leg`, `type` (repeated, or separated by commas) and `last
 peer's goodbye, so a message from it ends the connection.
 
     1001   the gateway is going away; all that was queued has been sent
+    4401   the token has expired meanwhile; resume with another one
     4400   an unknown or repeated parameter, an unknown type, or a message
     4430   the peer reads too slowly; it may resume from its cursor
 """
@@ -14,18 +15,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, Never
 
 from prometheus_client import Counter
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway import logs, refusals
+from gateway import clock, logs, refusals
+from gateway.access import Access, access_of
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
 from gateway.alerts.subscription import Filter, Subscription
 from gateway.config import Settings
-from gateway.errors import CallscreenError, ProtocolError, SlowConsumer
+from gateway.errors import CallscreenError, ProtocolError, SlowConsumer, Unauthorized
 
 log = logs.get(__name__)
 
@@ -37,20 +40,28 @@ SEND_DEADLINE_S = 30.0
 """For one message; a peer that takes none for so long has gone, even if nothing overflows meanwhile."""
 CLOSE_DEADLINE_S = 3.0
 """For the close frame, which waits behind what the peer has not read."""
+LOOK_AT_CLOCK_S = 60.0
+"""A token expires by the time of day, which may be set while a timer runs."""
 GOING_AWAY = 1001
 """RFC 6455, section 7.4.1."""
 
 
 async def serve_events(websocket: WebSocket, bus: Bus, settings: Settings) -> None:
-    """Serve one subscriber until it leaves, is too slow, or the bus closes. The caller has checked who it is."""
+    """Serve one subscriber until it leaves, is too slow, its token expires, or the bus closes.
+
+    The caller has checked who it is. A subscriber that belongs to a tenant sees that tenant's events only.
+    """
+    access = access_of(websocket.scope)
     try:
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
         wanted, last_event_id = read_query(websocket.query_params)
+        wanted = replace(wanted, tenant=access.tenant)
         with bus.subscribe(wanted, last_event_id) as subscription:
             await _until_first(
                 _send_events(websocket, subscription, settings.heartbeat_s),
                 _refuse_messages(websocket),
                 subscription.overflow(),
+                _expiry(access),
             )
             await _close(websocket, GOING_AWAY, "the gateway is going away")
     except CallscreenError as error:
@@ -95,6 +106,16 @@ async def _send_events(websocket: WebSocket, subscription: Subscription, heartbe
             raise SlowConsumer(
                 f"slow consumer: nothing read for {SEND_DEADLINE_S:g} s; resume with last_event_id"
             ) from None
+
+
+async def _expiry(access: Access) -> Never:
+    """Wait until the token is no longer good, which may never be. Raises Unauthorized."""
+    if access.expires_s is None:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+    while (left_s := access.expires_s - clock.utc_now().timestamp()) > 0:  # noqa: ASYNC110  the clock has no event
+        await asyncio.sleep(min(left_s, LOOK_AT_CLOCK_S))
+    raise Unauthorized(f"token: {access.name!r} has expired; resume with another one and last_event_id")
 
 
 async def _refuse_messages(websocket: WebSocket) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from prometheus_client import Counter
 
-from gateway.alerts.event import Gap, Heartbeat, envelope
+from gateway.alerts.event import Gap, Heartbeat, envelope, tenant_of
 from gateway.alerts.journal import SCORE, Entry
 from gateway.clock import utc_now
 from gateway.errors import SlowConsumer
@@ -36,6 +36,8 @@ class Filter:
     call_id: str | None = None
     leg: str | None = None
     types: frozenset[str] = frozenset()
+    tenant: str | None = None
+    """The only one whose events may be seen; this is no wish of the subscriber's, but what its token says."""
 
     @property
     def scores(self) -> bool:
@@ -48,6 +50,7 @@ class Filter:
             (entry.type in self.types if self.types else entry.type != SCORE)
             and self.call_id in (None, entry.call_id)
             and self.leg in (None, entry.leg)
+            and (self.tenant is None or self.tenant == tenant_of(entry.text))
         )
 
 

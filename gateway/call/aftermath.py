@@ -17,21 +17,23 @@ def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
             `indeterminate`.
     """
     verdicts: dict[str, dict[str, str]] = {}
+    tenants: dict[str, str | None] = {}
     for event in started:
         call_id = event.data["call_id"]
         legs = verdicts.setdefault(call_id, {})
+        tenants[call_id] = event.data.get("tenant")
         if event.type == EVENT_TYPES[LegStarted]:
             legs[event.data["leg"]] = "indeterminate"
             unknown = dict.fromkeys(
                 ("audio_s", "missing_s", "windows_scored", "windows_skipped", "windows_crosstalk", "alerts")
             )
-            ending = _unknown(call_id, event.data["leg"], event.data.get("role"))
+            ending = _unknown(call_id, event.data["leg"], event.data.get("role"), event.data.get("tenant"))
             ending["speaker"] = event.data.get("speaker")
             yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})
     for call_id, legs in verdicts.items():
-        yield CallEnded.model_validate(_unknown(call_id, None, None) | {"verdicts": legs})
+        yield CallEnded.model_validate(_unknown(call_id, None, None, tenants[call_id]) | {"verdicts": legs})
 
 
-def _unknown(call_id: str, leg: str | None, role: str | None) -> dict[str, object]:
+def _unknown(call_id: str, leg: str | None, role: str | None, tenant: str | None) -> dict[str, object]:
     nothing: dict[str, object] = dict.fromkeys(("speaker", "media_time_s", "p_synthetic", "speech_s", "model"))
-    return nothing | {"call_id": call_id, "leg": leg, "role": role, "reason": RESTARTED}
+    return nothing | {"call_id": call_id, "leg": leg, "role": role, "tenant": tenant, "reason": RESTARTED}

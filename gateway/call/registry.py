@@ -146,7 +146,8 @@ class Registry:
         if now_s - self._refusal_told_s >= TELL_REFUSAL_EVERY_S:
             self._refusal_told_s = now_s
             facts = {"media_time_s": None, "reason": Step.NO_NEW_CALLS.reason, "windows_skipped": 0, "missing_s": 0.0}
-            self._judging.bus.publish(CoverageReduced.model_validate(_of_a_call(started.call_id) | facts))
+            refused = _of_a_call(started.call_id, started.tenant)
+            self._judging.bus.publish(CoverageReduced.model_validate(refused | facts))
         raise Overloaded("the gateway is overloaded and takes no new calls; try again in 5 s")
 
     def _check_legs(self, started: StreamStarted) -> None:
@@ -178,9 +179,8 @@ class Registry:
         self._empty.clear()
         CALLS.inc()
         self._logger(call).info("call started")
-        facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source}
-        whose = {"separation": call.separation, "tenant": call.tenant}
-        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call.call_id) | facts | whose))
+        facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source, "separation": call.separation}
+        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
         return call
 
     def _leg_ended(self, call: Call, leg: LegSession) -> None:
@@ -198,7 +198,7 @@ class Registry:
         duration_s = clock.monotonic_s() - call.started_s
         self._logger(call).info("call ended", duration_s=round(duration_s, 2), verdicts=call.verdicts)
         facts = {"media_time_s": None, "reason": "all_legs_ended", "verdicts": call.verdicts}
-        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call.call_id) | facts))
+        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
         if not self._calls:
             self._empty.set()
 
@@ -248,7 +248,7 @@ class Stream:
 def _check_fits(call: Call, started: StreamStarted) -> None:
     """Raises what `Registry.open` raises when these legs may not join this call."""
     if call.tenant != started.tenant:
-        raise Forbidden("call_id: this call belongs to another tenant")
+        raise Forbidden("call_id: a live call of another tenant has this id; ids are those of the whole gateway")
     for description in started.legs:
         if description.leg in call.legs:
             raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
@@ -256,9 +256,10 @@ def _check_fits(call: Call, started: StreamStarted) -> None:
         raise Overloaded(f"call_id: expected at most {MAX_LEGS} legs in a call")
 
 
-def _of_a_call(call_id: CallId) -> dict[str, object]:
+def _of_a_call(call_id: CallId, tenant: str | None) -> dict[str, object]:
     return {
         "call_id": call_id,
+        "tenant": tenant,
         "leg": None,
         "speaker": None,
         "role": None,

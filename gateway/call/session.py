@@ -99,7 +99,7 @@ class LegSession:
         """
         self.description = description
         self.frontend = judging.detector.frontend()
-        self._call_id = stream.call_id
+        self._of_call = {"call_id": stream.call_id, "tenant": stream.tenant}
         self.source = stream.source
         self._speaker = description.leg if stream.separation == "separate" else None
         self._judging = judging
@@ -116,7 +116,7 @@ class LegSession:
         self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
         self._machine_heard = False
         self._end_reason: str | None = None
-        logger = _log.bind(call_id=self._call_id, leg=description.leg)
+        logger = _log.bind(call_id=stream.call_id, leg=description.leg)
         self._alerts = LegAlerts(self._publish, logger)
         self._format = FormatWatch(description.format, stream.source, logger)
         self._verification = (
@@ -126,7 +126,7 @@ class LegSession:
         )
         self._coverage = Coverage(self._leg.counters)
         self._pace = pace
-        facts = {name: getattr(stream, name) for name in ("source", "separation", "tenant")}
+        facts = {name: getattr(stream, name) for name in ("source", "separation")}
         facts |= {"encoding": description.format.encoding, "rate_hz": description.format.rate_hz}
         self._publish(LegStarted, reason="media_started", direction=description.direction, **facts)
 
@@ -319,8 +319,7 @@ class LegSession:
 
     def _publish(self, kind: type[EventData], *, reason: str, **facts: object) -> None:
         """Publish an event of this leg, with the facts that all events state."""
-        common: dict[str, object] = {
-            "call_id": self._call_id,
+        common: dict[str, object] = self._of_call | {
             "leg": self.description.leg,
             "speaker": self._speaker,
             "role": self.description.role,

@@ -20,8 +20,8 @@ types of events, and values of fields that are not an enumeration may be added: 
 
 Delivery is at least once and in order. Store the `id` of the last event processed and give it as `last_event_id`: \
 the events after it come first. A `gap` event says that some of them are gone. Close codes: 1001 the gateway is going \
-away, 4400 a bad parameter or a message, 4401 the token is missing or wrong, 4403 not allowed, 4430 the subscriber \
-reads too slowly; it may resume.
+away, 4400 a bad parameter or a message, 4401 the token is missing, wrong or has expired, 4403 not allowed, 4430 the \
+subscriber reads too slowly; it may resume.
 """
 QUERY: dict[str, Any] = {
     "type": "object",

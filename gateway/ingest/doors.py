@@ -94,6 +94,18 @@ class Door(BaseModel):
                     "password of Basic, the websocket subprotocol `bearer.…` or `?token=…`"
                 )
 
+    def owned_by(self, tenant: str | None) -> Door:
+        """Return the door as it is for whoever may only send calls of `tenant`; None: as it is for everybody.
+
+        Raises:
+            Forbidden: all its calls are another tenant's.
+        """
+        if tenant is None or tenant == self.tenant:
+            return self
+        if self.tenant is not None:
+            raise Forbidden("tenant: the calls of this endpoint belong to another tenant than the token")
+        return self.model_copy(update={"tenant": tenant})
+
     def admit(self, started: StreamStarted) -> StreamStarted:
         """Return the stream as this door lets it in: named and owned as configured.
 

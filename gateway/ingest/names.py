@@ -10,7 +10,8 @@ from gateway.errors import ProtocolError
 from gateway.ingest.events import CallId, LegId, Role
 
 # Safe in a URL path, a log line and a metrics label without quoting; long enough for a UUID, a Twilio SID, a Call-ID.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"
+_NAME = re.compile(PATTERN)
 _ROLES: tuple[str, ...] = get_args(Role)
 
 

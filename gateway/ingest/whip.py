@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import logs, refusals
+from gateway.access import access_of
 from gateway.config import Settings, is_loopback
 from gateway.errors import ConfigError, MessageTooBig, NotFound, ProtocolError, StreamTimeout, UnsupportedMedia
 from gateway.ingest import names
@@ -89,7 +90,7 @@ class Whip:
         if request.method != "DELETE":
             return Response(status_code=204)
         session = self._sessions.get(request.path_params["session"])
-        if session is None:
+        if session is None or not access_of(request.scope).sees(session.tenant):
             raise NotFound("session: there is none at this address, or it is over")
         session.end("stopped")
         await asyncio.wait([self._tasks[session.id]])
@@ -100,13 +101,14 @@ class Whip:
         content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if content_type != SDP:
             raise UnsupportedMedia(f"Content-Type: expected {SDP}, got {content_type or 'none'!r:.80}")
+        door = self._door.owned_by(access_of(request.scope).tenant)
         call_id = names.call_id("call_id", request.path_params["call_id"])
         leg = names.leg_id("leg", request.path_params["leg"])
         role = names.role(leg, request.query_params, self._door.roles)
         offer = read_offer(await self._text(request))
         parameters = {name: value for name, value in request.query_params.items() if name != "token"}
         legs = (LegDescription(leg, offer.format, role),)
-        started = self._door.admit(StreamStarted(call_id, "whip", legs, parameters))
+        started = door.admit(StreamStarted(call_id, "whip", legs, parameters))
         session = _Session(started, offer, self._calls.open(started), self._settings, self._door)
         await session.prepare()
         self._sessions[session.id] = session
@@ -145,7 +147,7 @@ class _Session:
         self, started: StreamStarted, offer: Offer, stream: OpenStream, settings: Settings, door: Door
     ) -> None:
         self.id = secrets.token_urlsafe(16)
-        self.call_id, self.leg = started.call_id, started.legs[0].leg
+        self.call_id, self.leg, self.tenant = started.call_id, started.legs[0].leg, started.tenant
         self.answer = ""
         self._stream = stream
         self._loop = asyncio.get_running_loop()

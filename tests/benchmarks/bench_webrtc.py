@@ -38,6 +38,7 @@ from gateway.config import load
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.whip import ENDPOINT, Whip
 from tests.benchmarks.processes import Server, gateway, served
+from tests.gateway.granted import Granted
 from tests.gateway.loudness import speech
 
 WARM_UP_S = 2
@@ -152,7 +153,7 @@ async def _serve(name: str) -> None:
     routes = [Route(ENDPOINT, _bare_endpoint(), methods=["POST"])]
     if name != "bare":
         routes = Whip(_Sinks(decode=name == "audio"), load(environ={})).routes
-    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, lifespan="off", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(Granted(Starlette(routes=routes)), port=0, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

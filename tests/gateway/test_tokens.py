@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,19 +10,18 @@ import pytest
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
 
-from gateway import tokens
+from gateway import clock, tokens
+from gateway.__main__ import main
+from gateway.access import EVERYTHING
+from gateway.alerts import subscribers
 from gateway.config import load
-from gateway.errors import ConfigError, Forbidden, Unauthorized
-from gateway.tokens import ScopedToken
+from gateway.errors import ConfigError, Unauthorized
+from gateway.tokens import ScopedToken, hashed
 from tests.gateway.conftest import Serve
-from tests.gateway.wire import SILENCE, refused, ws_url
+from tests.gateway.wire import SILENCE, closed, refused, ws_url
 
 PLAIN = "/v1/media/plain?call_id=c-1&leg=caller"
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
-
-
-def hashed(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def row(name: str, *scopes: str) -> dict[str, object]:
@@ -39,7 +37,7 @@ def bearer(name: str) -> dict[str, str]:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_token_opens_what_its_scopes_name_and_nothing_else(serve: Serve) -> None:
-    house = await serve(tokens=THREE)
+    house = await serve(tokens=[*THREE, row("late", "admin") | {"expires": NOW - timedelta(days=1)}])
     async with connect(ws_url(house, PLAIN), additional_headers=bearer("pbx")) as socket:
         await socket.send(SILENCE)
     async with connect(ws_url(house, "/v1/events"), additional_headers=bearer("desk")):
@@ -48,42 +46,47 @@ async def test_a_token_opens_what_its_scopes_name_and_nothing_else(serve: Serve)
         status, problem = await refused(ws_url(house, path), additional_headers=bearer(name))
         assert (status, problem["title"]) == (403, "Forbidden")
         assert name in problem["detail"]
+    for name, why in (("late", "'late' has expired"), ("nobody", "missing or wrong")):
+        status, problem = await refused(ws_url(house, "/v1/events"), additional_headers=bearer(name))
+        assert (status, problem["title"]) == (401, "Unauthorized")
+        assert why in problem["detail"]
     async with httpx.AsyncClient(base_url=house.url) as web:
         statuses = {
             name: [(await web.get(path, headers=bearer(name))).status_code for path in ("/v1/calls", "/metrics")]
-            for name in ("pbx", "desk", "ops", "nobody")
+            for name in ("pbx", "desk", "ops", "nobody", "late")
         }
         assert (await web.post("/v1/whip/c/caller", headers=bearer("desk"))).status_code == 403
         assert (await web.get("/healthz")).status_code == 200
-    assert statuses == {"pbx": [403, 403], "desk": [200, 403], "ops": [200, 200], "nobody": [401, 401]}
+        hash_of_one = {"Authorization": f"Bearer {hashed('ops-t0ken')}"}
+        assert (await web.get("/metrics", headers=hash_of_one)).status_code == 401, "the hash of a token is no token"
+    no = [401, 401]
+    assert statuses == {"pbx": [403, 403], "desk": [200, 403], "ops": [200, 200], "nobody": no, "late": no}
 
 
 @pytest.mark.usefixtures("detector")
-async def test_the_hash_of_a_token_is_no_token(serve: Serve) -> None:
-    house = await serve(tokens=THREE)
-    async with httpx.AsyncClient(base_url=house.url) as web:
-        answer = await web.get("/metrics", headers={"Authorization": f"Bearer {hashed('ops-t0ken')}"})
-    assert answer.status_code == 401
+async def test_a_subscriber_is_closed_when_its_token_expires(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "LOOK_AT_CLOCK_S", 0.02)
+    tomorrow = clock.utc_now() + timedelta(days=1)
+    house = await serve(tokens=[row("desk", "subscribe") | {"expires": tomorrow}])
+    async with connect(ws_url(house, "/v1/events"), additional_headers=bearer("desk")) as socket:
+        monkeypatch.setattr(clock, "utc_now", lambda: tomorrow)
+        code, reason = await closed(socket)
+    assert (code, reason.partition(";")[0]) == (4401, "token: 'desk' has expired")
 
 
 def test_an_expired_token_is_refused_by_name() -> None:
     token = ScopedToken(name="old", sha256=hashed("t"), scopes=("admin",), expires=NOW)
-    tokens.check("t", "ingest", None, [token], NOW - timedelta(seconds=1))
+    assert tokens.check("t", None, [token], NOW - timedelta(seconds=1)).allows("ingest")
     with pytest.raises(Unauthorized, match="'old' has expired"):
-        tokens.check("t", "ingest", None, [token], NOW)
+        tokens.check("t", None, [token], NOW)
 
 
 def test_the_general_token_allows_everything_beside_the_others() -> None:
     token = ScopedToken(name="desk", sha256=hashed("t"), scopes=("subscribe",))
-    tokens.check("general", "admin", SecretStr("general"), [token], NOW)
-    with pytest.raises(Forbidden, match="scope 'admin'"):
-        tokens.check("t", "admin", SecretStr("general"), [token], NOW)
+    assert tokens.check("general", SecretStr("general"), [token], NOW) == EVERYTHING
+    assert not tokens.check("t", SecretStr("general"), [token], NOW).allows("admin")
     with pytest.raises(Unauthorized):
-        tokens.check("", "subscribe", SecretStr("general"), [token], NOW)
-
-
-def test_a_path_that_is_not_known_wants_the_most() -> None:
-    assert [tokens.scope_of(path) for path in ("/v1/callsigns", "/v1/eventsx", "/", "/v1/media")] == ["admin"] * 4
+        tokens.check("", SecretStr("general"), [token], NOW)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,7 @@ def test_a_path_that_is_not_known_wants_the_most() -> None:
         ("scopes", 'scopes = ["everything"]'),
         ("scopes", "scopes = []"),
         ("expires", "expires = 2026-01-01T00:00:00"),
+        ("tenant", 'tenant = "a b"'),
     ],
 )
 def test_a_wrong_entry_names_the_key_and_never_shows_a_secret(tmp_path: Path, key: str, line: str) -> None:
@@ -104,7 +108,46 @@ def test_a_wrong_entry_names_the_key_and_never_shows_a_secret(tmp_path: Path, ke
     assert "the token itself" not in str(caught.value)
 
 
+def test_a_tenants_token_is_no_admins() -> None:
+    with pytest.raises(ConfigError, match=r"tokens\.0: .*expected no admin beside a tenant"):
+        load(environ={}, tokens=[row("x", "admin") | {"tenant": "blue"}])
+
+
 def test_scoped_tokens_suffice_beyond_loopback() -> None:
     assert load(environ={}, host="0.0.0.0", tokens=THREE).has_token
     with pytest.raises(ConfigError, match="`tokens`"):
         load(environ={}, host="0.0.0.0")
+
+
+def test_a_token_that_was_made_lets_in_by_the_lines_that_were_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--scope", "subscribe", "--scope", "ingest", "--tenant", "blue", "--expires", "2999-01-01"]
+    assert main(["token", "new", "--name", 'the "desk"', *arguments]) == 0
+    token, _, lines = capsys.readouterr().out.partition("\n")
+    assert token not in lines
+    file = tmp_path / "callscreen.toml"
+    file.write_text(lines)
+    (made,) = load(file, environ={}).tokens
+    assert (made.name, made.scopes, made.tenant) == ('the "desk"', ("subscribe", "ingest"), "blue")
+    access = tokens.check(token, None, [made], NOW)
+    assert access.expires_s == datetime(2999, 1, 1, tzinfo=UTC).timestamp()
+    with pytest.raises(Unauthorized, match="expired"):
+        tokens.check(token, None, [made], datetime(2999, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tenant", "blue", "--scope", "admin"], "expected no admin beside a tenant"),
+        (["--scope", "ingest", "--tenant", "a b"], "tenant: "),
+        (["--scope", "ingest", "--expires", "soon"], "--expires: expected a day"),
+    ],
+)
+def test_a_token_that_would_be_refused_is_not_made(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "new", "--name", "x", *arguments]) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""

@@ -14,12 +14,15 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 
+from gateway.access import EVERYTHING, Access
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import AlertRaised, CallEnded, CallStarted, EventData, LegEnded, LegStarted, Scored
 from gateway.alerts.subscribers import serve_events
 from gateway.config import Settings
 from gateway.connection import Connection
+from tests.gateway.granted import Granted
 
 ATTACHED: dict[str, Any] = {"source": "twilio", "separation": "separate", "tenant": None}
 
@@ -104,7 +107,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(app: Starlette, port: int = 0) -> AsyncIterator[Served]:
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[Served]:
     """Serve `app` on loopback. Its connections have small buffers, so that a slow peer soon shows."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,10 +131,10 @@ async def serving(app: Starlette, port: int = 0) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def served(bus: Bus, port: int = 0, **settings: Any) -> AsyncIterator[Served]:
+async def served(bus: Bus, port: int = 0, access: Access = EVERYTHING, **settings: Any) -> AsyncIterator[Served]:
     """Serve the events of `bus`."""
     endpoint = partial(serve_events, bus=bus, settings=Settings(**settings))
-    async with serving(Starlette(routes=[WebSocketRoute("/v1/events", endpoint)]), port) as gateway:
+    async with serving(Granted(Starlette(routes=[WebSocketRoute("/v1/events", endpoint)]), access), port) as gateway:
         yield gateway
 
 

@@ -38,7 +38,8 @@ def check(event: dict[str, Any]) -> None:
     validator(event["type"]).validate(event)
     schema: dict[str, Any] = validator(event["type"]).schema  # type: ignore[assignment]
     assert set(event) <= set(schema["properties"])
-    assert set(event["data"]) == set(schema["properties"]["data"]["properties"])
+    data = schema["properties"]["data"]
+    assert set(data["required"]) <= set(event["data"]) <= set(data["properties"])
 
 
 async def play(house: House) -> None:

@@ -15,6 +15,7 @@ from gateway.errors import CallscreenError, DuplicateStream, Overloaded
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.whip import Whip
 from gateway.web import problem
+from tests.gateway.granted import Granted
 
 
 @dataclass
@@ -80,7 +81,7 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
     calls = RecordedCalls()
     whip = Whip(calls, settings)
     handlers = {CallscreenError: lambda _request, error: problem(error)}
-    app = Starlette(routes=whip.routes, exception_handlers=handlers)
+    app = Granted(Starlette(routes=whip.routes, exception_handlers=handlers))
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws="none"))
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)
