@@ -9,6 +9,8 @@ even odds whatever the share of synthetic clips in the data was.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
@@ -40,6 +42,11 @@ class ChannelCalibration(BaseModel):
     def apply(self, raw: NDArray[np.float32], narrow: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return calibrated log-odds, ``(n,)``, for raw ones of windows that are `narrow` or not, both ``(n,)``."""
         return np.where(narrow, self.narrow.apply(raw), self.wide.apply(raw))
+
+
+def fingerprint(*maps: BaseModel) -> str:
+    """Return the start of a hash of these maps: the same for the same numbers."""
+    return hashlib.sha256("\n".join(one.model_dump_json() for one in maps).encode()).hexdigest()[:12]
 
 
 def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_]) -> Calibration:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from detection.backends.onnx import OnnxBackend
 from detection.bandwidth import is_narrow
+from detection.calibration import fingerprint
 from detection.card import Card
 from detection.errors import ModelError
 from detection.features import WindowFrontend
@@ -111,6 +112,11 @@ class CardDetector:
     def raise_p(self) -> float:
         """Rolling probability from which an alert is raised."""
         return self.card.raise_p
+
+    @property
+    def calibration_id(self) -> str:
+        """Which calibration its log-odds go through."""
+        return fingerprint(self.card.calibration)
 
     def raise_p_for(self, alerts_per_hour: float) -> float:
         """Return the lowest threshold at which no more false alarms are expected per hour of genuine speech.

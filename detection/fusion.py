@@ -26,7 +26,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from detection.alarms import AlarmRates
-from detection.calibration import ChannelCalibration
+from detection.calibration import ChannelCalibration, fingerprint
 from detection.detector import CardDetector
 from detection.errors import ModelError
 
@@ -109,6 +109,11 @@ class Fusion(_Strict):
             return light
         weights = self.narrow if narrow else self.wide
         return weights.light * light + weights.verifier * verifier + weights.offset
+
+    @property
+    def calibration_id(self) -> str:
+        """Which calibrations, and which map of both, its log-likelihood ratios come of."""
+        return fingerprint(self.light.calibration, self.verifier.calibration, self.wide, self.narrow)
 
     def raise_p_for(self, alerts_per_hour: float) -> float:
         """Return the lowest threshold at which no more false alarms are expected per hour of genuine speech.

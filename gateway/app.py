@@ -29,6 +29,7 @@ from gateway.call.load import Load
 from gateway.call.overload import Step
 from gateway.call.registry import CallState, Registry
 from gateway.call.session import Judging
+from gateway.call_routes import call_routes
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.host import Host
@@ -112,7 +113,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         async with judging(settings, Part(fleet, bus) if fleet else bus) as judges:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
-            state = _state_routes(judges, registry, fleet)
+            state = _state_routes(judges, registry, fleet, bus)
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
             app = build(settings, registry, routes)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
@@ -184,7 +185,7 @@ def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> 
     host.take(connection)
 
 
-def _state_routes(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[BaseRoute]:
+def _state_routes(judges: Judging, registry: Registry, fleet: Fleet | None, bus: Bus) -> list[BaseRoute]:
     async def states() -> list[CallState]:
         own = [call.state() for call in registry.calls()]
         return joined_states([*own, *await fleet.states()]) if fleet else own
@@ -193,7 +194,7 @@ def _state_routes(judges: Judging, registry: Registry, fleet: Fleet | None) -> l
         own = await own_metrics()
         return labelled({FIRST: own.decode()} | await fleet.metrics()) if fleet else own
 
-    return state_routes(states, metrics, lambda: _unready(judges, registry, fleet))
+    return [*call_routes(states, bus), *state_routes(metrics, lambda: _unready(judges, registry, fleet))]
 
 
 def _unready(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[str]:

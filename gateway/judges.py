@@ -35,7 +35,8 @@ async def judging(settings: Settings, bus: Publisher) -> AsyncIterator[Judging]:
     verifier = (
         Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
     )
-    judges = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier)
+    calibration = (fusion or detector).calibration_id
+    judges = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier, calibration)
     running = [part for part in (load, scorer, verifier) if part]
     for part in running:
         part.start()

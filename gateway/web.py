@@ -3,7 +3,7 @@
     WS      /v1/media/{door}            each of the operator's doors; `twilio` and `plain` are there anyway
     POST    /v1/whip/{call_id}/{leg}    WebRTC (RFC 9725)
     WS      /v1/events                  CloudEvents
-    GET     /v1/calls[/{call_id}]       what is live
+    GET     /v1/calls…                  calls, live and ended; see `gateway.call_routes`
     GET     /healthz /readyz /metrics
     GET     /asyncapi.json /openapi.json /v1/schemas[/{type}]   the contract
     GET     / /call                     pages for people
@@ -37,7 +37,7 @@ from gateway import access, clock, logs, pages, paths, refusals, tokens
 from gateway.access import EVERYTHING, NOTHING, Access, access_of, grant, needed
 from gateway.alerts.bus import Bus
 from gateway.alerts.subscribers import serve_events
-from gateway.call.registry import CallState, Registry
+from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
 from gateway.contract import documents as contract
 from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, UpgradeRequired
@@ -121,14 +121,12 @@ def contract_routes() -> list[BaseRoute]:
 
 
 def state_routes(
-    states: Callable[[], Awaitable[list[CallState]]],
     metrics: Callable[[], Awaitable[bytes]],
     unready: Callable[[], list[str]],
 ) -> list[BaseRoute]:
     """Return the routes that tell how things are.
 
     Args:
-        states: returns the live calls, oldest first.
         metrics: returns all metrics, as Prometheus reads them.
         unready: returns the reasons why no call should be sent here now; none when ready.
     """
@@ -140,26 +138,10 @@ def state_routes(
         reasons = unready()
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
-    async def seen(request: Request) -> list[CallState]:
-        whose = access_of(request.scope)
-        return [state for state in await states() if whose.sees(state["tenant"])]
-
-    async def calls(request: Request) -> Response:
-        return JSONResponse({"calls": await seen(request)})
-
-    async def call(request: Request) -> Response:
-        call_id = request.path_params["call_id"]
-        for state in await seen(request):
-            if state["call_id"] == call_id:
-                return JSONResponse(state)
-        raise NotFound(f"call_id: there is no live call {call_id!r:.140}")
-
     async def measured(_request: Request) -> Response:
         return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)
 
     return [
-        Route(paths.CALLS, calls),
-        Route(paths.CALLS + "/{call_id}", call),
         Route("/healthz", alive),
         Route("/readyz", ready),
         Route("/metrics", measured),

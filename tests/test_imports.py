@@ -17,6 +17,14 @@ PACKAGES = ("gateway", "detection", "sim")
 ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.app": ("gateway", "detection"),
     "gateway.web": ("gateway",),
+    "gateway.call_routes": (
+        "gateway.access",
+        "gateway.alerts",
+        "gateway.call.registry",
+        "gateway.clock",
+        "gateway.errors",
+        "gateway.paths",
+    ),
     "gateway.__main__": ("gateway",),
     "gateway.judges": ("gateway.call", "gateway.config", "gateway.errors", "gateway.logs", "detection"),
     "gateway.host": ("gateway.config", "gateway.connection"),
@@ -107,6 +115,7 @@ SANS_IO = (
     "gateway/errors.py",
     "gateway/pace.py",
     "gateway/alerts/event.py",
+    "gateway/alerts/picture.py",
     "gateway/contract/answers.py",
     "gateway/contract/asyncapi.py",
     "gateway/contract/documents.py",

@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -29,7 +31,9 @@ from gateway.alerts.event import CloudEvent, EventData, envelope
 from gateway.alerts.journal import SCORE, Entry, Journal, is_damage
 from gateway.alerts.subscription import Filter, Subscription
 from gateway.clock import utc_now
+from gateway.errors import Overloaded
 
+Answer = TypeVar("Answer")
 log = logs.get(__name__)
 
 PUBLISHED = Counter("callscreen_events_published_total", "Events accepted for the journal.", ["type"])
@@ -122,14 +126,28 @@ class Bus:
 
     async def read(self, after: int, limit: int) -> list[Entry]:
         """`Journal.after`, off the event loop; of a journal that proves to be damaged, what its successor has."""
+        return await self._off_the_loop(partial(self.journal.after, after, limit))
+
+    async def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """`Journal.ask`, off the event loop, after all other reading; of a damaged journal, its successor's answer.
+
+        Raises:
+            Overloaded: the journal cannot be read.
+        """
+        try:
+            return await self._off_the_loop(partial(self.journal.ask, question))
+        except (sqlite3.Error, OSError) as error:
+            raise Overloaded(f"the journal cannot be read: {error}") from None
+
+    async def _off_the_loop(self, reading: Callable[[], Answer]) -> Answer:
         loop, renewals = asyncio.get_running_loop(), self.journal.renewals
         try:
-            return await loop.run_in_executor(self._read_thread, self.journal.after, after, limit)
+            return await loop.run_in_executor(self._read_thread, reading)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
             await self._renew(renewals, error)
-        return await loop.run_in_executor(self._read_thread, self.journal.after, after, limit)
+        return await loop.run_in_executor(self._read_thread, reading)
 
     async def open_calls(self) -> list[CloudEvent]:
         """`Journal.open_calls`, off the event loop."""

@@ -111,6 +111,8 @@ class LegStarted(EventData):
     """Of the audio as it arrives: ``mulaw``, ``alaw``, ``s16le``, ``s16be``, ``g722`` or ``opus``."""
     rate_hz: Annotated[int, Field(gt=0)]
     """Sampling rate of the audio as it arrives, in hertz."""
+    calibration: str | None = None
+    """Which calibration, of the light model or of its fusion with the verifier, makes `p_synthetic`; a hash."""
 
 
 class LegEnded(EventData):

@@ -15,12 +15,13 @@ import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
+from gateway.alerts import call_index
 from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, CloudEvent, LegEnded, LegStarted, Scored
 from gateway.errors import ConfigError
 
@@ -30,7 +31,8 @@ SCORES_SHARE = 10
 
 _APPLICATION_ID = 0x63736A6C
 """``csjl`` in the file's header (PRAGMA application_id): tells our files from other programs' databases."""
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+"""1: had no `call_index`; such a file is brought up to date when it is opened."""
 _SCHEMA = f"""
     BEGIN;
     CREATE TABLE journal (id TEXT, events INTEGER, events_after INTEGER, scores_after INTEGER);
@@ -39,10 +41,12 @@ _SCHEMA = f"""
     CREATE TABLE open (call_id TEXT, leg TEXT, text TEXT NOT NULL, PRIMARY KEY (call_id, leg));
     PRAGMA application_id = {_APPLICATION_ID};
     PRAGMA user_version = {_SCHEMA_VERSION};
+    {";".join(call_index.STATEMENTS)};
 """
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
 _ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
+_Answer = TypeVar("_Answer")
 
 
 class Entry(NamedTuple):
@@ -128,6 +132,8 @@ class Journal:
         with self._writer as writer:
             writer.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)", entries)
             self._follow_open(entries)
+            for entry in entries:
+                call_index.follow(writer, *entry)
             if prune:
                 count -= self._prune(newest=entries[-1].seq, count=count)
             writer.execute(
@@ -150,6 +156,11 @@ class Journal:
                 (seq, limit),
             )
             return [Entry._make(row) for row in rows]
+
+    def ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """Return what `question` reads over the reader's connection. For the reader's thread."""
+        with self._reading:
+            return question(self._reader)
 
     def open_calls(self) -> list[CloudEvent]:
         """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
@@ -194,6 +205,8 @@ class Journal:
                     "UPDATE journal SET id = ?, events_after = ?, scores_after = ?", (self.id, self.newest, self.newest)
                 )
                 writer.executemany("INSERT INTO open VALUES (?, ?, ?)", open_calls)
+                for text in (str(text) for _, leg, text in open_calls if not leg):
+                    self._begin_again(writer, text)
         self._count = self._unpruned = 0
         self._events_after = self._scores_after = self.newest
         self.renewals += 1
@@ -207,6 +220,7 @@ class Journal:
     def _connect(self) -> None:
         self._connections = ExitStack()
         self._writer = self._connections.enter_context(closing(sqlite3.connect(self._path, check_same_thread=False)))
+        self._writer.text_factory = _text
         _prepare(self._writer)
         self._reader = self._connections.enter_context(closing(sqlite3.connect(self._path, check_same_thread=False)))
         self._reader.text_factory = _text
@@ -214,6 +228,13 @@ class Journal:
     def _disconnect(self) -> None:
         with suppress(sqlite3.Error):
             self._connections.close()
+
+    def _begin_again(self, writer: sqlite3.Connection, text: str) -> None:
+        """Note a call in a new file that started in the old one."""
+        with suppress(ValueError):
+            started = _start(text)
+            if (seq := self.position(started.id)) is not None:
+                call_index.follow(writer, seq, started.type, started.data["call_id"], None, text)
 
     def _follow_open(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -242,6 +263,7 @@ class Journal:
                 "SELECT seq FROM events ORDER BY seq LIMIT 1 OFFSET ?", (excess - 1,)
             ).fetchone()
             gone += self._writer.execute("DELETE FROM events WHERE seq <= ?", (self._events_after,)).rowcount
+            call_index.prune(self._writer, self._events_after)
         return gone
 
 
@@ -325,11 +347,16 @@ def _prepare(writer: sqlite3.Connection) -> None:
         writer.executescript(_SCHEMA)
         writer.execute("INSERT INTO journal VALUES (?, 0, 0, 0)", (secrets.token_hex(6),))
         writer.commit()
-    elif version != _SCHEMA_VERSION:
+    elif version not in (1, _SCHEMA_VERSION):
         raise ValueError(f"it has version {version} of the layout, expected {_SCHEMA_VERSION}")
     (fault,) = writer.execute("PRAGMA quick_check(1)").fetchone()
     if fault != "ok":
         raise ValueError(f"it is damaged: {' '.join(fault.split())}")
+    if version == 1:
+        writer.execute("BEGIN")
+        call_index.build(writer)
+        writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        writer.commit()
     writer.execute("PRAGMA synchronous = NORMAL")
     writer.execute("UPDATE journal SET id = id")  # fails here, at the start, when the file cannot be written
     writer.commit()

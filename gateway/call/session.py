@@ -79,6 +79,8 @@ class Judging:
     load: Load
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None
+    calibration: str | None = None
+    """Id of what makes probabilities of the models' raw output."""
 
 
 class LegSession:
@@ -128,6 +130,7 @@ class LegSession:
         self._pace = pace
         facts = {name: getattr(stream, name) for name in ("source", "separation")}
         facts |= {"encoding": description.format.encoding, "rate_hz": description.format.rate_hz}
+        facts["calibration"] = judging.calibration
         self._publish(LegStarted, reason="media_started", direction=description.direction, **facts)
 
     @property

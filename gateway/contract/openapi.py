@@ -5,10 +5,10 @@ Source: OpenAPI 3.1.1, https://spec.openapis.org/oas/v3.1.1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from gateway import paths
-from gateway.alerts.event import VERSION
+from gateway.alerts.event import VERSION, Verdict
 from gateway.contract.answers import MODELS
 from gateway.contract.schemas import model_schema
 
@@ -19,6 +19,16 @@ what says otherwise wants a bearer token whose scopes allow it, where one is set
 """
 OPEN: dict[str, Any] = {"security": []}
 """Of what wants no token."""
+TIME = {"type": "string", "format": "date-time"}
+CALLS_QUERY: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("since", "Calls that started then or later.", TIME),
+    ("until", "Calls that started before.", TIME),
+    ("verdict", "Calls with at least one leg of this verdict, of live legs so far.", {"enum": list(get_args(Verdict))}),
+    ("text", "Calls whose id contains this, in any case.", {"type": "string"}),
+    ("state", "Only these.", {"enum": ["live", "ended"]}),
+    ("limit", "Calls on a page.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+    ("cursor", "`next` of the page before.", {"type": "string"}),
+)
 SDP = {"schema": {"type": "string"}}
 
 
@@ -52,11 +62,24 @@ def openapi() -> dict[str, Any]:
 
 
 def _calls() -> dict[str, Any]:
+    parameters = {"parameters": [_in_query(*one) for one in CALLS_QUERY]}
+    call_id = [_in_path("call_id", "As in the events; of several calls with this id, the newest.")]
+    calls = {"200": _json("Calls", "A page of what the journal holds and what is live, newest first.")}
+    picture = {"description": "A picture.", "content": {"image/svg+xml": {"schema": {"type": "string"}}}}
+    refusals = ("401", "403", "404", "503")
     return {
-        paths.CALLS: {"get": _operation("listCalls", "The live calls.", {"200": _json("Calls")}, "401", "403")},
+        paths.CALLS: {"get": _operation("listCalls", "Calls.", calls, "401", "403", "422", "503") | parameters},
         paths.CALLS + "/{call_id}": {
-            "parameters": [_in_path("call_id", "As in the events.")],
-            "get": _operation("getCall", "One live call.", {"200": _json("Call")}, "401", "403", "404"),
+            "parameters": call_id,
+            "get": _operation("getCall", "One call.", {"200": _json("Call")}, *refusals),
+        },
+        paths.CALLS + "/{call_id}/timeline": {
+            "parameters": call_id,
+            "get": _operation("getTimeline", "A call along its audio.", {"200": _json("Timeline")}, *refusals),
+        },
+        paths.CALLS + "/{call_id}/timeline.svg": {
+            "parameters": call_id,
+            "get": _operation("drawTimeline", "The same as a picture.", {"200": picture}, *refusals),
         },
     }
 
@@ -126,6 +149,10 @@ def _json(model: str, description: str = "As asked for.") -> dict[str, Any]:
 
 def _in_path(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description}
+
+
+def _in_query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
 def _ref(model: str) -> dict[str, str]:

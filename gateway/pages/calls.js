@@ -30,8 +30,9 @@ export class Calls {
     if (points.length > KEPT_POINTS) points.shift();
   }
 
-  // Show the calls of `GET /v1/calls` whose id contains `wanted`; returns how many are not shown for want of room.
-  show(calls, wanted = "") {
+  // Show the live calls of `GET /v1/calls` whose id contains `wanted`; returns how many are not shown for want of room.
+  show(told, wanted = "") {
+    const calls = told.map((call) => ({ ...call, legs: call.legs.filter((leg) => leg.ended_by === null) }));
     this.#forgetOthers(calls);
     const found = calls.filter((call) => call.call_id.toLowerCase().includes(wanted.toLowerCase()));
     const shown = found.toSorted((one, other) => suspicion(other) - suspicion(one)).slice(0, SHOWN_CALLS);

@@ -8,7 +8,7 @@ const CALLS_EVERY_MS = 1000;
 const HEALTH_EVERY_MS = 5000;
 
 async function show(gateway, cards) {
-  const { calls } = await (await gateway.fetch("/v1/calls")).json();
+  const { calls } = await (await gateway.fetch("/v1/calls?state=live&limit=200")).json();
   byId("empty").hidden = calls.length > 0;
   byId("search").hidden = !calls.length;
   const others = cards.show(calls, byId("wanted").value.trim());
@@ -17,7 +17,7 @@ async function show(gateway, cards) {
 
 const open = doing(async () => {
   const gateway = new Gateway(byId("token").value.trim());
-  await gateway.fetch("/v1/calls"); // the token may be wrong
+  await gateway.fetch("/v1/calls?limit=1"); // the token may be wrong
   byId("access").hidden = true;
   byId("house").hidden = false;
   showRecipes();
@@ -31,7 +31,7 @@ const open = doing(async () => {
 
 byId("access").addEventListener("submit", open);
 // On loopback there may be no token to type.
-new Gateway("").fetch("/v1/calls").then(() => open(), () => {
+new Gateway("").fetch("/v1/calls?limit=1").then(() => open(), () => {
   byId("access").hidden = false;
   byId("token").focus();
 });

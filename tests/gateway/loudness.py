@@ -42,6 +42,7 @@ class LoudnessDetector:
     window_s = 3.0
     hop_s = 1.0
     raise_p = 0.9
+    calibration_id = "loudness"
 
     def __init__(self) -> None:
         self.free = threading.Event()

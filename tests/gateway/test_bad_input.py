@@ -251,7 +251,10 @@ async def test_unknown_paths_and_calls(serve: Serve) -> None:
     house = await serve()
     async with httpx.AsyncClient(base_url=house.url) as client:
         missing = await client.get("/v1/calls/nobody")
-        assert (missing.status_code, missing.json()["detail"]) == (404, "call_id: there is no live call 'nobody'")
+        assert (missing.status_code, missing.json()["detail"]) == (
+            404,
+            "call_id: there is no call 'nobody', live or in the journal",
+        )
         assert missing.headers["content-type"] == "application/problem+json"
         assert (await client.get("/v1/elsewhere")).status_code == 404
 

@@ -47,6 +47,23 @@ def events(house: House, name: str, query: str = "") -> connect:
     return connect(ws_url(house, f"/v1/events{query}"), additional_headers=bearer(name))
 
 
+async def listed(web: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
+    """Return the calls that a token shows."""
+    calls: list[dict[str, Any]] = (await web.get("/v1/calls", headers=bearer(name))).json()["calls"]
+    return calls
+
+
+async def check_history(house: House) -> None:
+    """What has ended is no more seen by others than what is live."""
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        for name, seen in (("blue", {"b-1"}), ("red", {"r-1"}), ("desk", {"b-1", "r-1"})):
+            ended = await listed(web, name)
+            assert ({call["call_id"] for call in ended}, any(call["live"] for call in ended)) == (seen, False)
+        for path in ("r-1", "r-1/timeline", "r-1/timeline.svg"):
+            answers = [await web.get(f"/v1/calls/{path}", headers=bearer(name)) for name in ("blue", "red")]
+            assert [answer.status_code for answer in answers] == [404, 200]
+
+
 @pytest.mark.usefixtures("detector")
 async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
     house = await serve(tokens=TOKENS, heartbeat_s=60)
@@ -59,8 +76,7 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
             await of_blue.send(SILENCE)
             await of_red.send(SILENCE)
             live = {
-                name: [call["call_id"] for call in (await web.get("/v1/calls", headers=bearer(name))).json()["calls"]]
-                for name in ("blue", "red", "desk")
+                name: sorted(call["call_id"] for call in (await listed(web, name))) for name in ("blue", "red", "desk")
             }
             assert live == {"blue": ["b-1"], "red": ["r-1"], "desk": ["b-1", "r-1"]}
             foreign = await web.get("/v1/calls/r-1", headers=bearer("blue"))
@@ -77,6 +93,7 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
         everything = await until_end_of(desk, "b-1", "r-1")
         assert owners(everything) == {("b-1", "blue"), ("r-1", "red")}
 
+    await check_history(house)
     # From the journal: each tenant gets its own events, from another tenant's cursor, too; asked for by id as well.
     first = everything[0]["id"]
     async with media(house, "blue", "b-2") as of_blue:

@@ -185,7 +185,7 @@ def from_the_future(path: Path) -> None:
         (truncated, "malformed|damaged"),
         (scribbled_over, "malformed|damaged"),
         (somebody_elses, "another program"),
-        (from_the_future, "version 99 of the layout, expected 1"),
+        (from_the_future, "version 99 of the layout, expected 2"),
         (Path.mkdir, "unable to open"),
     ],
 )

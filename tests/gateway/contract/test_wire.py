@@ -87,7 +87,10 @@ async def test_a_field_that_is_missing_or_out_of_range_is_not_as_the_schema_says
     for change in ({"speech_s": -1.0}, {"p_synthetic": 1.5}, {"separation": "both"}, {"rate_hz": None}):
         assert not validator("leg.started").is_valid(event | {"data": event["data"] | change})
     assert not validator("leg.started").is_valid(event | {"dataschema": "urn:callscreen:events:v2"})
-    for name in event["data"]:
+    schema: dict[str, Any] = event_document(KINDS["leg.started"])
+    needed = schema["properties"]["data"]["required"]
+    assert set(event["data"]) - set(needed) == {"calibration"}  # came later
+    for name in needed:
         rest = {key: value for key, value in event["data"].items() if key != name}
         assert not validator("leg.started").is_valid(event | {"data": rest})
     assert validator("leg.started").is_valid(event | {"data": event["data"] | {"later": 1}, "traceparent": "00-1"})
@@ -116,6 +119,7 @@ async def test_answers_and_refusals_are_as_openapi_says(serve: Serve) -> None:
                     await asyncio.sleep(0.05)
             as_said(document, "Calls", calls)
             as_said(document, "Call", (await web.get("/v1/calls/c-1")).json())
+            as_said(document, "Timeline", (await web.get("/v1/calls/c-1/timeline")).json())
         as_said(document, "Alive", (await web.get("/healthz")).json())
         as_said(document, "Ready", (await web.get("/readyz")).json())
         as_said(document, "Schemas", (await web.get("/v1/schemas")).json())

@@ -1,0 +1,201 @@
+"""What became of calls, live and ended, as the journal tells it.  [IO]
+
+Everything here runs on the journal's reading thread (`Bus.ask`) and returns plain dictionaries, ready for JSON.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Facts = dict[str, Any]
+SUMMED_UP = (
+    "leg.started",
+    "leg.ended",
+    "alert.raised",
+    "alert.cleared",
+)
+"""Types of events that a call's summary is made of."""
+LEG_FACTS = ("speaker", "role", "direction", "encoding", "rate_hz")
+"""What ``leg.started`` tells of a leg."""
+VERDICT_FACTS = (
+    "media_time_s", "speech_s", "p_synthetic", "verdict", "reason", "windows_scored", "windows_skipped",
+    "windows_crosstalk", "audio_s", "missing_s", "coverage_reduced", "ended_by",
+)  # fmt: skip
+"""What ``leg.ended`` adds."""
+
+
+class Call(NamedTuple):
+    """A row of the table `calls`; see `call_index`."""
+
+    number: int
+    last: int | None
+    call_id: str
+    started: float
+    ended: float | None
+    source: str
+    separation: str
+    tenant: str | None
+    verdicts: str
+
+
+_COLUMNS = ", ".join(Call._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which calls are asked for; what is None is not looked at."""
+
+    since: float | None = None
+    """Started then or later; seconds since 1970."""
+    until: float | None = None
+    """Started before."""
+    verdict: str | None = None
+    """Of at least one leg. A call that goes on is not held to it: its verdicts are not known here yet."""
+    text: str | None = None
+    """Part of the call's id, in any case."""
+    state: Literal["live", "ended"] | None = None
+    tenant: str | None = None
+    """The only one whose calls may be seen."""
+
+    def conditions(self) -> tuple[list[str], list[object]]:
+        """Return conditions in SQL, and their parameters."""
+        conditions: list[str] = []
+        parameters: list[object] = []
+        for condition, value in (
+            ("started >= ?", self.since),
+            ("started < ?", self.until),
+            ("(last IS NULL OR EXISTS (SELECT 1 FROM json_each(verdicts) WHERE value = ?))", self.verdict),
+            ("instr(lower(call_id), lower(?)) > 0", self.text),
+            ("tenant = ?", self.tenant),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                parameters.append(value)
+        if self.state is not None:
+            conditions.append("last IS NULL" if self.state == "live" else "last IS NOT NULL")
+        return conditions, parameters
+
+
+def page(reader: sqlite3.Connection, wanted: Wanted, before: int | None, limit: int) -> tuple[list[Facts], int | None]:
+    """Return summaries of up to `limit` calls, the newest first, and the `before` of the next page, if there is more.
+
+    Args:
+        before: only calls whose number is smaller; None: from the newest.
+    """
+    conditions, parameters = wanted.conditions()
+    if before is not None:
+        conditions.append("number < ?")
+        parameters.append(before)
+    where = " AND ".join(conditions) or "1"
+    rows = reader.execute(
+        f"SELECT {_COLUMNS} FROM calls WHERE {where} ORDER BY number DESC LIMIT ?",  # noqa: S608
+        (*parameters, limit + 1),
+    ).fetchall()
+    calls = [Call._make(row) for row in rows]
+    following = calls[limit - 1].number if len(calls) > limit else None
+    return [summary(reader, call) for call in calls[:limit]], following
+
+
+def newest(reader: sqlite3.Connection, call_id: str, tenant: str | None) -> Call | None:
+    """Return the call of that id that started last; None where there is none.
+
+    Args:
+        tenant: the only one whose calls may be seen; None: all.
+    """
+    row = reader.execute(
+        f"SELECT {_COLUMNS} FROM calls WHERE call_id = ? AND (? IS NULL OR tenant = ?) ORDER BY number DESC LIMIT 1",  # noqa: S608
+        (call_id, tenant, tenant),
+    ).fetchone()
+    return Call._make(row) if row else None
+
+
+def one(reader: sqlite3.Connection, call_id: str, tenant: str | None = None) -> Facts | None:
+    """Return the summary of `newest`."""
+    call = newest(reader, call_id, tenant)
+    return summary(reader, call) if call else None
+
+
+def events_of(reader: sqlite3.Connection, call: Call, types: tuple[str, ...]) -> Iterator[Facts]:
+    """Return the call's events of these types, oldest first. One that is damaged is left out."""
+    marks = ", ".join("?" * len(types))
+    rows = reader.execute(
+        f"SELECT text FROM events WHERE call_id = ? AND type IN ({marks}) AND seq BETWEEN ? AND ? "  # noqa: S608
+        "ORDER BY seq",
+        (call.call_id, *types, call.number, 1 << 62 if call.last is None else call.last),
+    )
+    for (text,) in rows:
+        try:
+            event = msgspec.json.decode(text)
+            if isinstance(event["data"], dict):
+                yield event
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def summary(reader: sqlite3.Connection, call: Call) -> Facts:
+    """Return a call, its legs and its alerts."""
+    events = list(events_of(reader, call, SUMMED_UP))
+    return {
+        "call_id": call.call_id,
+        "source": call.source,
+        "separation": call.separation,
+        "tenant": call.tenant,
+        "started": rfc3339(call.started),
+        "ended": None if call.ended is None else rfc3339(call.ended),
+        "legs": legs(events),
+        "alerts": alerts(events),
+    }
+
+
+def legs(events: list[Facts]) -> list[Facts]:
+    """Return the legs that ``leg.started`` and ``leg.ended`` tell of; one that came back is there twice."""
+    told: list[Facts] = []
+    open_legs: dict[str, Facts] = {}
+    for event in events:
+        data = event["data"]
+        name = data.get("leg")
+        if event["type"] == "leg.started":
+            open_legs[name] = unknown_leg(name) | {fact: data.get(fact) for fact in LEG_FACTS}
+            told.append(open_legs[name])
+        elif event["type"] == "leg.ended":
+            leg = open_legs.pop(name, None)
+            if leg is None:  # its start was pruned
+                leg = unknown_leg(name) | {fact: data.get(fact) for fact in ("speaker", "role")}
+                told.append(leg)
+            leg |= {fact: data.get(fact) for fact in VERDICT_FACTS}
+    return told
+
+
+def unknown_leg(name: str) -> Facts:
+    """Return a leg of which nothing is told."""
+    return {"leg": name} | dict.fromkeys((*LEG_FACTS, *VERDICT_FACTS))
+
+
+def alerts(events: list[Facts]) -> list[Facts]:
+    """Return the alerts, with the highest stage that each reached."""
+    told: dict[str, Facts] = {}
+    for event in events:
+        data = event["data"]
+        if event["type"] not in ("alert.raised", "alert.cleared"):
+            continue
+        alert = told.setdefault(
+            data.get("alert_id"),
+            {"alert_id": data.get("alert_id"), "leg": data.get("leg"), "stage": None, "raised": None, "cleared": None},
+        )
+        if event["type"] == "alert.cleared":
+            alert["cleared"] = event["time"]
+            continue
+        alert["raised"] = alert["raised"] or event["time"]
+        alert |= {fact: data.get(fact) for fact in ("stage", "media_time_s", "p_synthetic", "model", "reason")}
+    return list(told.values())
+
+
+def rfc3339(at: float) -> str:
+    """Return a time, given in seconds since 1970, in milliseconds of UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
