@@ -38,6 +38,7 @@ from gateway.ingest.rtp_port import RtpPorts
 from gateway.ingest.sip.server import SipServer
 from gateway.ingest.whip import Whip
 from gateway.judges import judging
+from gateway.jwt_tokens import trusted
 from gateway.web import build, contract_routes, event_routes, own_metrics, state_routes
 from gateway.workers.fleet import FIRST, Fleet, Part
 from gateway.workers.reception import Reception
@@ -110,12 +111,12 @@ async def running(settings: Settings) -> AsyncIterator[House]:
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
         fleet = Fleet(settings, bus) if settings.workers > 1 else None
-        async with judging(settings, Part(fleet, bus) if fleet else bus) as judges:
+        async with judging(settings, Part(fleet, bus) if fleet else bus) as judges, trusted(settings.jwt) as issuer:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
             state = _state_routes(judges, registry, fleet, bus)
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
-            app = build(settings, registry, routes)
+            app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
             reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
             bus.start()

@@ -28,6 +28,7 @@ from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
+from gateway.jwt_settings import JwtSettings
 from gateway.tokens import ScopedToken
 
 ENV_PREFIX = "CALLSCREEN_"
@@ -84,6 +85,11 @@ class Settings(BaseSettings):
         (),
         description="bearer tokens with scopes, stored as hashes",
         examples=[[{"name": "fraud desk", "sha256": "0" * 64, "scopes": ["subscribe"]}]],
+    )
+    jwt: JwtSettings | None = Field(
+        None,
+        description="JSON Web Tokens of this issuer are taken as bearer tokens, too",
+        examples=[{"jwks_file": "jwks.json", "issuer": "https://id.example.com", "audience": "callscreen"}],
     )
     twilio_auth_token: SecretStr | None = Field(
         None,
@@ -201,7 +207,7 @@ class Settings(BaseSettings):
     @property
     def has_token(self) -> bool:
         """Whether who comes in must present a token."""
-        return bool(self.token or self.tokens)
+        return bool(self.token or self.tokens or self.jwt)
 
     def media_doors(self) -> dict[str, Door]:
         """Return the doors as they are served, with what is general filled in."""
@@ -229,7 +235,7 @@ class Settings(BaseSettings):
     def _strangers_need_a_token(self) -> Settings:
         if not (self.has_token or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"host: {self.host!r} is reachable by others, so `token` or `tokens` must be set "
+                f"host: {self.host!r} is reachable by others, so `token`, `tokens` or `jwt` must be set "
                 "(or `allow_anonymous`, on a closed network)"
             )
         if self.alert_p is not None and self.alerts_per_hour is not None:
@@ -306,12 +312,12 @@ def _explain(error: ValidationError) -> str:
     """One line a fault: key, what is wrong. Never the value of a secret."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in fault["loc"])
+        key, wrong = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             lines.append(_no_such(key, key))
         elif not key:
-            lines.append(fault["msg"].removeprefix("Value error, "))
+            lines.append(wrong)
         else:
             private = isinstance(fault["input"], dict) or any(word in key for word in PRIVATE)
-            lines.append(f"{key}: {fault['msg']}" + ("" if private else f", got {fault['input']!r}"))
+            lines.append(f"{key}: {wrong}" + ("" if private else f", got {fault['input']!r}"))
     return "\n".join(lines)

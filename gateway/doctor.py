@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from aioice.ice import get_host_addresses
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from cryptography import x509
+from jwt import PyJWTError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +41,8 @@ from gateway.errors import ConfigError
 from gateway.ingest.doors import Door
 from gateway.ingest.kinds import kind_of
 from gateway.ingest.rtp_settings import split_address
+from gateway.jwt_settings import JwtSettings
+from gateway.jwt_tokens import fetch_keys
 
 SHORT_TOKEN = 16
 """Characters; shorter ones can be guessed."""
@@ -208,7 +211,9 @@ def _access(settings: Settings) -> Iterator[Finding]:
         ended = scoped.expires is not None and scoped.expires <= datetime.now(UTC)
         detail = "expired" if ended else f"good for {', '.join(scoped.scopes)}"
         yield Finding(f"tokens: {scoped.name}", "warning" if ended else "ok", detail)
-    if settings.token is None and not settings.tokens:
+    if settings.jwt is not None:
+        yield _issuer(settings.jwt)
+    if not settings.has_token:
         detail = "none; only this machine can come in" if local else "none; whoever reaches this port comes in"
         yield Finding("token", "ok" if local else "warning", detail)
     elif settings.token is not None:
@@ -231,6 +236,16 @@ def _access(settings: Settings) -> Iterator[Finding]:
         yield Finding("public_url", "warning", detail)
     else:
         yield Finding("public_url", "ok", settings.public_url)
+
+
+def _issuer(trusted: JwtSettings) -> Finding:
+    if trusted.jwks_file is None:
+        return Finding("jwt", "note", f"keys are fetched from {trusted.jwks_url} when they are needed")
+    try:
+        keys = fetch_keys(trusted)
+    except (OSError, ValueError, PyJWTError) as error:
+        return Finding("jwt.jwks_file", "error", f"{trusted.jwks_file}: {error}")
+    return Finding("jwt.jwks_file", "ok", f"{len(keys.keys() - {None})} key(s) of {trusted.issuer}")
 
 
 def _doors(settings: Settings) -> Iterator[Finding]:

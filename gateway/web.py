@@ -45,19 +45,22 @@ from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
+from gateway.jwt_tokens import Issuer
 from gateway.pace import messages
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 INGEST: frozenset[access.Scope] = frozenset({"ingest"})
 """What a door's own checks allow."""
+JWT = "eyJ"
+"""How a JSON Web Token begins: with `{"` in base64url."""
 HTTP = "http"
 """The door of what is refused before it is known what it would be."""
 TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
 _log = logs.get(__name__)
 
 
-def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRoute]) -> Starlette:
-    """Put the routes together: the websocket doors, and `more_routes`."""
+def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRoute], issuer: Issuer | None) -> Starlette:
+    """Put the routes together: the websocket doors, and `more_routes`. `issuer` is the one of `settings.jwt`."""
     return Starlette(
         routes=[
             *_media_routes(settings, registry),
@@ -72,7 +75,7 @@ def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRout
                 allow_headers=["authorization", "content-type", "if-match"],
                 expose_headers=["location", "link", "etag"],
             ),
-            Middleware(Guard, settings=settings),
+            Middleware(Guard, settings=settings, issuer=issuer),
         ],
         exception_handlers={CallscreenError: _as_problem, HTTPException: _as_problem, Exception: _as_problem},
     )
@@ -157,8 +160,9 @@ async def own_metrics() -> bytes:
 class Guard:
     """ASGI middleware that lets nobody in who may not come in."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, issuer: Issuer | None = None) -> None:
         self._app = app
+        self._issuer = issuer
         self._settings = settings
         self._guarded_doors = {
             paths.MEDIA + name: (door, kind_of(name, door))
@@ -175,7 +179,7 @@ class Guard:
                 need = needed(scope["path"])
                 if need != "public":
                     self._check_origin(connection)
-                    grant(scope, self._admit(connection, need))
+                    grant(scope, await self._admit(connection, need))
             except RequestError as error:
                 refusals.note(_log, "refused", HTTP, error, path=scope["path"], status=error.status)
                 await problem(error)(scope, receive, send)
@@ -194,15 +198,15 @@ class Guard:
         if origin not in own:
             raise Forbidden("origin: this web origin is not in `allowed_origins`")
 
-    def _admit(self, connection: HTTPConnection, need: access.Scope) -> Access:
+    async def _admit(self, connection: HTTPConnection, need: access.Scope) -> Access:
         """Return what the peer may do, `need` among it. Raises Unauthorized, Forbidden."""
         if connection.scope.get("method") == "OPTIONS":  # a browser asks what it may ask, and gives no token yet
             return NOTHING
-        admitted = self._access(connection)
+        admitted = await self._access(connection)
         admitted.require(need)
         return admitted
 
-    def _access(self, connection: HTTPConnection) -> Access:
+    async def _access(self, connection: HTTPConnection) -> Access:
         handshake, path = _handshake(connection, self._settings), connection.url.path
         if own := self._guarded_doors.get(path.rstrip("/")):
             door, kind = own
@@ -214,7 +218,10 @@ class Guard:
         settings = self._settings
         if not settings.has_token:
             return EVERYTHING
-        return tokens.check(presented_token(handshake), settings.token, settings.tokens, clock.utc_now())
+        given = presented_token(handshake)
+        if self._issuer is not None and given.startswith(JWT):
+            return await self._issuer.access(given)
+        return tokens.check(given, settings.token, settings.tokens, clock.utc_now())
 
 
 def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Response:

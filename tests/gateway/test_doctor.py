@@ -18,6 +18,7 @@ from gateway import doctor
 from gateway.__main__ import main
 from gateway.alerts.journal import Journal
 from gateway.call import verification
+from tests.gateway.test_jwt_tokens import NEXT, OURS, public
 
 TOKEN = "0123456789abcdef01234567"
 OUTSIDE = f'host = "0.0.0.0"\ntoken = "{TOKEN}"\npublic_url = "https://gw.example.com"\nport = 0\n'
@@ -180,3 +181,17 @@ def test_the_command_shows_a_table_or_json_and_exits_with_a_code(
 def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     assert errors(found(tmp_path, f'port = 0\njournal = "{tmp_path / "locked" / "j"}"')) == {"journal"}
+
+
+def test_the_keys_of_an_issuer_are_looked_at(tmp_path: Path) -> None:
+    file, jwks = tmp_path / "callscreen.toml", tmp_path / "jwks.json"
+    file.write_text(f'verifier = "off"\n[jwt]\njwks_file = "{jwks}"\nissuer = "i"\naudience = "a"\n')
+
+    def found() -> doctor.Finding:
+        return next(finding for finding in doctor.examine(file) if finding.check == "jwt.jwks_file")
+
+    assert found().state == "error"
+    jwks.write_text('{"keys": []}')
+    assert found().state == "error"
+    jwks.write_text(json.dumps({"keys": [public(OURS, "one"), public(NEXT, "next")]}))
+    assert found() == doctor.Finding("jwt.jwks_file", "ok", "2 key(s) of i")

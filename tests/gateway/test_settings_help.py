@@ -17,9 +17,12 @@ TABLES = {
     "audiosocket.uuids.UUID": 'call_id = "a"\nleg = "b"\n',
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',
+    "jwt": 'jwks_file = "jwks.json"\nissuer = "https://id.example.com/"\naudience = "callscreen"\n',
     "tokens": f'name = "desk"\nsha256 = "{"0" * 64}"\nscopes = ["subscribe"]\n',
 }
 """What else a table needs, for an example of one of its settings to be complete."""
+INSTEAD = {"jwks_url": "jwks_file"}
+"""What a setting stands in place of."""
 LISTS = ("expected_machine", "tokens")
 """Those tables of which there may be several, without names."""
 HEADS = {
@@ -33,7 +36,9 @@ def in_a_file(setting: SettingHelp) -> str:
     if not table:
         return setting.example + ("" if key == "token" else '\ntoken = "t"\n')
     key_of = {"NAME": "telnyx", "LEG": "a", "UUID": "40325ec2-5efd-4bd3-805f-53576e581d13"}
-    needed = "".join(line + "\n" for line in TABLES[table].splitlines() if line.partition(" ")[0] != key)
+    needed = "".join(
+        line + "\n" for line in TABLES[table].splitlines() if line.partition(" ")[0] not in (key, INSTEAD.get(key))
+    )
     head = f"[[{table}]]" if table in LISTS else f"[{table}]"
     text = f"{HEADS.get(table, '')}{head}\n{needed}{setting.example}\n"
     for name, value in key_of.items():
