@@ -77,8 +77,12 @@ def events() -> str:
     parts += _fields(common)
     for kind, name in EVENT_TYPES.items():
         schema = model_schema(kind)
-        own = {field: facts for field, facts in schema["properties"].items() if facts != common.get(field)}
-        parts += [f"\n## `{name}`\n", schema["description"] + "\n", *_fields(own)]
+        fields = schema["properties"]
+        parts += [f"\n## `{name}`\n", schema["description"] + "\n"]
+        nullable = (field for field, facts in common.items() if "anyOf" in facts)
+        if certain := [f"`{field}`" for field in nullable if "anyOf" not in fields.get(field, common[field])]:
+            parts += [f"Never null here: {', '.join(certain)}.\n"]
+        parts += _fields(fields, except_for=common if issubclass(kind, EventData) else ())
         example = max(EXAMPLES.glob(f"{name}*.json")).read_text(encoding="utf-8")
         code = ["```json", *example.splitlines(), "```"]
         parts += ['\n??? example "An event"\n', *(f"    {line}" for line in code)]

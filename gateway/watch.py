@@ -95,7 +95,7 @@ def _tell_retry(reason: str, pause_s: float) -> None:
 
 def line(event: CloudEvent) -> Text:
     """One event for people: time, call, speaker, what happened, the numbers behind it, and why."""
-    data = event.data
+    data = event.data.model_dump()
     detail = data.get("stage") or data.get("verdict") or ""
     text = Text()
     text.append(f"{event.time.astimezone():%H:%M:%S}  ", style="dim")

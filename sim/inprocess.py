@@ -20,7 +20,7 @@ from starlette.types import Message
 from threadpoolctl import threadpool_limits
 
 from gateway import clock
-from gateway.alerts.event import EVENT_TYPES, CloudEvent, Heartbeat
+from gateway.alerts.event import CloudEvent, Heartbeat
 from gateway.app import House, running
 from gateway.client.media import bearer
 from gateway.config import Settings
@@ -37,7 +37,6 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 """The wall clock's time at the virtual clock's 0."""
 LOST = 1006
 """RFC 6455, section 7.4.1: the connection was lost."""
-_HEARTBEAT = EVENT_TYPES[Heartbeat]
 _Result = TypeVar("_Result")
 
 
@@ -102,8 +101,10 @@ class InProcess:
             try:
                 while True:
                     event = CloudEvent.model_validate_json(await wire.recv())
-                    cursor = event.data["last_event_id"] if event.type == _HEARTBEAT else event.id
-                    if event.type != _HEARTBEAT:
+                    cursor = event.id
+                    if isinstance(event.data, Heartbeat):
+                        cursor = event.data.last_event_id or cursor
+                    else:
                         yield event
             except ConnectionError:
                 await asyncio.sleep(0)

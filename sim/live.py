@@ -53,9 +53,9 @@ class Screen:
     def on_event(self, event: CloudEvent, received_s: float) -> None:
         """Tell an event, where there is no table that shows it."""
         if self._live is None and event.type != "score":
-            data = event.data
-            p = f"p {data['p_synthetic']:.2f}" if data["speech_s"] else None  # before any speech it says nothing
-            facts = [data.get("stage"), data.get("verdict"), p, data["reason"]]
+            data = event.data.model_dump()
+            p = f"p {data['p_synthetic']:.2f}" if data.get("speech_s") else None  # before any speech it says nothing
+            facts = [data.get("stage"), data.get("verdict"), p, data.get("reason")]
             said = "  ".join(str(fact) for fact in facts if fact)
             line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}"
             self._console.print(line, highlight=False, soft_wrap=True)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.event import (
+    AlertCleared,
+    AlertRaised,
+    CloudEvent,
+    CoverageReduced,
+    EventData,
+    LegEnded,
+    LegStarted,
+    Scored,
+    VoiceExpected,
+)
 
 MAX_ALERTS = 100
 """Kept per leg; an alert that chatters more than this has been proven to chatter."""
@@ -82,39 +91,42 @@ class Ledger:
     def update(self, event: CloudEvent, received_s: float) -> tuple[str, str] | None:
         """Take one event; return the leg it told something new of, if it is one of ours."""
         data = event.data
-        key = (data.get("call_id") or "", data.get("leg") or "")
+        if not isinstance(data, EventData):
+            return None
+        key = (data.call_id or "", data.leg or "")
         if (seen := self.legs.get(key)) is None:
             return None
-        seen.role = data["role"] or seen.role
-        seen.model = data["model"] or seen.model
-        seen.p_synthetic = seen.p_synthetic if data["p_synthetic"] is None else data["p_synthetic"]
-        seen.speech_s = max(seen.speech_s, data["speech_s"] or 0.0)
-        self._apply(seen, event.type, data, received_s)
+        seen.role = data.role or seen.role
+        seen.model = data.model or seen.model
+        seen.p_synthetic = seen.p_synthetic if data.p_synthetic is None else data.p_synthetic
+        seen.speech_s = max(seen.speech_s, data.speech_s or 0.0)
+        self._apply(seen, data, received_s)
         return key
 
     @staticmethod
-    def _apply(seen: Observed, kind: str, data: dict[str, Any], received_s: float) -> None:
+    def _apply(seen: Observed, data: EventData, received_s: float) -> None:
         session = max(0, seen.sessions - 1)
-        if kind == "leg.started":
-            seen.state, seen.verdict = "listening", None
-            seen.sessions += 1
-        elif kind == "score":
-            if len(seen.scores) < MAX_SCORES:
-                p, window_p = round(data["p_synthetic"], 4), round(data["window_p_synthetic"], 4)
-                seen.scores.append(WindowScore(data["media_time_s"], p, window_p, session))
-        elif kind == "voice.expected":
-            seen.expected_voice = True
-        elif kind == "alert.raised":
-            seen.state = data["stage"]
-            if len(seen.alerts) < MAX_ALERTS:
-                p, lag_ms = data["p_synthetic"], data["lag_ms"]
-                seen.alerts.append(Alert(data["stage"], data["media_time_s"], received_s, p, lag_ms, session))
-        elif kind == "alert.cleared":
-            seen.state = "cleared"
-        elif kind == "coverage.reduced":
-            seen.windows_skipped, seen.missing_s = data["windows_skipped"], data["missing_s"]
-        elif kind == "leg.ended":
-            seen.state, seen.verdict, seen.reason = "ended", data["verdict"], data["reason"]
-            seen.ended_by = data["ended_by"]
-            seen.windows_skipped = data["windows_skipped"] or 0  # null when the gateway was restarted meanwhile
-            seen.missing_s = data["missing_s"] or 0.0
+        match data:
+            case LegStarted():
+                seen.state, seen.verdict = "listening", None
+                seen.sessions += 1
+            case Scored():
+                if len(seen.scores) < MAX_SCORES:
+                    p, window_p = round(data.p_synthetic, 4), round(data.window_p_synthetic, 4)
+                    seen.scores.append(WindowScore(data.media_time_s, p, window_p, session))
+            case VoiceExpected():
+                seen.expected_voice = True
+            case AlertRaised():
+                seen.state = data.stage
+                if len(seen.alerts) < MAX_ALERTS:
+                    p, lag_ms = data.p_synthetic, data.lag_ms
+                    seen.alerts.append(Alert(data.stage, data.media_time_s, received_s, p, lag_ms, session))
+            case AlertCleared():
+                seen.state = "cleared"
+            case CoverageReduced():
+                seen.windows_skipped, seen.missing_s = data.windows_skipped, data.missing_s
+            case LegEnded():
+                seen.state, seen.verdict, seen.reason = "ended", data.verdict, data.reason
+                seen.ended_by = data.ended_by
+                seen.windows_skipped = data.windows_skipped or 0  # null when the gateway was restarted meanwhile
+                seen.missing_s = data.missing_s or 0.0

@@ -26,10 +26,10 @@ these models: the docstring of a field is its description there.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_serializer
 
 SUBPROTOCOL = "cloudevents.json"
 """CloudEvents WebSocket binding 1.0, section 3: structured mode, JSON."""
@@ -43,6 +43,7 @@ Ruling = Literal["confirmed", "cleared", "escalated", "inconclusive"]
 Separation = Literal["separate", "mixed"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
+Milliseconds = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -78,9 +79,35 @@ class EventData(Contract):
     """Whose call it is, where the gateway serves several tenants; absent where it is nobody's in particular."""
 
 
+class LegEvent(EventData):
+    """An event about one leg."""
+
+    call_id: str
+    """The call, as the source names it: Twilio's callSid, the `call_id` of the URL."""
+    leg: str
+    """One stream of audio of that call: Twilio's track ``inbound`` or ``outbound``, the `leg` of the URL."""
+    role: str
+    """``caller``, ``callee``, ``agent``, ``customer`` or ``unknown``."""
+
+
+class Judged(LegEvent):
+    """An event about what was heard of one leg."""
+
+    media_time_s: Seconds
+    """Position in the leg's audio, in seconds from its start; not the time of day."""
+    p_synthetic: Probability
+    """Calibrated probability that the voice is synthetic: 0 is certainly human, 1 certainly synthetic."""
+    speech_s: Seconds
+    """Speech heard on this leg so far, in seconds."""
+    model: str
+    """The model that judged: its name, ``@``, and the start of its file's SHA-256."""
+
+
 class CallStarted(EventData):
     """The first leg of a call appeared."""
 
+    call_id: str
+    """The call, as the source names it: Twilio's callSid, the `call_id` of the URL."""
     source: str
     """How the call is attached: ``twilio``, ``plain``, ``whip``, ``sip`` and so on."""
     separation: Separation
@@ -92,11 +119,13 @@ class CallStarted(EventData):
 class CallEnded(EventData):
     """The last leg of a call went."""
 
+    call_id: str
+    """The call, as the source names it: Twilio's callSid, the `call_id` of the URL."""
     verdicts: dict[str, Verdict]
     """Final verdict of each leg that took part, by the leg's name."""
 
 
-class LegStarted(EventData):
+class LegStarted(LegEvent):
     """A speaker is being listened to."""
 
     source: str
@@ -115,7 +144,7 @@ class LegStarted(EventData):
     """Which calibration, of the light model or of its fusion with the verifier, makes `p_synthetic`; a hash."""
 
 
-class LegEnded(EventData):
+class LegEnded(LegEvent):
     """A speaker is no longer listened to."""
 
     verdict: Verdict
@@ -142,7 +171,7 @@ class LegEnded(EventData):
     """Reasons of this leg's ``coverage.reduced`` events, in the order in which they came up."""
 
 
-class Scored(EventData):
+class Scored(Judged):
     """One window of one leg was scored."""
 
     window_start_s: Seconds
@@ -153,7 +182,7 @@ class Scored(EventData):
     """As `p_synthetic`, of this window alone; `p_synthetic` is of all recent windows."""
 
 
-class AlertRaised(EventData):
+class AlertRaised(Judged):
     """A voice sounds synthetic.
 
     `p_synthetic` is the fusion of all models that heard the leg's recent speech; `model` the one that tipped the scale.
@@ -163,18 +192,18 @@ class AlertRaised(EventData):
     """The same for all events about one alert."""
     stage: Stage
     """``provisional``, then, if more speech agrees, ``confirmed``."""
-    lag_ms: float
+    lag_ms: Milliseconds
     """Delay in milliseconds from the end of the audio that decided, as received, to the making of this event."""
 
 
-class AlertCleared(EventData):
+class AlertCleared(Judged):
     """The voice no longer sounds synthetic, on enough fresh speech."""
 
     alert_id: str
     """Of the ``alert.raised`` that this takes back."""
 
 
-class AlertVerified(EventData):
+class AlertVerified(Judged):
     """The verifier heard a window of the leg. `model` and `p_synthetic` are the verifier's, of that window alone.
 
     For information: alerts hang on what both models say. Where that moves the alert, ``alert.raised`` or
@@ -190,12 +219,12 @@ class AlertVerified(EventData):
     """Speech in that window, in seconds."""
     filter_p_synthetic: Probability
     """As `p_synthetic`, of all recent windows and by the light model alone."""
-    lag_ms: float
+    lag_ms: Milliseconds
     """Delay in milliseconds from the end of the audio that completed the window, as received, to the making of this
     event."""
 
 
-class VoiceExpected(EventData):
+class VoiceExpected(Judged):
     """A voice sounds synthetic as surely as for an alert, where a machine was declared to be expected. Told once."""
 
 
@@ -237,7 +266,17 @@ class Heartbeat(Contract):
     """The newest cursor: resume from it, as from the `id` of an event."""
 
 
-EVENT_TYPES: dict[type[BaseModel], str] = {
+class Unknown(Contract):
+    """What an event holds whose type, or version of the contract, is not known here: to be ignored or passed on."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+AnyData = (
+    CallStarted | CallEnded | LegStarted | LegEnded | Scored | AlertRaised | AlertCleared | AlertVerified
+    | VoiceExpected | CoverageReduced | Gap | Heartbeat | Unknown
+)  # fmt: skip
+EVENT_TYPES: dict[type[Contract], str] = {
     CallStarted: "call.started",
     CallEnded: "call.ended",
     LegStarted: "leg.started",
@@ -256,8 +295,22 @@ STORED_TYPES = tuple(name for kind, name in EVENT_TYPES.items() if issubclass(ki
 """The types that are kept in the journal and can be asked for: all but `gap` and `heartbeat`."""
 
 
+_KINDS = {name: kind for kind, name in EVENT_TYPES.items()}
+
+
+def _read_data(value: Any, event: ValidationInfo) -> Contract:
+    """Read `data` as the event's type says; fields that a newer gateway adds are kept (`model_extra`)."""
+    if isinstance(value, Contract):
+        return value
+    is_known = event.data.get("dataschema") == DATASCHEMA
+    kind = _KINDS.get(event.data.get("type", ""), Unknown) if is_known else Unknown
+    return kind.model_validate(value, extra="allow")
+
+
 class CloudEvent(Contract):
-    """The envelope (CloudEvents 1.0, JSON format)."""
+    """The envelope (CloudEvents 1.0, JSON format). Further attributes are kept, as extensions of CloudEvents are."""
+
+    model_config = ConfigDict(extra="allow")
 
     specversion: Literal["1.0"] = "1.0"
     """Of CloudEvents."""
@@ -277,8 +330,12 @@ class CloudEvent(Contract):
     """The version of the contract that `data` follows."""
     sequence: str | None = None
     """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
-    data: dict[str, Any]
-    """As `type` says."""
+    data: Annotated[AnyData, PlainValidator(_read_data, json_schema_input_type=dict[str, Any])]
+    """What happened, as `type` says."""
+
+    @field_serializer("data")
+    def _write_data(self, data: Contract) -> dict[str, Any]:
+        return data.model_dump(mode="json") | (data.model_extra or {})
 
 
 class _Owned(msgspec.Struct):
@@ -300,7 +357,9 @@ def tenant_of(text: str) -> str | None:
         return None
 
 
-def envelope(data: BaseModel, *, event_id: str, source: str, time: datetime, sequence: str | None) -> CloudEvent:
+def envelope(
+    data: EventData | Gap | Heartbeat, *, event_id: str, source: str, time: datetime, sequence: str | None
+) -> CloudEvent:
     """Wrap `data` (one of the keys of `EVENT_TYPES`) in its CloudEvent."""
     call_id, leg = getattr(data, "call_id", None), getattr(data, "leg", None)
     return CloudEvent(
@@ -310,5 +369,5 @@ def envelope(data: BaseModel, *, event_id: str, source: str, time: datetime, seq
         subject="/".join(part for part in (call_id, leg) if part) or None,
         time=time,
         sequence=sequence,
-        data=data.model_dump(mode="json"),
+        data=cast("AnyData", data),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gateway.alerts.event import EVENT_TYPES, CallEnded, CloudEvent, EventData, LegEnded, LegStarted
+from gateway.alerts.event import CallEnded, CallStarted, CloudEvent, EventData, LegEnded, LegStarted
 
 RESTARTED = "gateway_restarted"
 
@@ -19,16 +19,17 @@ def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
     verdicts: dict[str, dict[str, str]] = {}
     tenants: dict[str, str | None] = {}
     for event in started:
-        call_id = event.data["call_id"]
-        legs = verdicts.setdefault(call_id, {})
-        tenants[call_id] = event.data.get("tenant")
-        if event.type == EVENT_TYPES[LegStarted]:
-            legs[event.data["leg"]] = "indeterminate"
+        data = event.data
+        if not isinstance(data, CallStarted | LegStarted):
+            continue
+        tenants[data.call_id] = data.tenant
+        legs = verdicts.setdefault(data.call_id, {})
+        if isinstance(data, LegStarted):
+            legs[data.leg] = "indeterminate"
             unknown = dict.fromkeys(
                 ("audio_s", "missing_s", "windows_scored", "windows_skipped", "windows_crosstalk", "alerts")
             )
-            ending = _unknown(call_id, event.data["leg"], event.data.get("role"), event.data.get("tenant"))
-            ending["speaker"] = event.data.get("speaker")
+            ending = _unknown(data.call_id, data.leg, data.role, data.tenant) | {"speaker": data.speaker}
             yield LegEnded.model_validate(ending | unknown | {"verdict": "indeterminate", "ended_by": RESTARTED})
     for call_id, legs in verdicts.items():
         yield CallEnded.model_validate(_unknown(call_id, None, None, tenants[call_id]) | {"verdicts": legs})

@@ -1,7 +1,7 @@
 """Follow a gateway's events: connect, resume, never see an event twice.  [IO]
 
 async for event in follow("http://127.0.0.1:8080", types=["alert.raised"]):
-    print(event.data["call_id"], event.data["leg"], event.data["p_synthetic"])
+    print(event.data.call_id, event.data.leg, event.data.p_synthetic)
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from gateway.alerts.event import EVENT_TYPES, SUBPROTOCOL, CloudEvent, Heartbeat
+from gateway.alerts.event import SUBPROTOCOL, CloudEvent, Heartbeat
 
 PATH = "/v1/events"
-HEARTBEAT = EVENT_TYPES[Heartbeat]
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 TRY_AGAIN_LATER_S = 5.0
@@ -135,8 +134,8 @@ class _Cursor:
 
     def advance(self, event: CloudEvent) -> bool:
         """Take note of an event; tells whether the user should see it."""
-        if event.type == HEARTBEAT:
-            self.last_event_id = event.data["last_event_id"]
+        if isinstance(event.data, Heartbeat):
+            self.last_event_id = event.data.last_event_id
             return False
         self.last_event_id = event.id
         key = (event.source, event.id)

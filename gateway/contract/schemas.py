@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.alerts.event import DATASCHEMA, EVENT_TYPES, CloudEvent
+from gateway.alerts.event import DATASCHEMA, EVENT_TYPES, CloudEvent, Contract
 
 Schema = dict[str, Any]
 """A JSON Schema as Python's `json` reads it."""
@@ -34,7 +34,7 @@ def model_schema(model: type[BaseModel]) -> Schema:
     return schema | {"title": model.__name__}
 
 
-def event_schema(kind: type[BaseModel]) -> Schema:
+def event_schema(kind: type[Contract]) -> Schema:
     """Return the schema of the whole event whose `data` is a `kind`, one of the keys of `EVENT_TYPES`."""
     envelope = model_schema(CloudEvent)
     data = model_schema(kind)
@@ -52,7 +52,7 @@ def event_schema(kind: type[BaseModel]) -> Schema:
     }
 
 
-def event_document(kind: type[BaseModel]) -> Schema:
+def event_document(kind: type[Contract]) -> Schema:
     """Return `event_schema` as a document of its own, with its id."""
     return {"$schema": DIALECT, "$id": f"{DATASCHEMA}:{EVENT_TYPES[kind]}"} | event_schema(kind)
 

@@ -250,8 +250,9 @@ class Fleet:
         legs, calls = self._joined.gone(number)
         await self._bus.flush()
         started = [
-            event for event in await self._bus.open_calls() if (event.data["call_id"], event.data["leg"]) in legs
-            or (event.data["leg"] is None and event.data["call_id"] in calls)
+            event for event in await self._bus.open_calls()
+            if (isinstance(event.data, LegStarted) and (event.data.call_id, event.data.leg) in legs)
+            or (isinstance(event.data, CallStarted) and event.data.call_id in calls)
         ]  # fmt: skip
         for ending in endings(started):
             if not isinstance(ending, CallEnded) or ending.call_id in calls:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import msgspec
 
+from gateway.alerts.event import CallEnded, Gap, Scored
 from gateway.client.events import EventStreamError, events_url, follow
 from sim.caller import Gateway
 from sim.load.findings import Findings, Moment, Plan, delay_of_second
@@ -138,16 +139,16 @@ class _Drive:
         findings = self._findings
         async with contextlib.aclosing(follow(self._gateway.url, token=self._gateway.token, types=EVENTS)) as events:
             async for event in events:
-                call_id = event.data.get("call_id")
-                if event.type == "gap":
+                data = event.data
+                if isinstance(data, Gap):
                     findings.events_lost += 1
-                elif event.type == "score" and call_id in findings.began:
+                elif isinstance(data, Scored) and data.call_id in findings.began:
                     at_s = time.monotonic() - self._zero_s
-                    late_ms = 1000 * (at_s - findings.began[call_id] - event.data["media_time_s"])
+                    late_ms = 1000 * (at_s - findings.began[data.call_id] - data.media_time_s)
                     findings.delays.append((round(at_s, 3), round(late_ms, 2)))
                     self._recent_ms.append(late_ms)
-                elif event.type == "call.ended" and call_id in findings.began:
-                    findings.ended.add(call_id)
+                elif isinstance(data, CallEnded) and data.call_id in findings.began:
+                    findings.ended.add(data.call_id)
                     if findings.ended >= findings.began.keys() - findings.failed.keys():
                         self._all_ended.set()
 

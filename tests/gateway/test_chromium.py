@@ -24,7 +24,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from detection.audio import read_audio
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.event import AlertRaised, CallEnded, CloudEvent, EventData, LegEnded
 from gateway.client.events import follow
 from tests.conftest import REPOSITORY
 from tests.gateway.browser import CHROMIUM, FLAGS, needs_chromium
@@ -133,17 +133,18 @@ async def test_a_browser_with_a_synthetic_voice_raises_the_alert_of_its_leg(tmp_
             async for event in follow(url, reconnect=False):
                 events.append(event)  # noqa: PERF401  one by one, as they come
 
-        def seen(kind: str, leg: str | None) -> bool:
+        def seen(kind: type[EventData], leg: str | None) -> bool:
             assert site.failure is None
-            return any(event.type == kind and event.data["leg"] == leg for event in events)
+            return any(isinstance(event.data, kind) and event.data.leg == leg for event in events)
 
         listening = asyncio.create_task(listen())
         async with chromium(address, microphone, tmp_path):
-            await until(lambda: seen("alert.raised", "caller"), timeout_s=50)
+            await until(lambda: seen(AlertRaised, "caller"), timeout_s=50)
             site.raised.set()
-            await until(lambda: seen("call.ended", None))
+            await until(lambda: seen(CallEnded, None))
         listening.cancel()
-    assert {event.data["call_id"] for event in events} == {"browser-1"}
-    assert {event.data["leg"] for event in events if event.type == "alert.raised"} == {"caller"}
-    verdicts = {event.data["leg"]: event.data["verdict"] for event in events if event.type == "leg.ended"}
+    told = [event.data for event in events if isinstance(event.data, EventData)]
+    assert {data.call_id for data in told} == {"browser-1"}
+    assert {data.leg for data in told if isinstance(data, AlertRaised)} == {"caller"}
+    verdicts = {data.leg: data.verdict for data in told if isinstance(data, LegEnded)}
     assert verdicts == {"caller": "synthetic", "callee": "indeterminate"}

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.alerts.event import STORED_TYPES, CloudEvent
+from gateway.alerts.event import STORED_TYPES, CallEnded, CloudEvent, LegEnded, LegStarted, Scored
 from gateway.alerts.journal import Journal
 from gateway.client import events
 from gateway.client.events import follow
@@ -70,7 +70,7 @@ async def talk_until_killed(running: Running, call_id: str, seen: list[CloudEven
         f"{running.ws_url}/v1/media/plain?call_id={call_id}&leg={','.join(LEGS)}&channels=2&encoding=s16le&rate=16000"
     ) as media:
         talking = asyncio.create_task(talk(media))
-        while sum(event.type == "score" and event.data["call_id"] == call_id for event in seen) < SCORES_BEFORE_KILL:
+        while scores(seen, call_id) < SCORES_BEFORE_KILL:
             assert not talking.done(), "the call goes on"
             await asyncio.sleep(0.02)
         running.process.kill()
@@ -78,6 +78,10 @@ async def talk_until_killed(running: Running, call_id: str, seen: list[CloudEven
         talking.cancel()
         with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
             await talking
+
+
+def scores(seen: list[CloudEvent], call_id: str) -> int:
+    return sum(isinstance(event.data, Scored) and event.data.call_id == call_id for event in seen)
 
 
 async def talk(media: ClientConnection) -> None:
@@ -96,15 +100,16 @@ def all_events(path: Path) -> list[CloudEvent]:
 
 def check_legs(seen: list[CloudEvent]) -> None:
     """Each leg has its start, its windows one after another, and its end by the next gateway."""
-    legs = defaultdict(list)
+    legs: defaultdict[tuple[str | None, str | None], list[LegStarted | Scored | LegEnded]] = defaultdict(list)
     for event in seen:
-        if event.data["leg"] is not None and event.type in ("leg.started", "score", "leg.ended"):
-            legs[event.data["call_id"], event.data["leg"]].append(event)
+        if isinstance(event.data, LegStarted | Scored | LegEnded):
+            legs[event.data.call_id, event.data.leg].append(event.data)
     assert len(legs) == KILLS * len(LEGS)
-    for of_leg in legs.values():
-        started, *scores, ended = of_leg
-        assert (started.type, ended.type) == ("leg.started", "leg.ended")
-        assert ended.data["ended_by"] == "gateway_restarted"
-        assert [score.data["window_start_s"] for score in scores] == [float(start) for start in range(len(scores))]
-    calls = [event.data["call_id"] for event in seen if event.type == "call.ended"]
+    for started, *windows, ended in legs.values():
+        assert isinstance(started, LegStarted)
+        assert isinstance(ended, LegEnded)
+        assert ended.ended_by == "gateway_restarted"
+        starts_s = [window.window_start_s for window in windows if isinstance(window, Scored)]
+        assert starts_s == [float(start) for start in range(len(windows))]
+    calls = [event.data.call_id for event in seen if isinstance(event.data, CallEnded)]
     assert calls == [f"call-{number}" for number in range(KILLS)]

@@ -17,11 +17,11 @@ FACTS: dict[str, Any] = {
     "call_id": "c.r",
     "leg": "caller",
     "speaker": "caller",
-    "role": None,
+    "role": "caller",
     "media_time_s": 7.0,
     "p_synthetic": 0.95,
     "speech_s": 4.0,
-    "model": None,
+    "model": "m@1",
     "reason": "p_above_raise",
 }
 

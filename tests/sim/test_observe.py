@@ -3,14 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel
-
 from gateway.alerts.event import (
     AlertCleared,
     AlertRaised,
     CallEnded,
     CloudEvent,
     CoverageReduced,
+    EventData,
+    Gap,
     LegEnded,
     LegStarted,
     Scored,
@@ -40,7 +40,7 @@ COUNTS: dict[str, Any] = {
 }
 
 
-def event(data: BaseModel) -> CloudEvent:
+def event(data: EventData | Gap) -> CloudEvent:
     return envelope(data, event_id="1", source="/callscreen/x", time=datetime.now(UTC), sequence="1")
 
 
