@@ -233,8 +233,9 @@ class Journal:
         """Note a call in a new file that started in the old one."""
         with suppress(ValueError):
             started = _start(text)
-            if (seq := self.position(started.id)) is not None:
-                call_index.follow(writer, seq, started.type, started.data["call_id"], None, text)
+            seq, data = self.position(started.id), started.data
+            if seq is not None and isinstance(data, CallStarted | LegStarted):
+                call_index.follow(writer, seq, started.type, data.call_id, None, text)
 
     def _follow_open(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
