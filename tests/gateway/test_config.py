@@ -58,7 +58,7 @@ def test_lists_and_tables_come_from_the_environment_as_json(monkeypatch: pytest.
         ("verifier_p = 0.9", "verifier_p: this setting is gone: both models make one number now"),
         ("verifier_legs_per_minute = 9", "verifier_legs_per_minute: this setting is gone: set `verifier_cpu_share`"),
         ("port =", "not TOML"),
-        ('host = "0.0.0.0"', "host: '0.0.0.0' is reachable by others, so `token` or `tokens` must be set"),
+        ('host = "0.0.0.0"', "host: '0.0.0.0' is reachable by others, so `token`, `tokens` or `jwt` must be set"),
         ('host = "0.0.0.0"\ntoken = ""', "token:"),
     ],
 )
