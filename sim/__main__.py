@@ -20,6 +20,7 @@ from sim.files import load
 from sim.fleet import FleetError
 from sim.load import command as load_command
 from sim.load.drive import LoadError
+from sim.matrix import command as matrix_command
 from sim.own import GatewayError, own_gateway
 from sim.play import Play, play_scenario, play_virtually
 from sim.prompts import human_prompts
@@ -39,6 +40,7 @@ examples:
   callscreen sim run smoke --gateway http://127.0.0.1:8080
   callscreen sim run busy --gateway https://gw.example.com --report out/
   callscreen sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
+  callscreen sim matrix --data clips.csv --split test --report out/
   callscreen sim load --calls 100 --ramp 10 --seconds 60  against a gateway that is started for it
 
 exit codes: 0 every alert was right, or the load was held; 1 not so; 2 wrong usage, or no connection; 130 interrupted
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     _add_run(commands)
     _add_load(commands)
+    _add_matrix(commands)
     commands.add_parser("list", help="show the scenarios that ship").set_defaults(run=_list)
     for name, help_text, command in (
         ("show", "show what a scenario plays, and what is expected", _show),
@@ -120,6 +123,17 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     load.add_argument("--gateway", "--url", metavar="URL", help="against this one; else one is started for it")
     _add_tokens(load)
     load_command.add_arguments(load)
+
+
+def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    matrix = commands.add_parser(
+        "matrix",
+        help="measure the detector: a manifest's voices over codec, loss, noise and length",
+        description="Play a manifest's voices as calls, on a virtual clock, under every combination of codec, loss, "
+        "noise and length. Reports misses, false alarms per leg and per hour of people's speech, time to alert and "
+        "calibration of each, with 95 %% intervals, as JSON and as one HTML page.",
+    )
+    matrix_command.add_arguments(matrix)
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:

@@ -79,27 +79,50 @@ class Library:
         return f"{counts['human']} human and {counts['synthetic']} synthetic voices"
 
 
-def from_manifest(manifest: Path, split: str | None = None) -> Library:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip of a manifest."""
+
+    line: int
+    """Where it stands in the manifest."""
+    label: Label
+    system: str
+    speaker: str
+    path: Path
+
+
+def read_manifest(manifest: Path, split: str | None = None) -> list[Row]:
     """Read a CSV with columns path and label, and perhaps split, system and speaker. Paths are relative to it.
 
     Raises:
         ClipError: not readable, a column is missing, a label is unknown, or no row is left.
     """
-    groups: dict[tuple[Label, str, str], list[Path]] = {}
+    found: list[Row] = []
     try:
-        with manifest.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(_rows(csv.DictReader(file), manifest, needs_split=split is not None), start=2):
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for row in _rows(reader, manifest, needs_split=split is not None):
                 if split is not None and row["split"] != split:
                     continue
+                where = f"{manifest}:{reader.line_num}"
                 if (label := _LABELS.get(row["label"])) is None:
-                    raise ClipError(f"{manifest}:{line}: label: expected {', '.join(_LABELS)}, got {row['label']!r}")
-                system = row.get("system") or label
-                speaker = row.get("speaker") or Path(row["path"]).stem
-                groups.setdefault((label, system, speaker), []).append(manifest.parent / row["path"])
+                    raise ClipError(f"{where}: label: expected {', '.join(_LABELS)}, got {row['label']!r}")
+                if not row["path"]:
+                    raise ClipError(f"{where}: path: expected the name of a recording, got none")
+                system, speaker = row.get("system") or label, row.get("speaker") or Path(row["path"]).stem
+                found.append(Row(reader.line_num, label, system, speaker, manifest.parent / row["path"]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClipError(f"{manifest}: {error}") from None
-    if not groups:
+    if not found:
         raise ClipError(f"{manifest}: no clip" + (f" with split {split!r}" if split else ""))
+    return found
+
+
+def from_manifest(manifest: Path, split: str | None = None) -> Library:
+    """Take the voices of a manifest; see `read_manifest`. Raises ClipError."""
+    groups: dict[tuple[Label, str, str], list[Path]] = {}
+    for row in read_manifest(manifest, split):
+        groups.setdefault((row.label, row.system, row.speaker), []).append(row.path)
     return Library(Voice(*key, tuple(paths)) for key, paths in groups.items())
 
 

@@ -117,6 +117,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     # A whole gateway in this process, on a virtual clock.
     "sim.inprocess": ("sim", "gateway"),
     "sim.__main__": ("sim", "gateway.logs"),
+    "sim.matrix.command": ("sim", "gateway.logs"),
 }
 
 # [S] files: bytes or numbers in, facts out. No waiting, no clock, no network, no logging.
@@ -196,6 +197,11 @@ SANS_IO = (
     "sim/calls.py",
     "sim/line.py",
     "sim/load/findings.py",
+    "sim/matrix/cells.py",
+    "sim/matrix/figures.py",
+    "sim/matrix/heard.py",
+    "sim/matrix/page.py",
+    "sim/matrix/svg.py",
     "sim/network.py",
     "sim/scenario.py",
     "sim/sounds.py",
