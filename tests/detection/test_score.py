@@ -109,7 +109,7 @@ def test_jobs_change_nothing_but_the_time(clips: Path, capsys: pytest.CaptureFix
 
 
 def test_table_for_people(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     (clips / "[red]broken.wav").touch()
     assert main(["score", str(clips)]) == 1
     out = capsys.readouterr().out

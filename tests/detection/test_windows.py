@@ -37,7 +37,7 @@ def test_windows_start_on_hops_and_hold_the_audio() -> None:
 
 
 @given(cuts=st.lists(st.integers(0, 160_000), max_size=40), hop_s=st.sampled_from([0.5, 1.0, 3.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_chunking_gives_the_same_windows(cuts: list[int], hop_s: float) -> None:
     one, many = windower(hop_s=hop_s), windower(hop_s=hop_s)
     expected = play(speech(), one) + one.flush()
@@ -238,7 +238,6 @@ def test_lost_audio_is_no_background() -> None:
     assert filled[0].snr_db == pytest.approx(whole[0].snr_db, abs=1.5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=200), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_quantiles_are_numpys(values: list[float], share: float) -> None:
     assert quantile(np.array(values, np.float32), share) == np.quantile(np.array(values, np.float32), share)

@@ -39,7 +39,7 @@ def test_the_example_of_the_standard() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0, 1, 125, 126, 160, 65_535, 65_536])), max_size=6))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_messages_come_out_whole_and_in_order_however_they_are_cut(sent: list[tuple[bool, int]]) -> None:
     expected = [(Kind.TEXT if is_text else Kind.BINARY, random.Random(0).randbytes(size)) for is_text, size in sent]
     opcodes = {Kind.TEXT: Opcode.TEXT, Kind.BINARY: Opcode.BINARY}
@@ -49,7 +49,6 @@ def test_messages_come_out_whole_and_in_order_however_they_are_cut(sent: list[tu
 
 
 @given(st.integers(0, 1_000))
-@settings(deadline=None)
 def test_what_the_engine_must_see_it_sees_as_it_came(seed: int) -> None:
     ping, close = frame(Opcode.PING, b"abc"), frame(Opcode.CLOSE, b"\x03\xe8")
     fragments = [

@@ -114,7 +114,6 @@ async def test_secrets_do_not_reach_the_logs(serve: Serve, capsys: pytest.Captur
     await refused(ws_url(house, f"{PLAIN}&token=wr0ng"))
     async with connect(ws_url(house, f"{PLAIN}&token=s3cret")) as socket:
         await socket.send("text")
-        await socket.wait_closed()
     captured = capsys.readouterr()
     for secret in ("s3cret", "tw1lio", "wr0ng"):
         assert secret not in captured.out + captured.err

@@ -81,7 +81,7 @@ def test_failed_append_stores_nothing_of_it_and_can_be_repeated(journal: Journal
     assert [stored.seq for stored in journal.after(0, 100)] == list(range(1, 10))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(scores=st.lists(st.booleans(), min_size=1, max_size=60), max_events=st.integers(1, 30))
 def test_pruning_keeps_the_newest_and_scores_for_less_long(
     tmp_path_factory: pytest.TempPathFactory, scores: list[bool], max_events: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from detection import SAMPLE_RATE_HZ
@@ -17,7 +17,6 @@ RATES_HZ = (8_000, 11_025, 16_000, 24_000, 44_100, 48_000)
     rate_hz=st.sampled_from(RATES_HZ),
     pieces=st.lists(st.tuples(st.floats(0.0001, 0.3), st.booleans()), min_size=1, max_size=20),
 )
-@settings(deadline=None)
 def test_settling_changes_when_samples_come_and_not_what_they_are(
     rate_hz: int, pieces: list[tuple[float, bool]]
 ) -> None:

@@ -117,7 +117,7 @@ def damaged(message: Any, data: st.DataObject) -> Any:
 
 
 @pytest.mark.parametrize("name", list(STREAMS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_damage_ends_as_our_error_or_not_at_all(name: str, data: st.DataObject) -> None:
     dialect = opened(name)

@@ -28,7 +28,7 @@ def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
 INVITATION = Phone("UDP").request("INVITE", MULTIPART, **SIPREC, Session_Expires="1800")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=60), damaged(INVITATION)), max_size=3))
 def test_messages(messages: list[bytes]) -> None:
     house = House()
