@@ -25,15 +25,30 @@ def read_audio(path: Path | str) -> Samples:
     Raises `AudioError`, naming the file and why, when it can't be read to its end, has no audio track, holds no
     samples or holds samples that aren't finite, or are beyond `LOUDEST`.
     """
+    # libav's own mix of two channels is 3 dB louder
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        return _checked(path, _read(path).mean(axis=0))
+
+
+def read_channels(path: Path | str) -> list[Samples]:
+    """Return each channel of a file's first audio track by itself, first to last; else as `read_audio`."""
+    return [_checked(path, samples) for samples in _read(path)]
+
+
+def _read(path: Path | str) -> Samples:
+    """Return all channels, shape ``(channels, n)``."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # of the mix; what comes of it is refused below
-            pieces = list(_decode(str(path)))
+        pieces = list(_decode(str(path)))
+        samples = np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{path}: cannot be read: {reason}") from error
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    if not len(samples):
+    if not samples.shape[1]:
         raise AudioError(f"{path}: holds no audio")
+    return samples
+
+
+def _checked(path: Path | str, samples: Samples) -> Samples:
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
     loudest = max(samples.max(), -samples.min())
@@ -49,6 +64,6 @@ def _decode(path: str) -> Iterator[Samples]:
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE_HZ)
         for frame in container.decode(container.streams.audio[0]):
             for piece in resampler.resample(frame):
-                yield piece.to_ndarray().mean(axis=0)  # libav's own mix of two channels is 3 dB louder
+                yield np.asarray(piece.to_ndarray(), np.float32)
         for piece in resampler.resample(None):
-            yield piece.to_ndarray().mean(axis=0)
+            yield np.asarray(piece.to_ndarray(), np.float32)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,24 +20,28 @@ from rich.progress import track
 from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
-from detection.audio import read_audio
+from detection.audio import read_audio, read_channels
 from detection.channels import CHANNELS, apply_channel
 from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, open_detector
 from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
+from detection.types import Samples
 
 DESCRIPTION = """\
-Say of each recording whether its voice sounds synthetic. A recording holds one voice; each goes through the very path
-that live calls take, but is judged by the heavy model throughout. Any rate and format that libav reads."""
+Say of each recording whether its voice sounds synthetic. A recording holds one voice, or, with --each-channel, one on
+each channel; each goes through the very path that live calls take, but is judged by the heavy model throughout. Any
+rate and format that libav reads."""
 
 EPILOG = """\
 examples:
   score interview.wav                      one file, as a table
+  score call.wav --each-channel            a recorded call, one speaker a channel
   score clips/ --jsonl > scores.jsonl      a folder and all below it, one JSON object a file
   score --manifest clips.csv --split test --channel pstn --jsonl --jobs 4
 
 Each JSON object holds path, p_synthetic (0 to 1, ranks recordings), speech_s, windows (scored), state (synthetic,
-human or indeterminate) and reason; or path and error for a file that can't be scored. The exit code is 1 if any was."""
+human or indeterminate) and reason, with --each-channel also channel (from 1); or path and error for a file that can't
+be scored. The exit code is 1 if any was."""
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3"),
@@ -68,6 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     channel_help = f"telephone channel to send the audio through first: {', '.join(CHANNELS)} (default: %(default)s)"
     add("--channel", metavar="NAME", choices=list(CHANNELS), default="clean", help=channel_help)
+    add("--each-channel", action="store_true", help="score each channel by itself: one speaker a channel")
     add("--jsonl", action="store_true", help="one JSON object a file instead of a table")
     add("--jobs", metavar="N", type=int, default=1, help="processes that share the files (default: %(default)s)")
 
@@ -75,9 +81,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Score what `args` name; return the exit code."""
     clips = _clips(args)
-    results = _results(clips, args.model, args.channel, args.jobs)
+    results = _results(clips, args)
     progress = Console(stderr=True)
-    shown = track(results, "scoring", len(clips), console=progress, disable=not progress.is_terminal, transient=True)
+    whole = track(results, "scoring", len(clips), console=progress, disable=not progress.is_terminal, transient=True)
+    shown = chain.from_iterable(whole)
     failed = _print_lines(shown) if args.jsonl else _print_table(shown)
     return 1 if failed else 0
 
@@ -118,29 +125,38 @@ def _clips_in(manifest: Path, split: str | None) -> list[_Clip]:
     return clips
 
 
-def _results(clips: list[_Clip], model: str, channel: str, jobs: int) -> Iterator[Result]:
-    """Yield one result a clip, in order."""
-    score = _scorer(model, channel)
-    if jobs <= 1:
+def _results(clips: list[_Clip], args: Namespace) -> Iterator[list[Result]]:
+    """Yield the results of each clip, in order: one, or one a channel."""
+    how = (args.model, args.channel, args.each_channel)
+    score = _scorer(*how)
+    if args.jobs <= 1:
         yield from map(score, clips)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _open_in_worker, (model, channel)) as pool:
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), _open_in_worker, how) as pool:
         yield from pool.map(_score_in_worker, clips, chunksize=8)
 
 
-def _scorer(model: str, channel: str) -> Callable[[_Clip], Result]:
+def _scorer(model: str, channel: str, each_channel: bool) -> Callable[[_Clip], list[Result]]:
     threadpool_limits(1, user_api="blas")  # small matrices: more threads only cost more CPU
     detector = open_detector(model)
-    return partial(_score_clip, detector, channel)
+    return partial(_score_clip, detector, channel, each_channel)
 
 
-def _score_clip(detector: Detector, channel: str, clip: _Clip) -> Result:
+def _score_clip(detector: Detector, channel: str, each_channel: bool, clip: _Clip) -> list[Result]:
     try:
-        result = score_samples(apply_channel(read_audio(clip.path), channel), detector)
+        if not each_channel:
+            return [{"path": clip.label, **_score(detector, channel, read_audio(clip.path))}]
+        return [
+            {"path": clip.label, "channel": number, **_score(detector, channel, samples)}
+            for number, samples in enumerate(read_channels(clip.path), start=1)
+        ]
     except DetectionError as error:
-        return {"path": clip.label, "error": str(error)}
+        return [{"path": clip.label, "error": str(error)}]
+
+
+def _score(detector: Detector, channel: str, samples: Samples) -> Result:
+    result = score_samples(apply_channel(samples, channel), detector)
     return {
-        "path": clip.label,
         "p_synthetic": round(result.p_synthetic, 6),
         "speech_s": round(result.speech_s, 2),
         "windows": result.windows,
@@ -149,16 +165,16 @@ def _score_clip(detector: Detector, channel: str, clip: _Clip) -> Result:
     }
 
 
-_in_worker: Callable[[_Clip], Result]
+_in_worker: Callable[[_Clip], list[Result]]
 """Set once per worker process, so that each opens the model once."""
 
 
-def _open_in_worker(model: str, channel: str) -> None:
+def _open_in_worker(model: str, channel: str, each_channel: bool) -> None:
     global _in_worker
-    _in_worker = _scorer(model, channel)
+    _in_worker = _scorer(model, channel, each_channel)
 
 
-def _score_in_worker(clip: _Clip) -> Result:
+def _score_in_worker(clip: _Clip) -> list[Result]:
     return _in_worker(clip)
 
 
@@ -184,8 +200,9 @@ def _print_table(results: Iterable[Result]) -> int:
             table.add_row(escape(str(result["path"])), "[red]error", "", "", "", escape(str(result["error"])))
             continue
         style = {"synthetic": "bold red", "human": "green"}.get(str(result["state"]), "yellow")
+        channel = f" (channel {result['channel']})" if "channel" in result else ""
         table.add_row(
-            escape(str(result["path"])),
+            escape(f"{result['path']}{channel}"),
             f"[{style}]{result['state']}",
             f"{result['p_synthetic']:.3f}",
             f"{result['speech_s']:.1f}",

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from gateway import logs
-from sim import demo, inprocess, listing, report, voices
+from sim import demo, inprocess, listing, replay, report, voices
 from sim.caller import Gateway
 from sim.clips import ClipError, Library, from_folder, from_manifest
 from sim.files import load
@@ -41,6 +41,7 @@ examples:
   callscreen sim run busy --gateway https://gw.example.com --report out/
   callscreen sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
   callscreen sim matrix --data clips.csv --split test --report out/
+  callscreen sim replay recording.wav                     a stereo recording of a call, one speaker a channel
   callscreen sim load --calls 100 --ramp 10 --seconds 60  against a gateway that is started for it
 
 exit codes: 0 every alert was right, or the load was held; 1 not so; 2 wrong usage, or no connection; 130 interrupted
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run(commands)
     _add_load(commands)
     _add_matrix(commands)
+    _add_replay(commands)
     commands.add_parser("list", help="show the scenarios that ship").set_defaults(run=_list)
     for name, help_text, command in (
         ("show", "show what a scenario plays, and what is expected", _show),
@@ -100,11 +102,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Play a scenario: on a virtual clock against a gateway in this process, or over sockets.",
     )
     run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one (`sim list`)")
-    where = run.add_mutually_exclusive_group()
-    where.add_argument(
-        "--gateway", "--url", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080"
-    )
-    where.add_argument("--serve", action="store_true", help="over sockets, against one that is started for it")
+    _add_where(run)
     run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
     _add_tokens(run)
     run.add_argument("--speed", type=float, metavar="X", help="X times real time, over sockets (not with WebRTC)")
@@ -134,6 +132,26 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "calibration of each, with 95 %% intervals, as JSON and as one HTML page.",
     )
     matrix_command.add_arguments(matrix)
+
+
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    recording = commands.add_parser(
+        "replay",
+        help="replay a stereo recording of a call, one speaker a channel",
+        description="Replay a stereo recording as a two-party Twilio call, one speaker a channel: on a virtual clock "
+        "against a gateway in this process, or over sockets. Tells what the gateway says of each channel.",
+    )
+    _add_where(recording)
+    _add_tokens(recording)
+    replay.add_arguments(recording)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--gateway", "--url", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080"
+    )
+    where.add_argument("--serve", action="store_true", help="over sockets, against one that is started for it")
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:

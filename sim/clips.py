@@ -167,20 +167,31 @@ def load(path: Path) -> Samples:
     Raises:
         ClipError: it is missing, unreadable or holds no audio.
     """
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=CLIP_RATE_HZ)
+    samples: Samples = _decode(path, "mono")[0]
+    samples.flags.writeable = False
+    return samples
+
+
+def load_channels(path: Path) -> list[Samples]:
+    """Decode each channel of a recording by itself: float32 at 16 kHz. Raises ClipError as `load` does."""
+    return list(_decode(path, None))
+
+
+def _decode(path: Path, layout: str | None) -> Samples:
+    """Return a recording in a layout of libav, None: its own; float32 at 16 kHz, shape ``(channels, n)``."""
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=CLIP_RATE_HZ)
     pieces: list[Samples] = []
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise ClipError(f"{path}: holds no audio")
             for frame in (*container.decode(audio=0), None):
-                pieces += [resampled.to_ndarray()[0] for resampled in resampler.resample(frame)]
+                pieces += [np.asarray(some.to_ndarray(), np.float32) for some in resampler.resample(frame)]
     except (OSError, av.FFmpegError) as error:
         raise ClipError(f"{path}: cannot be read: {error}") from None
-    samples = np.concatenate(pieces).astype(np.float32) if pieces else np.empty(0, np.float32)
+    samples = np.concatenate(pieces, axis=1) if pieces else np.empty((1, 0), np.float32)
     if not samples.any():
         raise ClipError(f"{path}: is empty or silent")
-    samples.flags.writeable = False
     return samples
 
 

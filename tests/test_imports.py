@@ -118,6 +118,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "sim.inprocess": ("sim", "gateway"),
     "sim.__main__": ("sim", "gateway.logs"),
     "sim.matrix.command": ("sim", "gateway.logs"),
+    "sim.replay": ("sim", "gateway.client", "gateway.logs"),
 }
 
 # [S] files: bytes or numbers in, facts out. No waiting, no clock, no network, no logging.

@@ -56,6 +56,22 @@ def test_one_json_object_a_file(clips: Path, capsys: pytest.CaptureFixture[str])
     assert (first["windows"], first["state"], first["reason"]) == (expected.windows, expected.state, expected.reason)
 
 
+def test_each_channel_of_a_call_is_scored_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left, right = read_audio(SPEECH_FILE), read_audio(OTHER_FILE)
+    length = min(len(left), len(right))
+    call = tmp_path / "call.wav"
+    soundfile.write(call, np.column_stack([left[:length], right[:length]]), 16_000, subtype="FLOAT")
+    assert main(["score", str(call), "--each-channel", "--jsonl"]) == 0
+    found = lines(capsys)
+    assert [set(one) for one in found] == [KEYS | {"channel"}] * 2
+    detector = open_detector(VERIFIER or DEFAULT_MODEL)
+    expected = [score_samples(samples[:length], detector) for samples in (left, right)]
+    assert [one["channel"] for one in found] == [1, 2]
+    assert [one["p_synthetic"] for one in found] == pytest.approx([one.p_synthetic for one in expected], abs=1e-4)
+    assert main(["score", str(call), "--each-channel"]) == 0
+    assert "(channel 2)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_broken_file_has_its_own_object_and_the_rest_goes_on(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = clips / "0-broken.wav"
     broken.write_bytes(b"RIFF and nothing else")
