@@ -71,7 +71,7 @@ def test_the_readme_stays_short() -> None:
     assert len(PAGES[0].read_text().splitlines()) <= 250
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_of_pages_outside_the_site_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (REPOSITORY / name).read_text())
     assert not [link for link in links if not (REPOSITORY / link).exists()]
