@@ -11,7 +11,7 @@ from pathlib import Path
 
 import shtab
 
-from gateway import asterisk, attach, settings_help, token_command, watch
+from gateway import asterisk, attach, settings_help, token_command, watch, webhooks_command
 from gateway.config import load
 from gateway.errors import CallscreenError
 
@@ -119,6 +119,7 @@ def _add_others(add: AddParser) -> None:
     pbx = add("asterisk", help="let an Asterisk send its calls")
     asterisk.add_arguments(pbx)
     token_command.add_arguments(add("token", help="make bearer tokens with scopes"))
+    webhooks_command.add_arguments(add("webhooks", help="dead letters, replay and test of webhooks"))
     completion = add(
         "completion",
         help="print a script that completes commands and options in a shell",

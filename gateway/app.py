@@ -40,6 +40,8 @@ from gateway.ingest.whip import Whip
 from gateway.judges import judging
 from gateway.jwt_tokens import trusted
 from gateway.web import build, contract_routes, event_routes, own_metrics, state_routes
+from gateway.webhooks.delivery import Webhooks
+from gateway.webhooks.routes import webhook_routes
 from gateway.workers.fleet import FIRST, Fleet, Part
 from gateway.workers.reception import Reception
 from gateway.workers.routing import Route, owner
@@ -82,20 +84,42 @@ class House:
     url: str
     app: ASGIApp
     """What answers at `url`; calls that are simulated in this process are put into it directly."""
-    model: str
-    verifier: str | None
-    """The heavy model that hears legs, too."""
+    judges: Judging
     registry: Registry
     bus: Bus
-    load: Load
+    doors: _Doors
     serving: asyncio.Task[None]
     """Done only if the server gave up by itself."""
-    rtp: Mapping[str, tuple[str, int]]
-    """Where each RTP port listens, by its name."""
-    audiosocket: tuple[str, int] | None
-    """Where AudioSocket connections are taken."""
-    sip: Mapping[str, tuple[str, int]]
-    """Where SIP is spoken, by transport."""
+
+    @property
+    def model(self) -> str:
+        """The light model."""
+        return self.judges.detector.name
+
+    @property
+    def verifier(self) -> str | None:
+        """The heavy model that hears legs, too."""
+        return self.judges.verifier.name if self.judges.verifier else None
+
+    @property
+    def load(self) -> Load:
+        """How much there is to do."""
+        return self.judges.load
+
+    @property
+    def rtp(self) -> Mapping[str, tuple[str, int]]:
+        """Where each RTP port listens, by its name."""
+        return self.doors.rtp.addresses
+
+    @property
+    def audiosocket(self) -> tuple[str, int] | None:
+        """Where AudioSocket connections are taken."""
+        return self.doors.audiosocket.address
+
+    @property
+    def sip(self) -> Mapping[str, tuple[str, int]]:
+        """Where SIP is spoken, by transport."""
+        return self.doors.sip.addresses if self.doors.sip else {}
 
 
 @contextlib.asynccontextmanager
@@ -114,12 +138,14 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         async with judging(settings, Part(fleet, bus) if fleet else bus) as judges, trusted(settings.jwt) as issuer:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
-            state = _state_routes(judges, registry, fleet, bus)
+            webhooks = Webhooks(settings.webhooks, bus)
+            state = [*_state_routes(judges, registry, fleet, bus), *webhook_routes(webhooks)]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
             reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
             bus.start()
+            webhooks.start()
             try:
                 for ending in endings(await bus.open_calls()):
                     bus.publish(ending)
@@ -129,24 +155,14 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                 serving = host.start([] if reception else [listener])
                 if reception:
                     reception.start()
-                yield House(
-                    url="http://{}:{}".format(*listener.getsockname()),
-                    app=app,
-                    model=judges.detector.name,
-                    verifier=judges.verifier.name if judges.verifier else None,
-                    registry=registry,
-                    bus=bus,
-                    load=judges.load,
-                    serving=serving,
-                    rtp=doors.rtp.addresses,
-                    audiosocket=doors.audiosocket.address,
-                    sip=doors.sip.addresses if doors.sip else {},
-                )
+                url = "http://{}:{}".format(*listener.getsockname())
+                yield House(url, app, judges, registry, bus, doors, serving)
             finally:
                 if reception:
                     await reception.close()
                 await asyncio.gather(*(part.drain() for part in (registry, fleet) if part))
                 await doors.close()
+                await webhooks.close()
                 await bus.close()  # flushes: every subscriber has been sent every event
                 await host.close()
 

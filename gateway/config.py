@@ -30,6 +30,7 @@ from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
 from gateway.jwt_settings import JwtSettings
 from gateway.tokens import ScopedToken
+from gateway.webhooks.settings import Webhook
 
 ENV_PREFIX = "CALLSCREEN_"
 PRIVATE = ("token", "key", "secret", "password")
@@ -189,6 +190,13 @@ class Settings(BaseSettings):
     subscriber_queue_events: Count = Field(
         1000, description="events that may wait for one subscriber before it is closed"
     )
+    webhooks: tuple[Webhook, ...] = Field(
+        (),
+        description="HTTP endpoints that events are delivered to, signed as of Standard Webhooks",
+        examples=[
+            [{"name": "fraud-desk", "url": "https://hooks.example.com/callscreen", "secret_env": "FRAUD_DESK_SECRET"}]
+        ],
+    )
     heartbeat_s: PositiveSeconds = Field(15.0, description="a heartbeat is sent on the event socket after this silence")
 
     # WebRTC
@@ -223,6 +231,13 @@ class Settings(BaseSettings):
             signing_key = self.twilio_auth_token
         general = {field: getattr(self, field) for field in LIMITS if getattr(door, field) is None}
         return door.model_copy(update={"signing_key": signing_key, "roles": self.roles | door.roles} | general)
+
+    @model_validator(mode="after")
+    def _webhooks_have_names_of_their_own(self) -> Settings:
+        names = [webhook.name for webhook in self.webhooks]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"webhooks.name: {twice!r} is there twice; each needs a name of its own")
+        return self
 
     @model_validator(mode="after")
     def _whip_has_no_dialect(self) -> Settings:

@@ -17,6 +17,14 @@ PACKAGES = ("gateway", "detection", "sim")
 ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.app": ("gateway", "detection"),
     "gateway.web": ("gateway",),
+    "gateway.webhooks": (
+        "gateway.alerts",
+        "gateway.clock",
+        "gateway.errors",
+        "gateway.logs",
+        "gateway.paths",
+    ),
+    "gateway.webhooks_command": ("gateway.paths",),
     "gateway.call_routes": (
         "gateway.access",
         "gateway.alerts",
@@ -77,6 +85,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.config": (
         "gateway.call.expected",
         "gateway.errors",
+        "gateway.webhooks.settings",
         "gateway.ingest.doors",
         "gateway.ingest.rtp_settings",
         "gateway.ingest.audiosocket_door",
@@ -137,6 +146,9 @@ SANS_IO = (
     "gateway/settings_help.py",
     "gateway/jwt_settings.py",
     "gateway/tokens.py",
+    "gateway/webhooks/addresses.py",
+    "gateway/webhooks/settings.py",
+    "gateway/webhooks/signature.py",
     "gateway/workers/joined.py",
     "gateway/workers/routing.py",
     "gateway/call/aftermath.py",

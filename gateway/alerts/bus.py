@@ -126,7 +126,7 @@ class Bus:
 
     async def read(self, after: int, limit: int) -> list[Entry]:
         """`Journal.after`, off the event loop; of a journal that proves to be damaged, what its successor has."""
-        return await self._off_the_loop(partial(self.journal.after, after, limit))
+        return await self._off_the_loop(self._read_thread, partial(self.journal.after, after, limit))
 
     async def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """`Journal.ask`, off the event loop, after all other reading; of a damaged journal, its successor's answer.
@@ -135,19 +135,17 @@ class Bus:
             Overloaded: the journal cannot be read.
         """
         try:
-            return await self._off_the_loop(partial(self.journal.ask, question))
+            return await self._off_the_loop(self._read_thread, partial(self.journal.ask, question))
         except (sqlite3.Error, OSError) as error:
             raise Overloaded(f"the journal cannot be read: {error}") from None
 
-    async def _off_the_loop(self, reading: Callable[[], Answer]) -> Answer:
-        loop, renewals = asyncio.get_running_loop(), self.journal.renewals
-        try:
-            return await loop.run_in_executor(self._read_thread, reading)
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise
-            await self._renew(renewals, error)
-        return await loop.run_in_executor(self._read_thread, reading)
+    async def change(self, change: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """`Journal.change`, off the event loop, between two batches of events; of a damaged journal in its successor.
+
+        Raises:
+            sqlite3.Error, OSError: nothing was stored; try again later.
+        """
+        return await self._off_the_loop(self._write_thread, partial(self.journal.change, change))
 
     async def open_calls(self) -> list[CloudEvent]:
         """`Journal.open_calls`, off the event loop."""
@@ -183,6 +181,17 @@ class Bus:
             await asyncio.wait([self._writer])
         for thread in (self._write_thread, self._read_thread):
             await asyncio.to_thread(thread.shutdown)
+
+    async def _off_the_loop(self, thread: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answer:
+        """Return what `work` on the journal returns; where that proves to be damaged, do it again on its successor."""
+        loop, renewals = asyncio.get_running_loop(), self.journal.renewals
+        try:
+            return await loop.run_in_executor(thread, work)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            await self._renew(renewals, error)
+        return await loop.run_in_executor(thread, work)
 
     def _has_room(self, entry: Entry) -> bool:
         if entry.type == SCORE:

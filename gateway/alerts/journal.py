@@ -46,7 +46,7 @@ _SCHEMA = f"""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
 _ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
-_Answer = TypeVar("_Answer")
+Answer = TypeVar("Answer")
 
 
 class Entry(NamedTuple):
@@ -157,10 +157,19 @@ class Journal:
             )
             return [Entry._make(row) for row in rows]
 
-    def ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+    def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Return what `question` reads over the reader's connection. For the reader's thread."""
         with self._reading:
             return question(self._reader)
+
+    def change(self, change: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Make a change in one transaction, and return what it returns. For the writer's thread.
+
+        Raises:
+            sqlite3.Error: nothing of it was stored.
+        """
+        with self._writer as writer:
+            return change(writer)
 
     def open_calls(self) -> list[CloudEvent]:
         """The `call.started` and `leg.started` events that were never followed by their end, oldest first.

@@ -284,14 +284,57 @@ class Schemas(Answer):
     """Path of the schema, by type of event."""
 
 
+class DeadLetter(Answer):
+    """An event that was given up."""
+
+    webhook: str
+    """The endpoint's name."""
+    event_id: str
+    """Of the event, and ``webhook-id`` of its attempts."""
+    type: str
+    """Of the event."""
+    attempts: Count
+    """How many were made."""
+    first_attempt: datetime
+    """When the first was made."""
+    error: str
+    """Why the last one failed, for people."""
+
+
+class DeadLetters(Answer):
+    """Events that were given up."""
+
+    dead: list[DeadLetter]
+    """By endpoint, then oldest first."""
+
+
+class Replayed(Answer):
+    """What is sent again."""
+
+    replayed: Count
+    """How many events."""
+
+
+class WebhookTest(Answer):
+    """How the attempt went."""
+
+    delivered: bool
+    """Whether the endpoint took it."""
+    error: str | None
+    """Why not, for people."""
+
+
 MODELS = (
     Alive,
     Call,
     CallAlert,
     Calls,
+    DeadLetter,
+    DeadLetters,
     Leg,
     Problem,
     Ready,
+    Replayed,
     Schemas,
     Timeline,
     TimelineExclusion,
@@ -301,4 +344,5 @@ MODELS = (
     TimelineMove,
     TimelineVerification,
     TimelineWindow,
+    WebhookTest,
 )

@@ -44,7 +44,7 @@ def openapi() -> dict[str, Any]:
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "A gateway with the default settings."}],
         "security": [{"bearer": []}, {"query": []}],
-        "paths": _calls() | _whip() | _health() | _documents(),
+        "paths": _calls() | _webhooks() | _whip() | _health() | _documents(),
         "components": {
             "schemas": {model.__name__: _component(model_schema(model)) for model in MODELS},
             "responses": {
@@ -80,6 +80,25 @@ def _calls() -> dict[str, Any]:
         paths.CALLS + "/{call_id}/timeline.svg": {
             "parameters": call_id,
             "get": _operation("drawTimeline", "The same as a picture.", {"200": picture}, *refusals),
+        },
+    }
+
+
+def _webhooks() -> dict[str, Any]:
+    name = [_in_path("name", "Of the webhook, as in the settings.")]
+    refusals = ("401", "403", "404", "503")
+    replayed, tested = {"200": _json("Replayed")}, {"200": _json("WebhookTest")}
+    return {
+        paths.WEBHOOKS + "/dead": {
+            "get": _operation("listDead", "Events that were given up.", {"200": _json("DeadLetters")}, "401", "403"),
+        },
+        paths.WEBHOOKS + "/{name}/replay": {
+            "parameters": name,
+            "post": _operation("replay", "Send the events of a webhook that were given up again.", replayed, *refusals),
+        },
+        paths.WEBHOOKS + "/{name}/test": {
+            "parameters": name,
+            "post": _operation("testWebhook", "Send a test event, once, now.", tested, *refusals),
         },
     }
 

@@ -18,12 +18,13 @@ TABLES = {
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',
     "jwt": 'jwks_file = "jwks.json"\nissuer = "https://id.example.com/"\naudience = "callscreen"\n',
+    "webhooks": 'name = "a"\nurl = "https://example.com/"\nsecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n',
     "tokens": f'name = "desk"\nsha256 = "{"0" * 64}"\nscopes = ["subscribe"]\n',
 }
 """What else a table needs, for an example of one of its settings to be complete."""
-INSTEAD = {"jwks_url": "jwks_file"}
+INSTEAD = {"jwks_url": "jwks_file", "secret_env": "secret", "secret_file": "secret"}
 """What a setting stands in place of."""
-LISTS = ("expected_machine", "tokens")
+LISTS = ("expected_machine", "tokens", "webhooks")
 """Those tables of which there may be several, without names."""
 HEADS = {
     "rtp.NAME.legs.LEG": '[rtp.NAME]\nlisten = "127.0.0.1:5004"\n',

@@ -1,0 +1,23 @@
+"""Which addresses the open internet has: where a webhook may go without being asked.  [S]"""
+
+from __future__ import annotations
+
+import ipaddress
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are the IPv4 address that is reached."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an address, as `getaddrinfo` returns it, is one of the open internet.
+
+    An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by that.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        within = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in _NAT64:
+            within = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if within is not None:
+            return is_public(str(within))
+    return ip.is_global and not ip.is_multicast

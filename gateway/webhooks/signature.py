@@ -1,0 +1,44 @@
+"""The signature of Standard Webhooks 1.0: HMAC-SHA256 over ``id.timestamp.body``.  [S]
+
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+PREFIX = "whsec_"
+SHORTEST, LONGEST = 24, 64
+"""Bytes of a key."""
+
+
+def key_of(secret: str) -> bytes:
+    """Return the key in a secret, ``whsec_`` and base64.
+
+    Raises:
+        ValueError: says what was expected; never what was given.
+    """
+    try:
+        key = base64.b64decode(secret.strip().removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not secret.strip().startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
+        raise ValueError(f"expected {PREFIX} and {SHORTEST} to {LONGEST} bytes in base64")
+    return key
+
+
+def headers(key: bytes, event_id: str, at: int, body: bytes) -> dict[str, str]:
+    """Return the headers that sign a message.
+
+    Args:
+        at: seconds since 1970, when it is sent.
+    """
+    digest = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }

@@ -1,0 +1,79 @@
+"""`callscreen webhooks`: dead letters, replay, test, of a gateway that runs.  [IO]"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import httpx
+
+from gateway import paths
+
+ANSWER_S = 60.0
+"""A test waits for the receiver."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands read."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, words in (
+        ("list-dead", _list_dead, "list the events that were given up"),
+        ("replay", _replay, "send the events of a webhook that were given up again"),
+        ("test", _test, "send a test event, once, and tell how it went"),
+    ):
+        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        if name != "list-dead":
+            command.add_argument("webhook", metavar="NAME", help="`name` of the webhook in the settings")
+        command.add_argument("--url", default="http://127.0.0.1:8080", help="of the gateway (http://127.0.0.1:8080)")
+        command.add_argument(
+            "--token",
+            default=os.environ.get("CALLSCREEN_TOKEN"),
+            help="bearer token with the scope admin (else from CALLSCREEN_TOKEN)",
+        )
+        command.set_defaults(run=_told(run))
+
+
+def _told(run: Any) -> Any:
+    """Let what the gateway or the network says against it be an error message."""
+
+    def command(args: argparse.Namespace) -> int:
+        try:
+            return int(run(args))
+        except httpx.HTTPStatusError as error:
+            answer = error.response
+            problem = answer.json() if answer.headers.get("content-type") == "application/problem+json" else {}
+            sys.stderr.write(f"callscreen webhooks: {problem.get('detail', answer.reason_phrase)}\n")
+        except httpx.HTTPError as error:
+            sys.stderr.write(f"callscreen webhooks: {args.url}: {error}\n")
+        return 1
+
+    return command
+
+
+def _ask(args: argparse.Namespace, method: str, path: str) -> Any:
+    headers = {"Authorization": f"Bearer {args.token}"} if args.token else {}
+    answer = httpx.request(
+        method, args.url.rstrip("/") + paths.WEBHOOKS + path, headers=headers, timeout=ANSWER_S, trust_env=False
+    )
+    return answer.raise_for_status().json()
+
+
+def _list_dead(args: argparse.Namespace) -> int:
+    for letter in _ask(args, "GET", "/dead")["dead"]:
+        sys.stdout.write(
+            "{webhook}  {event_id}  {type}  {attempts} attempts since {first_attempt}: {error}\n".format(**letter)
+        )
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    sys.stdout.write(f"{_ask(args, 'POST', f'/{args.webhook}/replay')['replayed']} events are sent again\n")
+    return 0
+
+
+def _test(args: argparse.Namespace) -> int:
+    told = _ask(args, "POST", f"/{args.webhook}/test")
+    sys.stdout.write("delivered\n" if told["delivered"] else f"not delivered: {told['error']}\n")
+    return 0 if told["delivered"] else 1
