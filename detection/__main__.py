@@ -12,6 +12,10 @@ from detection.errors import DetectionError
 # scoring needs no torch.
 COMMANDS = {
     "score": ("detection.score", "score recordings: does the voice sound synthetic?"),
+    "dataset": (
+        "detection.datasets.command",
+        "write a manifest of a published data set: ASVspoof, MLAAD, LibriSpeech …",
+    ),
     "render": (
         "detection.training.render",
         "render further synthetic clips for training: vocoder copies, local engines",
@@ -34,6 +38,7 @@ commands:
 
 examples:
   {prog} score voicemail.mp3
+  {prog} dataset asvspoof2019-la LA/ --out la.csv
   {prog} train --data clips/manifest.csv --out runs/first
   {prog} evaluate --data clips/manifest.csv --split test --out report
   {prog} COMMAND --help tells what a command takes
