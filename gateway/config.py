@@ -29,6 +29,7 @@ from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
 from gateway.jwt_settings import JwtSettings
+from gateway.sources import RateLimits
 from gateway.tokens import ScopedToken
 from gateway.webhooks.settings import Webhook
 
@@ -100,6 +101,12 @@ class Settings(BaseSettings):
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="web origins whose pages may call the gateway", examples=[["https://desk.example.com"]]
+    )
+
+    rate_limits: RateLimits = Field(
+        RateLimits.model_validate({}),
+        description="how often one source address may ask for something; 10 s worth of it may come at once",
+        examples=[{"requests_per_s": 20.0}],
     )
 
     # Calls and their limits

@@ -10,6 +10,7 @@
     │   ├── UnsupportedMedia         415   close 4415   an encoding, rate or media type this door does not take
     │   ├── Unprocessable            422   close 4400   well-formed, but not something we can serve
     │   ├── DuplicateStream          409   close 4409   that leg of that call is already being listened to
+    │   ├── TooManyRequests          429                one source address asks too often
     │   ├── Overloaded               503   close 1013   no room for another call, or draining
     │   └── ProtocolError            400   close 4400   what breaks the dialect's rules so that the stream cannot go on
     │       ├── MessageTooBig        413   close 1009
@@ -100,6 +101,18 @@ class Overloaded(RequestError):
 
     status = 503
     close_code = 1013
+
+
+class TooManyRequests(RequestError):
+    """One source address asks more often than it may."""
+
+    status = 429
+    close_code = 4429
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        """`text` names what is limited; in `retry_after_s` (whole seconds) the next one is let in."""
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class ProtocolError(RequestError):

@@ -40,13 +40,14 @@ from gateway.alerts.subscribers import serve_events
 from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
 from gateway.contract import documents as contract
-from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, UpgradeRequired
+from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, TooManyRequests, UpgradeRequired
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 from gateway.jwt_tokens import Issuer
 from gateway.pace import messages
+from gateway.sources import Sources
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 INGEST: frozenset[access.Scope] = frozenset({"ingest"})
@@ -164,6 +165,9 @@ class Guard:
         self._app = app
         self._issuer = issuer
         self._settings = settings
+        limits = settings.rate_limits
+        self._requests = Sources("requests", limits.requests_per_s, limits.exempt)
+        self._offers = Sources("offers", limits.offers_per_s, limits.exempt)
         self._guarded_doors = {
             paths.MEDIA + name: (door, kind_of(name, door))
             for name, door in settings.media_doors().items()
@@ -173,10 +177,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request or an upgrade; refuse it with its status, or pass it on."""
-        if scope["type"] in ("http", "websocket") and scope["path"] not in pages.FILES:
+        if scope["type"] in ("http", "websocket"):
             connection = HTTPConnection(scope)
             try:
-                need = needed(scope["path"])
+                self._check_rate(connection)
+                need = "public" if scope["path"] in pages.FILES else needed(scope["path"])
                 if need != "public":
                     self._check_origin(connection)
                     grant(scope, await self._admit(connection, need))
@@ -185,6 +190,13 @@ class Guard:
                 await problem(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _check_rate(self, connection: HTTPConnection) -> None:
+        """Raises TooManyRequests."""
+        address, now_s = connection.client.host if connection.client else "", clock.monotonic_s()
+        self._requests.take(address, now_s)
+        if connection.scope.get("method") == "POST" and connection.scope["path"].startswith(paths.WHIP):
+            self._offers.take(address, now_s)
 
     def _check_origin(self, connection: HTTPConnection) -> None:
         """Browsers say which page asks. Without this, any page could read the calls of a desk's own gateway."""
@@ -231,6 +243,8 @@ def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Re
         extra["www-authenticate"] = "Bearer"
     if error.status == 503:
         extra["retry-after"] = "5"
+    if isinstance(error, TooManyRequests):
+        extra["retry-after"] = str(error.retry_after_s)
     if isinstance(error, UpgradeRequired):
         extra |= {"upgrade": "websocket", "connection": "upgrade"}
     return _details(type(error).__name__, error.status, str(error), extra)

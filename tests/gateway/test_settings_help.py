@@ -17,6 +17,7 @@ TABLES = {
     "audiosocket.uuids.UUID": 'call_id = "a"\nleg = "b"\n',
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',
+    "rate_limits": "",
     "jwt": 'jwks_file = "jwks.json"\nissuer = "https://id.example.com/"\naudience = "callscreen"\n',
     "webhooks": 'name = "a"\nurl = "https://example.com/"\nsecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n',
     "tokens": f'name = "desk"\nsha256 = "{"0" * 64}"\nscopes = ["subscribe"]\n',

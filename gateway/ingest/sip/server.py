@@ -20,6 +20,7 @@ from gateway.errors import (
     RequestError,
     StreamTimeout,
     TooFast,
+    TooManyRequests,
 )
 from gateway.ingest.events import Calls
 from gateway.ingest.rtp_settings import is_allowed, split_address
@@ -31,6 +32,7 @@ from gateway.ingest.sip.session import Ports, SipSession
 from gateway.ingest.sip.settings import SipSettings
 from gateway.ingest.sip.uas import TOLD, Transaction, Uas
 from gateway.pace import Pace, messages
+from gateway.sources import Sources
 
 TICK_S = 0.1
 CONNECTIONS_OF_A_CALL = 2
@@ -44,7 +46,7 @@ UDP_MESSAGES_PER_S, UDP_BURST_S = 200.0, 2.0
 must not all be one host's."""
 MAX_HOSTS = 1000
 """Whose pace is kept; beyond it the one that was heard first is forgotten."""
-CODES = {400: 400, 403: 403, 409: 486, 413: 513, 415: 415, 422: 488, 503: 503}
+CODES = {400: 400, 403: 403, 409: 486, 413: 513, 415: 415, 422: 488, 429: 503, 503: 503}
 """Our HTTP statuses in SIP."""
 SIP = "sip"
 """The door of what is refused here."""
@@ -72,6 +74,8 @@ class SipServer:
         self._open: list[asyncio.DatagramTransport | asyncio.Server] = []
         self.connections: set[asyncio.Transport] = set()
         self._paces: dict[str, Pace] = {}
+        limits = settings.rate_limits
+        self._invites = Sources("invites", limits.invites_per_s, limits.exempt)
         self._max_connections = CONNECTIONS_OF_A_CALL * settings.max_calls
 
     @property
@@ -168,6 +172,7 @@ class SipServer:
     def _session(self, dialog: Dialog) -> SipSession:
         session = self._sessions.get(dialog.key)
         if session is None:
+            self._invites.take(dialog.flow.peer[0], clock.monotonic_s())
             session = self._sessions[dialog.key] = SipSession(
                 dialog, self._calls, self._settings, self.sip, self._ports, lambda reason: self._end(dialog, reason)
             )
@@ -356,7 +361,7 @@ def _refusal(code: int, error: RequestError) -> dict[str, str]:
     reason = str(error).replace("\\", "/").replace('"', "'").replace("\n", " ")
     headers = {"Warning": f'399 callscreen "{reason}"'}
     if code == 503:
-        headers["Retry-After"] = "10"
+        headers["Retry-After"] = str(error.retry_after_s) if isinstance(error, TooManyRequests) else "10"
     if code == 415:
         headers["Accept"] = TOLD["Accept"]
     return headers

@@ -183,6 +183,19 @@ async def test_no_room_is_said_so(serve: Serve) -> None:
         assert (await three.ask("INVITE", PCMU_SDP, user="c1-caller")).code == 486
 
 
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+async def test_calls_of_one_source_are_limited_and_those_that_are_there_go_on(serve: Serve, transport: str) -> None:
+    house = await serve(sip=sip(), rate_limits={"invites_per_s": 0.01, "exempt": []})
+    address = house.sip[transport.lower()]
+    async with phone(address, transport) as one, phone(address, transport) as two:
+        await one.call(user="c1-caller")
+        refused = await two.ask("INVITE", PCMU_SDP, user="c2-caller")
+        assert refused.code == 503
+        assert 10 < int(refused.headers["retry-after"]) <= 100
+        assert (await one.ask("OPTIONS")).code == 200
+        assert [call.call_id for call in house.registry.calls()] == ["c1"]
+
+
 async def test_the_gateways_own_end_is_a_bye(serve: Serve) -> None:
     house = await serve(sip=sip(), max_call_s=0.3)
     async with phone(house.sip["tcp"], "TCP") as caller:

@@ -1,0 +1,94 @@
+"""How often one source may ask for something: a token bucket for each address, in a table of bounded size.  [S]"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+from typing import Annotated
+
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.errors import TooManyRequests
+from gateway.ingest.rtp_settings import Network, is_allowed
+
+RATE_LIMITED = Counter(
+    "callscreen_rate_limited_total",
+    "Requests refused because one source asked too often, by what it asked for.",
+    ["what"],
+)
+MAX_SOURCES = 10_000
+"""In a table; beyond it the source that was quiet for longest is forgotten."""
+IPV6_NETWORK_BITS = 64
+"""One host of IPv6 usually has a whole /64, and could come from another address each time."""
+BURST_S = 10.0
+"""So many seconds' worth may come at once."""
+
+Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class RateLimits(BaseModel):
+    """What one source address may ask for in a second, in the long run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests_per_s: Rate = Field(100.0, description="HTTP requests and websocket upgrades of one address")
+    offers_per_s: Rate = Field(20.0, description="WebRTC offers of one address")
+    invites_per_s: Rate = Field(20.0, description="SIP calls of one address, over any transport")
+    exempt: tuple[Network, ...] = Field(
+        (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128")),
+        description="networks without these limits; not set: this machine",
+        examples=[["127.0.0.0/8", "10.0.0.0/8"]],
+    )
+
+
+class Sources:
+    """One limit, for each source by itself. Times are of a monotonic clock, in seconds."""
+
+    def __init__(self, what: str, per_s: float, exempt: tuple[Network, ...], max_sources: int = MAX_SOURCES) -> None:
+        """Allow each source `per_s` a second, and `BURST_S` seconds' worth, at least one, at once.
+
+        Args:
+            what: is limited, in the plural, as the metric and the error name it.
+        """
+        self._what = what
+        self._per_s = per_s
+        self._burst = max(1.0, per_s * BURST_S)
+        self._exempt = exempt
+        self._max_sources = max_sources
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """How full each bucket was, and when; the one that was quiet for longest comes first."""
+
+    def __len__(self) -> int:
+        """How many sources are known."""
+        return len(self._levels)
+
+    def take(self, address: str, now_s: float) -> None:
+        """Count one request of `address`. Raises TooManyRequests; what is refused is not counted."""
+        if self._exempt and is_allowed(address, self._exempt):
+            return
+        source = _source(address)
+        level, at_s = self._levels.pop(source, (0.0, now_s))
+        level = max(0.0, level - self._per_s * (now_s - at_s))
+        refused = level + 1.0 > self._burst
+        self._levels[source] = (level if refused else level + 1.0, now_s)
+        if len(self._levels) > self._max_sources:
+            self._levels.popitem(last=False)
+        if refused:
+            RATE_LIMITED.labels(self._what).inc()
+            wait_s = math.ceil((level + 1.0 - self._burst) / self._per_s)
+            raise TooManyRequests(f"{self._what}: expected at most {self._per_s:g} a second of one address", wait_s)
+
+
+def _source(address: str) -> str:
+    """Return what is limited: the address, of IPv6 its network; any other text as it is."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
