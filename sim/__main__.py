@@ -129,7 +129,7 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="measure the detector: a manifest's voices over codec, loss, noise and length",
         description="Play a manifest's voices as calls, on a virtual clock, under every combination of codec, loss, "
         "noise and length. Reports misses, false alarms per leg and per hour of people's speech, time to alert and "
-        "calibration of each, with 95 %% intervals, as JSON and as one HTML page.",
+        "calibration of each, with 95 % intervals, as JSON and as one HTML page.",
     )
     matrix_command.add_arguments(matrix)
 

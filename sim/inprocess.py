@@ -62,6 +62,18 @@ class InProcess:
             restart=self.restart,
         )
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it judges with, while it runs: the light one and the verifier, if there is one."""
+        assert self._house is not None
+        return tuple(name for name in (self._house.model, self._house.verifier) if name)
+
+    @property
+    def alert_p(self) -> float:
+        """The probability from which it raises an alert, while it runs."""
+        assert self._house is not None
+        return self._house.judges.policy.raise_p
+
     async def start(self) -> None:
         """Open models and journal. Raises ScenarioError: a setting is wrong."""
         try:

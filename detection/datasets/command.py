@@ -16,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from detection.datasets import asvspoof, deepfakes, plain, speech
+from detection.datasets.checksums import check
 from detection.datasets.entries import Entry
 from detection.errors import DataError
 from detection.training.data import COLUMNS, FAMILIES
@@ -79,6 +80,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("root", metavar="ROOT", type=Path, help="where its archives were unpacked; see below")
     add("--out", metavar="CSV", type=Path, required=True, help="the manifest to write")
     add("--split", metavar="NAME", help="only this split")
+    add(
+        "--checksums",
+        metavar="LIST",
+        type=Path,
+        help="check the files of this list first, as md5sum or sha256sum writes it, relative to its folder",
+    )
     add("--strict", action="store_true", help="fail where clips are missing, or are not as many as expected")
 
 
@@ -87,6 +94,8 @@ def run(args: Namespace) -> int:
     data_set = DATA_SETS[args.name]
     if not args.root.exists():
         raise DataError(f"{args.root}: there is no such file or folder")
+    if args.checksums is not None:
+        sys.stderr.write(f"{args.checksums}: {check(args.checksums)} files are what their checksums say\n")
     counts, missing = _write(args, data_set)
     _show(counts)
     faults = list(_faults(counts, missing, data_set, args.split))

@@ -18,7 +18,7 @@ from sim.matrix.cells import NONE, Cell, grid
 from sim.sounds import NOISES
 
 if TYPE_CHECKING:
-    from sim.matrix.play import Played
+    from sim.matrix.heard import Played
 
 INTERRUPTED = 130
 

@@ -1,9 +1,11 @@
-"""What was heard of one leg in one cell.  [S]"""
+"""What was heard: of one leg in one cell, and in all.  [S]"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sim.matrix.cells import Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,6 @@ class Heard:
     verdict: str | None
     p_synthetic: float | None
     """At the end; None when nothing was scored."""
-    model: str | None
 
     @property
     def is_synthetic(self) -> bool:
@@ -45,3 +46,18 @@ class Heard:
     def count(self, stage: str) -> int:
         """Return how many alerts of that stage there were."""
         return sum(alert[0] == stage for alert in self.alerts)
+
+
+@dataclass(slots=True)
+class Played:
+    """What has been heard so far."""
+
+    cells: Sequence[Cell]
+    legs: list[Heard] = field(default_factory=list)
+    calls_done: int = 0
+    models: tuple[str, ...] = ()
+    """That the gateway judged with."""
+    alert_p: float = 1.0
+    """The probability from which it raised an alert."""
+    problems: list[str] = field(default_factory=list)
+    """Why it is not all; empty when it is."""

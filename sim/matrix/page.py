@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from sim.matrix.cells import Cell
 from sim.matrix.figures import worst
-from sim.matrix.heard import Heard
+from sim.matrix.heard import Played
 from sim.matrix.svg import det_chart, heat_map, legend, reliability_chart, timeline
 
 WORST = 8
@@ -52,13 +51,12 @@ _RELIABILITY = (
 )
 
 
-def page(report: Mapping[str, Any], legs: Sequence[Heard], cells: Sequence[Cell]) -> str:
+def page(report: Mapping[str, Any], played: Played) -> str:
     """Return the page of a report of `sim.matrix.report.of`.
 
     Args:
         report: all figures.
-        legs: what was heard, for the timelines.
-        cells: the conditions, by the numbers in `legs`.
+        played: what was heard, for the timelines.
     """
     found = report["cells"]
     colours = legend(cell["name"] for cell in found)
@@ -77,7 +75,7 @@ def page(report: Mapping[str, Any], legs: Sequence[Heard], cells: Sequence[Cell]
         "<h2>Reliability</h2>",
         f'<div class="row"><figure>{reliability}</figure>{colours}</div>',
         _note(_RELIABILITY),
-        *_timelines(legs, cells),
+        *_timelines(played),
     ]
     head = (
         '<meta charset="utf-8"><title>callscreen sim matrix</title><meta name="viewport" content="width=device-width">'
@@ -99,7 +97,8 @@ def _head(report: Mapping[str, Any]) -> list[str]:
         ("played", f"{report['calls_played']} calls, {len(report['legs'])} legs, in {len(report['cells'])} cells"),
         ("wire", report["wire"]),
         ("noise", asked["noise"]),
-        ("models", ", ".join(report["models"]) or "none heard anything"),
+        ("models", ", ".join(report["models"])),
+        ("alert from", f"p {report['alert_p']:g} on"),
         ("settings", ", ".join(f"{k}={v}" for k, v in asked["settings"].items()) or "the gateway's defaults"),
         ("seed", str(asked["seed"])),
     ]
@@ -191,19 +190,20 @@ def _column(cell: Mapping[str, Any]) -> str:
     return f"loss {100 * cell['loss']:g} %, {cell['seconds']:g} s"
 
 
-def _timelines(legs: Sequence[Heard], cells: Sequence[Cell]) -> Iterable[str]:
-    chosen = worst(legs, WORST)
+def _timelines(played: Played) -> Iterable[str]:
+    chosen = worst(played.legs, WORST)
     yield "<h2>The worst calls</h2>"
     if not chosen:
         yield '<p class="dim">No person raised an alert, and no synthetic voice was missed.</p>'
         return
     yield (
         '<p class="dim">People who raised an alert, then synthetic voices that raised none and sounded most human. '
-        "Line: rolling probability, 0 to 1. Bars: who speaks when.</p>"
+        "Line: rolling probability, 0 to 1; dotted: from there on an alert is raised. Bars: who speaks when.</p>"
     )
     for leg in chosen:
-        cell = cells[leg.cell]
-        both = [other for other in legs if (other.cell, other.call) == (leg.cell, leg.call)]
+        cell = played.cells[leg.cell]
+        both = [other for other in played.legs if (other.cell, other.call) == (leg.cell, leg.call)]
         fault = "missed" if leg.is_synthetic else "false alarm"
         caption = f"{leg.call}, {leg.leg}: {fault} ({leg.system if leg.is_synthetic else leg.speaker}); {cell.name}"
-        yield f"<figure><figcaption>{escape(caption)}</figcaption>{timeline(both, cell.seconds)}</figure>"
+        drawn = timeline(both, cell.seconds, played.alert_p)
+        yield f"<figure><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,12 @@ from sim.fleet import Fleet
 from sim.judge import STAGES, LegResult, judge
 from sim.matrix.cast import Cast
 from sim.matrix.cells import Cell, scenario
-from sim.matrix.heard import Heard
+from sim.matrix.heard import Heard, Played
 from sim.scenario import TWILIO_TRACKS
 
 CALLS_AT_ONCE = 16
 """So many are rendered and held in memory."""
 INTERRUPTED = "interrupted"
-
-
-@dataclass(slots=True)
-class Played:
-    """What has been heard so far."""
-
-    cells: Sequence[Cell]
-    legs: list[Heard] = field(default_factory=list)
-    calls_done: int = 0
-    problems: list[str] = field(default_factory=list)
-    """Why it is not all; empty when it is."""
 
 
 def play(
@@ -62,6 +50,7 @@ def play(
     async def body(folder: Path) -> None:
         house = inprocess.InProcess({"max_calls": 2 * CALLS_AT_ONCE, **settings}, folder)
         await house.start()
+        played.models, played.alert_p = house.models, house.alert_p
         try:
             for number, cell in enumerate(cells):
                 for first in range(0, len(cast.pairs), CALLS_AT_ONCE):
@@ -122,5 +111,4 @@ def _heard(cell: int, call: Call, leg: str, voice: Voice, result: LegResult) -> 
         },
         verdict=seen.verdict,
         p_synthetic=None if not seen.scores or seen.p_synthetic is None else round(seen.p_synthetic, 4),
-        model=seen.model,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from sim.matrix import page
 from sim.matrix.figures import of_cell
-from sim.matrix.play import Played
+from sim.matrix.heard import Played
 
 WIRE = "Twilio Media Streams, G.711 µ-law at 8 kHz"
 
@@ -40,7 +40,8 @@ def of(played: Played, asked: Asked) -> dict[str, Any]:
         "problems": played.problems,
         "asked": asdict(asked) | {"cells": len(played.cells)},
         "wire": WIRE,
-        "models": sorted({leg.model for leg in played.legs if leg.model}),
+        "models": played.models,
+        "alert_p": played.alert_p,
         "calls_played": played.calls_done,
         "cells": cells,
         "legs": [asdict(leg) for leg in played.legs],
@@ -52,5 +53,5 @@ def write(folder: Path, played: Played, asked: Asked) -> dict[str, Any]:
     report = of(played, asked)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "matrix.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "matrix.html").write_text(page.page(report, played.legs, played.cells), encoding="utf-8")
+    (folder / "matrix.html").write_text(page.page(report, played), encoding="utf-8")
     return report

@@ -113,13 +113,19 @@ def reliability_chart(cells: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     return _svg(f"{-margin} -10 {size + margin + 10} {size + margin}", size + margin, parts, "reliability")
 
 
-def timeline(legs: Sequence[Heard], seconds: float) -> str:
-    """Return the legs of one call over its time: who spoke, the rolling probability, the alerts."""
+def timeline(legs: Sequence[Heard], seconds: float, alert_p: float) -> str:
+    """Return the legs of one call over its time: who spoke, the rolling probability, the alerts.
+
+    Args:
+        legs: of one call.
+        seconds: its length.
+        alert_p: the probability from which an alert is raised.
+    """
     left, lane = 130, _LANE
     scale = (_WIDTH - left - 10) / seconds
     parts: list[str] = []
     for number, leg in enumerate(legs):
-        parts += _lane(leg, left, number * (lane + 14) + 4, scale, seconds)
+        parts += _lane(leg, left, number * (lane + 14) + 4, scale, seconds, alert_p)
     height = len(legs) * (lane + 14) + 22
     ticks = max(1, round(seconds / 10))
     for tick in range(ticks + 1):
@@ -129,13 +135,15 @@ def timeline(legs: Sequence[Heard], seconds: float) -> str:
     return _svg(f"0 0 {_WIDTH} {height}", _WIDTH, parts, "timeline of a call")
 
 
-def _lane(leg: Heard, left: float, top: float, scale: float, seconds: float) -> list[str]:
+def _lane(leg: Heard, left: float, top: float, scale: float, seconds: float, alert_p: float) -> list[str]:
     """The curve takes the upper part of the lane, the talk a bar below it."""
     talk, bottom = 12, top + _LANE - 14
+    threshold = bottom - alert_p * (bottom - top)
     kind = "synthetic" if leg.is_synthetic else "human"
     parts = [
         f'<rect class="plot" x="{left}" y="{top}" width="{seconds * scale:.1f}" height="{_LANE - 14}"/>',
         _line(left, (top + bottom) / 2, left + seconds * scale, (top + bottom) / 2, "grid"),
+        _line(left, threshold, left + seconds * scale, threshold, "diagonal"),
         _text(left - 8, top + 12, leg.leg, "end"),
         _text(left - 8, top + 28, _short(leg.speaker if kind == "human" else leg.system), "end", css=kind),
         _text(left - 8, bottom, f"ends {leg.verdict or 'without verdict'}", "end"),

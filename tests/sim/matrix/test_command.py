@@ -42,16 +42,16 @@ def test_the_same_seed_gives_the_same_report_to_the_byte(tmp_path: Path, capsys:
     for file in ("matrix.json", "matrix.html"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     found = read(tmp_path / "a")
-    assert (found["partial"], found["calls_played"], len(found["legs"])) == (False, 4, 8)
+    assert (found["partial"], found["calls_played"], len(found["legs"])) == (False, 2, 4)
     assert [cell["line"] for cell in found["cells"]] == ["wire only", "gsm"]
     for cell in found["cells"]:
         assert cell["provisional"]["misses"]["rate"] == 0.0
-        assert cell["provisional"]["false_alarms"] == {"count": 0, "of": 2, "rate": 0.0, "rate_95": [0.0, 0.6576]}
+        assert cell["provisional"]["false_alarms"] == {"count": 0, "of": 1, "rate": 0.0, "rate_95": [0.0, 0.7935]}
         assert 2.0 < cell["provisional"]["time_to_alert_s"]["median"] < 15.0
         assert cell["det"]["eer"] == 0.0
     said = capsys.readouterr().out
     assert "wire only, loss 0 %, SNR none, 20 s" in said
-    assert "0% (0%–66%)" in said
+    assert "0% (0%–79%)" in said
     holds_all_it_needs((tmp_path / "a" / "matrix.html").read_text())
 
 
@@ -72,11 +72,11 @@ def test_what_is_missed_and_what_is_a_false_alarm_is_shown_with_its_timeline(tmp
     assert matrix(manifest, tmp_path / "out", *CELLS[:2], *CELLS[3:]) == 0
     (cell,) = read(tmp_path / "out")["cells"]
     assert (cell["provisional"]["misses"]["rate"], cell["provisional"]["false_alarms"]["rate"]) == (1.0, 1.0)
-    assert cell["provisional"]["false_alarms_per_h"]["count"] >= 2
+    assert cell["provisional"]["false_alarms_per_h"]["count"] >= 1
     page = (tmp_path / "out" / "matrix.html").read_text()
-    assert page.count("timeline of a call") == 4
-    assert page.count(": false alarm (") == 2
-    assert page.count(": missed (") == 2
+    assert page.count("timeline of a call") == 2
+    assert page.count(": false alarm (") == 1
+    assert page.count(": missed (") == 1
 
 
 def test_ctrl_c_leaves_a_partial_report(
@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_a_partial_report(
     monkeypatch.setattr(play, "_note", interrupted)
     assert matrix(write_manifest(tmp_path), tmp_path / "out") == 130
     found = read(tmp_path / "out")
-    assert (found["partial"], len(found["cells"]), found["calls_played"]) == (True, 1, 2)
+    assert (found["partial"], len(found["cells"]), found["calls_played"]) == (True, 1, 1)
     assert found["problems"][0].startswith("interrupted")
     assert "This report is partial." in (tmp_path / "out" / "matrix.html").read_text()
     assert "(partial)" in capsys.readouterr().out
@@ -103,14 +103,14 @@ def test_an_unreadable_clip_leaves_a_partial_report(tmp_path: Path, capsys: pyte
     manifest.write_text(manifest.read_text() + "bad.wav,real,,bert,test\n")
     assert matrix(manifest, tmp_path / "out", *CELLS[:2], *CELLS[3:]) == 1
     found = read(tmp_path / "out")
-    assert (found["partial"], len(found["legs"])) == (True, 4)
+    assert (found["partial"], len(found["legs"])) == (True, 2)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"sim: {manifest}:6: {tmp_path / 'bad.wav'}: cannot be read: ")
+    assert line.startswith(f"sim: {manifest}:4: {tmp_path / 'bad.wav'}: cannot be read: ")
     assert found["problems"] == [line.removeprefix("sim: ")]
 
 
 def test_a_mistake_of_the_user_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = write_manifest(tmp_path, 1, 1)
+    manifest = write_manifest(tmp_path)
     for more, message in (
         (["--split", "train"], f"sim: {manifest}: no clip with split 'train'"),
         (["--setting", "max_cals=3"], "sim: gateway: max_cals: there is no such setting"),

@@ -12,7 +12,7 @@ def heard(label: str, p: float, *alerts: str, talk_s: float = 36.0, **more: obje
         "talk_s": talk_s, "turns": (), "scores": ((3.0, p / 2), (4.0, p)),
         "alerts": tuple((stage, 4.0, p) for stage in alerts),
         "time_to_alert_s": dict.fromkeys(alerts, 5.0) if label == "synthetic" else {},
-        "verdict": None, "p_synthetic": p, "model": None,
+        "verdict": None, "p_synthetic": p,
     }  # fmt: skip
     return Heard(**{**fields, **more})  # type: ignore[arg-type]
 

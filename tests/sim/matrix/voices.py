@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.gateway.loudness import speech
 
 
-def write_manifest(folder: Path, people: int = 2, machines: int = 2) -> Path:
+def write_manifest(folder: Path, people: int = 1, machines: int = 1) -> Path:
     """Write `people` and `machines` voices of one clip each, and their manifest."""
     rows = ["path,label,system,speaker,split"]
     for number in range(people + machines):
