@@ -11,7 +11,7 @@ from pathlib import Path
 
 import shtab
 
-from gateway import asterisk, attach, settings_help, token_command, watch, webhooks_command
+from gateway import asterisk, attach, policy_command, settings_help, token_command, watch, webhooks_command
 from gateway.config import load
 from gateway.errors import CallscreenError
 
@@ -120,6 +120,7 @@ def _add_others(add: AddParser) -> None:
     asterisk.add_arguments(pbx)
     token_command.add_arguments(add("token", help="make bearer tokens with scopes"))
     webhooks_command.add_arguments(add("webhooks", help="dead letters, replay and test of webhooks"))
+    policy_command.add_arguments(add("policy", help="check a policy file, and show what it says of a leg"))
     completion = add(
         "completion",
         help="print a script that completes commands and options in a shell",

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
-from gateway import logs, pages
+from gateway import logs, pages, policy
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.call.aftermath import endings
@@ -134,8 +134,10 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
-        fleet = Fleet(settings, bus) if settings.workers > 1 else None
-        async with judging(settings, Part(fleet, bus) if fleet else bus) as judges, trusted(settings.jwt) as issuer:
+        loaded = await asyncio.to_thread(policy.read, settings.policy) if settings.policy else None
+        fleet = Fleet(settings, bus, loaded) if settings.workers > 1 else None
+        publisher = Part(fleet, bus) if fleet else bus
+        async with judging(settings, publisher, loaded) as judges, trusted(settings.jwt) as issuer:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
             webhooks = Webhooks(settings.webhooks, bus)

@@ -180,6 +180,12 @@ class Settings(BaseSettings):
         description="where a synthetic voice is no cause for alarm: prompts, greetings",
         examples=[[{"role": "callee", "to_s": 12.0}]],
     )
+    policy: Path | None = Field(
+        None,
+        description="TOML file that says which legs are screened, and from which thresholds; it can change while the "
+        "gateway runs",
+        examples=["policy.toml"],
+    )
     verifier: str = Field(
         "auto", description="the larger model that scores again: a name or path; auto: the one that ships, if any; off"
     )

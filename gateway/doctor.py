@@ -32,6 +32,7 @@ from detection import DEFAULT_MODEL, open_detector, open_fusion
 from detection.coverage import step_s
 from detection.detector import CardDetector
 from detection.errors import DetectionError
+from gateway import policy
 from gateway.alerts.journal import Journal
 from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
@@ -107,6 +108,19 @@ def _threshold(settings: Settings, detector: CardDetector) -> Finding:
     except ConfigError as error:
         return Finding("alerts_per_hour", "error", str(error).removeprefix("alerts_per_hour: "))
     return Finding("alerts_per_hour", "ok", f"alerts are raised from probability {raise_p:g} on")
+
+
+def _policy(settings: Settings) -> Iterator[Finding]:
+    if settings.policy is None:
+        return
+    try:
+        loaded = policy.read(settings.policy)
+        loaded.policy.check_thresholds(settings.alert_p or 1.0, settings.clear_p or 0.5)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            yield Finding("policy", "error", line)
+    else:
+        yield Finding("policy", "ok", f"{settings.policy}: {len(loaded.policy.rule)} rules, version {loaded.version}")
 
 
 def _verifier(settings: Settings) -> Iterator[Finding]:
@@ -299,6 +313,7 @@ def _devices(_settings: Settings) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _model,
+    _policy,
     _verifier,
     _journal,
     _ports,

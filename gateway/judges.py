@@ -12,31 +12,35 @@ from detection.detector import CardDetector
 from detection.errors import DetectionError
 from gateway import logs
 from gateway.call.load import Load
+from gateway.call.policies import Judge, Policies
 from gateway.call.scorer import Fifo, Scorer
 from gateway.call.session import Judging, Publisher
 from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.policy import Loaded
 
 _log = logs.get(__name__)
 
 
 @contextlib.asynccontextmanager
-async def judging(settings: Settings, bus: Publisher) -> AsyncIterator[Judging]:
-    """Open the models, and let them score for as long as the body runs. Raises ConfigError."""
+async def judging(settings: Settings, bus: Publisher, loaded: Loaded | None) -> AsyncIterator[Judging]:
+    """Open the models, and let them score for as long as the body runs. Raises ConfigError.
+
+    `loaded` is the policy file, where there is one.
+    """
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
     fusion = _open_fusion(detector, second) if second else None
-    policy = _policy(settings, threshold(settings, detector, fusion))
+    policies = _policies(settings, detector, fusion, loaded)
     backlog = Fifo(settings.scorer_queue_windows)
     scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
     load = Load(backlog.waiting_s)
     verifier = (
         Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
     )
-    calibration = (fusion or detector).calibration_id
-    judges = Judging(detector, scorer, policy, bus, load, settings.expected_machine, verifier, calibration)
+    judges = Judging(detector, scorer, policies, bus, load, settings.expected_machine, verifier)
     running = [part for part in (load, scorer, verifier) if part]
     for part in running:
         part.start()
@@ -47,10 +51,21 @@ async def judging(settings: Settings, bus: Publisher) -> AsyncIterator[Judging]:
             await part.close()
 
 
-def _policy(settings: Settings, raise_p: float) -> Policy:
+def _policies(settings: Settings, light: CardDetector, fusion: Fusion | None, loaded: Loaded | None) -> Policies:
+    fused = Judge(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
+    # Legs without the verifier: a rate that its fusion keeps may be one that the light model cannot promise.
+    raise_p = light.raise_p if fused and settings.alerts_per_hour else threshold(settings, light, None)
+    alone = Judge(_rules(settings, raise_p), light.calibration_id)
     try:
-        policy = Policy(raise_p=raise_p)
-        return dataclasses.replace(policy, clear_p=settings.clear_p or policy.clear_p)
+        return Policies(alone, fused, loaded)
+    except ConfigError as error:
+        raise ConfigError(f"{settings.policy}: {error}") from None
+
+
+def _rules(settings: Settings, raise_p: float) -> Policy:
+    try:
+        rules = Policy(raise_p=raise_p)
+        return dataclasses.replace(rules, clear_p=settings.clear_p or rules.clear_p)
     except ValueError as error:
         raise ConfigError(f"alert_p, clear_p: {error}") from None
 

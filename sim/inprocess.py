@@ -72,7 +72,7 @@ class InProcess:
     def alert_p(self) -> float:
         """The probability from which it raises an alert, while it runs."""
         assert self._house is not None
-        return self._house.judges.policy.raise_p
+        return self._house.judges.policies.usual.rules.raise_p
 
     async def start(self) -> None:
         """Open models and journal. Raises ScenarioError: a setting is wrong."""

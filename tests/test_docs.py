@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import policy
 from gateway.__main__ import parser
 from gateway.alerts.event import EVENT_TYPES, CloudEvent
 from gateway.config import ENV_PREFIX, Settings, load
@@ -97,8 +98,10 @@ def test_toml_is_a_configuration_or_a_scenario(block: Block, tmp_path: Path) -> 
     file.write_text(block.text)
     if "callscreen.toml" in block.title:
         load(file, environ={})
+    elif "policy.toml" in block.title:
+        policy.read(file)
     else:
-        assert "[[call]]" in block.text, "expected a title: callscreen.toml, or a scenario"
+        assert "[[call]]" in block.text, "expected a title: callscreen.toml, policy.toml, or a scenario"
         load_scenario(str(file))
 
 

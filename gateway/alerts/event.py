@@ -142,6 +142,11 @@ class LegStarted(LegEvent):
     """Sampling rate of the audio as it arrives, in hertz."""
     calibration: str | None = None
     """Which calibration, of the light model or of its fusion with the verifier, makes `p_synthetic`; a hash."""
+    policy: str | None = None
+    """Which policy file holds for this leg, to its end: the start of the file's SHA-256. Null: there is none."""
+    screened: bool = True
+    """Whether the leg is scored. False: the policy leaves it out, and it ends ``indeterminate``, reason
+    ``not_screened``."""
 
 
 class LegEnded(LegEvent):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from detection import (
@@ -17,8 +17,6 @@ from detection import (
     Change,
     Decider,
     Detector,
-    Outcome,
-    Policy,
     Score,
     Verdict,
     Window,
@@ -41,16 +39,13 @@ from gateway.call.expected import Expectation, ExpectedMachine
 from gateway.call.format_watch import FORMAT_MISMATCH, FormatWatch
 from gateway.call.leg import Leg, Run
 from gateway.call.load import Load
+from gateway.call.policies import LegPolicy, Policies
 from gateway.call.scorer import WINDOWS, Scorer
+from gateway.call.verdicts import EXPECTED_SYNTHETIC, NOT_SCREENED, verdict_on, word
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
-
-EXPECTED_MACHINE = "expected_machine"
-"""Verdict on a leg where only an expected machine spoke."""
-EXPECTED_SYNTHETIC = "expected_synthetic"
-"""Reason of ``voice.expected``, and of that verdict."""
 
 _log = logs.get(__name__)
 
@@ -74,13 +69,11 @@ class Judging:
 
     detector: Detector
     scorer: Scorer
-    policy: Policy
+    policies: Policies
     bus: Publisher
     load: Load
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None
-    calibration: str | None = None
-    """Id of what makes probabilities of the models' raw output."""
 
 
 class LegSession:
@@ -110,9 +103,11 @@ class LegSession:
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
         self._leg.due_s = self._windower.due_s
-        self._decider = Decider(judging.policy, *([judging.verifier.fusion.llr] if judging.verifier else []))
+        self._policy = judging.policies.for_leg(stream, description)
+        verifier = judging.verifier if self._policy.verifier else None
+        self._decider = Decider(self._policy.rules, *([verifier.fusion.llr] if verifier else []))
         self._expectation = Expectation(judging.expected, stream, description)
-        self._expected_decider = Decider(judging.policy)
+        self._expected_decider = Decider(self._policy.rules)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
         self._media_time_s = self._received_s = 0.0
         self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
@@ -122,21 +117,16 @@ class LegSession:
         self._alerts = LegAlerts(self._publish, logger)
         self._format = FormatWatch(description.format, stream.source, logger)
         self._verification = (
-            LegVerification(judging.verifier, self._decider, self._alerts, self._end_when_done)
-            if judging.verifier
-            else None
+            LegVerification(verifier, self._decider, self._alerts, self._end_when_done) if verifier else None
         )
         self._coverage = Coverage(self._leg.counters)
         self._pace = pace
-        facts = {name: getattr(stream, name) for name in ("source", "separation")}
-        facts |= {"encoding": description.format.encoding, "rate_hz": description.format.rate_hz}
-        facts["calibration"] = judging.calibration
-        self._publish(LegStarted, reason="media_started", direction=description.direction, **facts)
+        self._publish(LegStarted, reason="media_started", **_at_the_start(stream, description, self._policy))
 
     @property
     def verdict(self) -> str:
         """``synthetic``, ``human``, ``indeterminate`` or ``expected_machine``, as of now."""
-        return _word(self._verdict())
+        return word(self._verdict())
 
     @property
     def ending(self) -> bool:
@@ -155,7 +145,7 @@ class LegSession:
             "media_time_s": round(self._media_time_s, 3),
             "speech_s": round(verdict.speech_s, 2),
             "p_synthetic": round(verdict.p_synthetic, 4),
-            "verdict": _word(verdict),
+            "verdict": word(verdict),
             "reason": verdict.reason,
             "windows_crosstalk": self._leaked_windows,
             "alert": self._decider.state.value,
@@ -180,7 +170,7 @@ class LegSession:
     def _check_format(self, audio: AudioReceived) -> None:
         duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
         reason = self._format.hear(audio, duration_s, self._received_s)
-        if reason and self._coverage.is_new(reason):
+        if reason and self._policy.screen and self._coverage.is_new(reason):
             self._tell_coverage(reason)
 
     def close(self, reason: str) -> None:
@@ -209,12 +199,16 @@ class LegSession:
         self._report_coverage()
 
     def _offer(self, window: Window) -> None:
+        if not self._policy.screen:
+            WINDOWS.labels(NOT_SCREENED).inc()
+            self._skip(window)
+            return
         if self._format.in_doubt:
             WINDOWS.labels(FORMAT_MISMATCH).inc()
             self._skipped_windows += 1
             self._skip(window)
             return
-        if window.speech_s < self._judging.policy.min_window_speech_s:
+        if window.speech_s < self._policy.rules.min_window_speech_s:
             WINDOWS.labels("no_speech").inc()
             self._skip(window)
             return
@@ -279,17 +273,11 @@ class LegSession:
             )
 
     def _verdict(self) -> Verdict:
-        """What is to say of the leg now: of an expected machine only when nobody else spoke enough."""
-        verdict, expected = self._decider.verdict(), self._expected_decider.verdict()
-        windows = verdict.windows + expected.windows
-        if self._format.in_doubt:
-            return replace(verdict, windows=windows, outcome=Outcome.INDETERMINATE, reason=FORMAT_MISMATCH)
-        if verdict.reason == "too_little_speech" and expected.outcome is Outcome.SYNTHETIC:
-            return replace(expected, windows=windows, speech_s=verdict.speech_s, reason=EXPECTED_SYNTHETIC)
-        return replace(verdict, windows=windows)
+        unjudged = FORMAT_MISMATCH if self._format.in_doubt else None
+        return verdict_on(self._decider, self._expected_decider, unjudged if self._policy.screen else NOT_SCREENED)
 
     def _report_coverage(self) -> None:
-        if self._format.in_doubt:
+        if self._format.in_doubt or not self._policy.screen:
             return  # told already, and all that follows is the same
         for reason in self._coverage.new_reasons(self._skipped_windows, self._judging.load.step):
             self._tell_coverage(reason)
@@ -309,7 +297,7 @@ class LegSession:
             LegEnded,
             reason=verdict.reason,
             p_synthetic=verdict.p_synthetic,
-            verdict=_word(verdict),
+            verdict=word(verdict),
             ended_by=self._end_reason,
             audio_s=round(self._leg.counters.received_s, 3),
             **self._coverage.counts(self._skipped_windows),
@@ -335,6 +323,15 @@ class LegSession:
         self._judging.bus.publish(kind.model_validate(common | facts))
 
 
-def _word(verdict: Verdict) -> str:
-    """What events call it: nobody should take a machine that is meant to be there for one that is not."""
-    return EXPECTED_MACHINE if verdict.reason == EXPECTED_SYNTHETIC else verdict.outcome.value
+def _at_the_start(stream: StreamStarted, leg: LegDescription, policy: LegPolicy) -> dict[str, object]:
+    """Return what ``leg.started`` tells beyond the facts of all events."""
+    return {
+        "source": stream.source,
+        "separation": stream.separation,
+        "direction": leg.direction,
+        "encoding": leg.format.encoding,
+        "rate_hz": leg.format.rate_hz,
+        "calibration": policy.calibration,
+        "policy": policy.version,
+        "screened": policy.screen,
+    }

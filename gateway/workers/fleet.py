@@ -23,6 +23,7 @@ from gateway.call.aftermath import endings
 from gateway.call.registry import LEGS_OF_A_CALL, CallState, Elsewhere, Registry
 from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.policy import Loaded
 from gateway.workers.joined import Joined, Refused
 from gateway.workers.link import Link, Message, hand_over
 
@@ -76,8 +77,9 @@ class _Worker:
 class Fleet:
     """All processes of a gateway. `start` before anything is accepted, `drain` when nothing is any more."""
 
-    def __init__(self, settings: Settings, bus: Bus) -> None:
+    def __init__(self, settings: Settings, bus: Bus, policy: Loaded | None) -> None:
         self._settings = settings
+        self._policy = policy
         self._bus = bus
         self._joined = Joined()
         self._workers: dict[int, _Worker] = {}
@@ -208,7 +210,8 @@ class Fleet:
             )  # fmt: skip
         link = await Link.open(messages)
         told = base64.b64encode(pickle.dumps(dict(self._settings))).decode()
-        link.send("settings", number=number, settings=told)
+        policy = self._policy.text if self._policy else None
+        link.send("settings", number=number, settings=told, policy=policy)
         return _Worker(number, process, link, connections)
 
     def _hear(self, worker: _Worker, message: Message) -> None:

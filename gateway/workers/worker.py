@@ -23,6 +23,7 @@ from gateway.host import Host
 from gateway.ingest.whip import Whip
 from gateway.judges import judging
 from gateway.jwt_tokens import trusted
+from gateway.policy import parse
 from gateway.web import build, own_metrics
 from gateway.workers.link import Link, Message, take_over
 from gateway.workers.whole import OneRequestAConnection
@@ -64,7 +65,8 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
     settings = Settings.model_construct(**pickle.loads(base64.b64decode(first["settings"])))  # noqa: S301
     structlog.contextvars.bind_contextvars(worker=first["number"])
     logs.configure(settings.log_level, settings.log_format)
-    async with judging(settings, Uplink(link)) as judges, trusted(settings.jwt) as issuer:
+    loaded = None if first["policy"] is None else parse(first["policy"], str(settings.policy))
+    async with judging(settings, Uplink(link), loaded) as judges, trusted(settings.jwt) as issuer:
         registry = Registry(judges, settings)
         whip = Whip(registry, settings)
         host = Host(OneRequestAConnection(build(settings, registry, whip.routes, issuer)), settings)

@@ -10,6 +10,7 @@ from gateway.alerts.bus import Bus
 from gateway.alerts.event import EventData, envelope
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.load import Load
+from gateway.call.policies import Judge, Policies
 from gateway.call.scorer import ScoredLeg, Scorer
 from gateway.call.session import Judging, LegSession
 from gateway.clock import utc_now
@@ -47,7 +48,11 @@ class Ears:
     def __init__(self) -> None:
         detector = LoudnessDetector()
         self._judging = Judging(
-            detector, cast("Scorer", _Scorer(detector)), Policy(raise_p=0.9), cast("Bus", _Bus()), Load(lambda: 0.0)
+            detector,
+            cast("Scorer", _Scorer(detector)),
+            Policies(Judge(Policy(raise_p=0.9), None), None),
+            cast("Bus", _Bus()),
+            Load(lambda: 0.0),
         )
         self._legs: dict[LegId, LegSession] = {}
         self._payload_bytes = 0

@@ -86,7 +86,7 @@ def settings(folder: Path, alarms: AlarmRates | None, per_hour: float, verifier:
 
 async def test_the_card_says_which_threshold_costs_so_many_alarms(tmp_path: Path) -> None:
     async with running(settings(tmp_path, ALARMS, 7)) as house:
-        assert house.registry._judging.policy.raise_p == 0.85
+        assert house.registry._judging.policies.usual.rules.raise_p == 0.85
 
 
 async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path
         judging = house.registry._judging
         assert judging.verifier is not None
         assert judging.verifier.fusion.alarms == ALARMS
-        assert judging.policy.raise_p == 0.85
+        assert judging.policies.usual.rules.raise_p == 0.85
 
 
 async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops_the_start(tmp_path: Path) -> None:
