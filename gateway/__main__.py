@@ -11,7 +11,16 @@ from pathlib import Path
 
 import shtab
 
-from gateway import asterisk, attach, policy_command, settings_help, token_command, watch, webhooks_command
+from gateway import (
+    asterisk,
+    attach,
+    feedback_command,
+    policy_command,
+    settings_help,
+    token_command,
+    watch,
+    webhooks_command,
+)
 from gateway.config import load
 from gateway.errors import CallscreenError
 
@@ -119,6 +128,7 @@ def _add_others(add: AddParser) -> None:
     pbx = add("asterisk", help="let an Asterisk send its calls")
     asterisk.add_arguments(pbx)
     token_command.add_arguments(add("token", help="make bearer tokens with scopes"))
+    feedback_command.add_arguments(add("feedback", help="export what people said of alerts"))
     webhooks_command.add_arguments(add("webhooks", help="dead letters, replay and test of webhooks"))
     policy_command.add_arguments(add("policy", help="check a policy file, and show what it says of a leg"))
     completion = add(

@@ -70,6 +70,7 @@ RULES = (
     Rule(paths.EVENTS, "subscribe", "live events"),
     Rule(paths.CALLS, "subscribe", "list of calls"),
     Rule(paths.CALLS + "/", "subscribe", "one call"),
+    Rule(paths.ALERTS + "/", "subscribe", "feedback on an alert"),
     Rule(paths.WEBHOOKS + "/", "admin", "webhooks: dead list, replay, test"),
     Rule("/healthz", "public", "whether the process answers"),
     Rule("/readyz", "public", "whether calls may be sent here"),

@@ -32,6 +32,7 @@ from gateway.call.session import Judging
 from gateway.call_routes import call_routes
 from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.feedback_routes import feedback_routes
 from gateway.host import Host
 from gateway.ingest.audiosocket import AudioSocketPort
 from gateway.ingest.rtp_port import RtpPorts
@@ -141,7 +142,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
             webhooks = Webhooks(settings.webhooks, bus)
-            state = [*_state_routes(judges, registry, fleet, bus), *webhook_routes(webhooks)]
+            state = [*_state_routes(judges, registry, fleet, bus), *webhook_routes(webhooks), *feedback_routes(bus)]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)

@@ -24,6 +24,7 @@ STYLES = {
     "alert.cleared": "green",
     "alert.verified": "bold red",
     "voice.expected": "cyan",
+    "feedback.given": "cyan",
     "coverage.reduced": "yellow",
     "gap": "bold magenta",
     "provisional": "yellow",

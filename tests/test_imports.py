@@ -25,6 +25,14 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.paths",
     ),
     "gateway.webhooks_command": ("gateway.paths",),
+    "gateway.feedback_command": ("gateway.alerts.labels", "gateway.config", "gateway.errors"),
+    "gateway.feedback_routes": (
+        "gateway.access",
+        "gateway.alerts",
+        "gateway.contract.answers",
+        "gateway.errors",
+        "gateway.paths",
+    ),
     "gateway.call_routes": (
         "gateway.access",
         "gateway.alerts",

@@ -11,6 +11,7 @@ Every event carries the same nine facts in `data` (`EventData`), null where one 
     alert.cleared         it no longer does
     alert.verified        the heavy verifier heard a window: what it says, and how that stands to the alert
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
+    feedback.given        somebody confirmed or dismissed an alert; the last word counts
     coverage.reduced      some audio was not judged: overload, lost or late media, a wrong format
 
 and, made for one subscriber and never stored:
@@ -233,6 +234,20 @@ class VoiceExpected(Judged):
     """A voice sounds synthetic as surely as for an alert, where a machine was declared to be expected. Told once."""
 
 
+class FeedbackGiven(Judged):
+    """Somebody confirmed or dismissed an alert. The common facts are those of the alert.
+
+    It may come when the call has ended; of several for one alert the last one counts.
+    """
+
+    alert_id: str
+    """The alert."""
+    verdict: Literal["confirmed", "dismissed"]
+    """``confirmed``: the voice was synthetic. ``dismissed``: it was not, the alert was a false alarm."""
+    note: Annotated[str, Field(max_length=500)] | None
+    """What was said about it."""
+
+
 class CoverageReduced(EventData):
     """Some audio of this leg was not judged. Told once for each `reason`; ``leg.ended`` has the final counts.
 
@@ -279,7 +294,7 @@ class Unknown(Contract):
 
 AnyData = (
     CallStarted | CallEnded | LegStarted | LegEnded | Scored | AlertRaised | AlertCleared | AlertVerified
-    | VoiceExpected | CoverageReduced | Gap | Heartbeat | Unknown
+    | VoiceExpected | FeedbackGiven | CoverageReduced | Gap | Heartbeat | Unknown
 )  # fmt: skip
 EVENT_TYPES: dict[type[Contract], str] = {
     CallStarted: "call.started",
@@ -291,6 +306,7 @@ EVENT_TYPES: dict[type[Contract], str] = {
     AlertCleared: "alert.cleared",
     AlertVerified: "alert.verified",
     VoiceExpected: "voice.expected",
+    FeedbackGiven: "feedback.given",
     CoverageReduced: "coverage.reduced",
     Gap: "gap",
     Heartbeat: "heartbeat",

@@ -6,7 +6,7 @@ Everything here runs on the journal's reading thread (`Bus.ask`) and returns pla
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ SUMMED_UP = (
     "alert.raised",
     "alert.cleared",
 )
+FEEDBACK = "feedback.given"
 """Types of events that a call's summary is made of."""
 LEG_FACTS = ("speaker", "role", "direction", "encoding", "rate_hz")
 """What ``leg.started`` tells of a leg."""
@@ -129,7 +130,12 @@ def events_of(reader: sqlite3.Connection, call: Call, types: tuple[str, ...]) ->
         "ORDER BY seq",
         (call.call_id, *types, call.number, 1 << 62 if call.last is None else call.last),
     )
-    for (text,) in rows:
+    yield from readable(text for (text,) in rows)
+
+
+def readable(texts: Iterable[str]) -> Iterator[Facts]:
+    """Return stored events; one that is damaged is left out."""
+    for text in texts:
         try:
             event = msgspec.json.decode(text)
             if isinstance(event["data"], dict):
@@ -138,9 +144,18 @@ def events_of(reader: sqlite3.Connection, call: Call, types: tuple[str, ...]) ->
             continue
 
 
+def _feedback(reader: sqlite3.Connection, call: Call) -> Iterator[Facts]:
+    """Return what was said of the call's alerts, maybe after it had ended."""
+    rows = reader.execute(
+        "SELECT text FROM events WHERE call_id = ? AND type = ? AND seq > ? ORDER BY seq",
+        (call.call_id, FEEDBACK, call.number),
+    )
+    return readable(text for (text,) in rows)
+
+
 def summary(reader: sqlite3.Connection, call: Call) -> Facts:
     """Return a call, its legs and its alerts."""
-    events = list(events_of(reader, call, SUMMED_UP))
+    events = [*events_of(reader, call, SUMMED_UP), *_feedback(reader, call)]
     return {
         "call_id": call.call_id,
         "source": call.source,
@@ -182,11 +197,16 @@ def alerts(events: list[Facts]) -> list[Facts]:
     told: dict[str, Facts] = {}
     for event in events:
         data = event["data"]
+        if event["type"] == FEEDBACK and data.get("alert_id") in told:
+            told[data["alert_id"]]["feedback"] = {
+                "verdict": data.get("verdict"), "note": data.get("note"), "time": event["time"]
+            }  # fmt: skip
         if event["type"] not in ("alert.raised", "alert.cleared"):
             continue
         alert = told.setdefault(
             data.get("alert_id"),
-            {"alert_id": data.get("alert_id"), "leg": data.get("leg"), "stage": None, "raised": None, "cleared": None},
+            {"alert_id": data.get("alert_id"), "leg": data.get("leg"), "stage": None, "raised": None, "cleared": None}
+            | dict.fromkeys(("media_time_s", "p_synthetic", "model", "reason", "feedback")),
         )
         if event["type"] == "alert.cleared":
             alert["cleared"] = event["time"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.alerts.event import Count, Probability, Ruling, Seconds, Separation, Stage, Verdict
 
@@ -82,6 +82,35 @@ class CallAlert(Answer):
     """The model that tipped the scale."""
     reason: str | None
     """Why it was raised: a short stable word."""
+    feedback: AlertFeedback | None
+    """What was said of it last."""
+
+
+class AlertFeedback(Answer):
+    """What was said of an alert."""
+
+    verdict: Literal["confirmed", "dismissed"]
+    """As in ``feedback.given``."""
+    note: str | None
+    """As in ``feedback.given``."""
+    time: datetime
+    """When."""
+
+
+class FeedbackTaken(Answer):
+    """The feedback is stored and sent to subscribers."""
+
+    event_id: str
+    """Of the ``feedback.given`` event."""
+
+
+class Feedback(Answer):
+    """What is said of an alert."""
+
+    verdict: Literal["confirmed", "dismissed"]
+    """``confirmed``: the voice was synthetic. ``dismissed``: it was not."""
+    note: Annotated[str, Field(max_length=500)] | None = None
+    """For people."""
 
 
 class Call(Answer):
@@ -325,12 +354,15 @@ class WebhookTest(Answer):
 
 
 MODELS = (
+    AlertFeedback,
     Alive,
     Call,
     CallAlert,
     Calls,
     DeadLetter,
     DeadLetters,
+    Feedback,
+    FeedbackTaken,
     Leg,
     Problem,
     Ready,

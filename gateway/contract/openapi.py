@@ -44,7 +44,7 @@ def openapi() -> dict[str, Any]:
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "A gateway with the default settings."}],
         "security": [{"bearer": []}, {"query": []}],
-        "paths": _calls() | _webhooks() | _whip() | _health() | _documents(),
+        "paths": _calls() | _alerts() | _webhooks() | _whip() | _health() | _documents(),
         "components": {
             "schemas": {model.__name__: _component(model_schema(model)) for model in MODELS},
             "responses": {
@@ -80,6 +80,19 @@ def _calls() -> dict[str, Any]:
         paths.CALLS + "/{call_id}/timeline.svg": {
             "parameters": call_id,
             "get": _operation("drawTimeline", "The same as a picture.", {"200": picture}, *refusals),
+        },
+    }
+
+
+def _alerts() -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": {"schema": _ref("Feedback")}}}
+    refusals = ("400", "401", "403", "404", "413", "422", "503")
+    taken = {"202": _json("FeedbackTaken", "It is on its way to the journal and the subscribers.")}
+    return {
+        paths.ALERTS + "/{alert_id}/feedback": {
+            "parameters": [_in_path("alert_id", "As in the events.")],
+            "post": _operation("giveFeedback", "Confirm or dismiss an alert.", taken, *refusals)
+            | {"requestBody": body},
         },
     }
 

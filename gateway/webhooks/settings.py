@@ -22,6 +22,7 @@ Type = Literal[
     "alert.cleared",
     "alert.verified",
     "voice.expected",
+    "feedback.given",
     "coverage.reduced",
 ]
 """Events that can be delivered. Not `score`: one a second and leg is for the event socket."""

@@ -56,7 +56,10 @@ async def play(house: House) -> None:
         await say(callee, speech(10, synthetic=True))
         await events.until("voice.expected")
         await say(caller, np.concatenate([speech(10, synthetic=True), speech(30, synthetic=False)]))
-        await events.until("alert.cleared")
+        cleared = await events.until("alert.cleared")
+        async with httpx.AsyncClient(base_url=house.url) as web:
+            path = f"/v1/alerts/{cleared['data']['alert_id']}/feedback"
+            assert (await web.post(path, json={"verdict": "dismissed"})).status_code == 202
         await line.send(TWILIO_STOP)
 
 

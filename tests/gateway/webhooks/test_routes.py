@@ -31,7 +31,7 @@ async def test_alerts_of_a_call_are_delivered_and_dead_ones_replayed(
         gateway = ("--url", house.url, "--token", "t")
         path = "/v1/media/plain?call_id=c-1&leg=caller&encoding=s16le&rate=16000&token=t"
         async with connect(ws_url(house, path)) as media:
-            for frame in pcm(speech(12, synthetic=True)):
+            for frame in pcm(speech(25, synthetic=True)):
                 await media.send(frame)
             await receiver.until(1)
         async with asyncio.timeout(20):
