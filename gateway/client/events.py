@@ -1,7 +1,8 @@
 """Follow a gateway's events: connect, resume, never see an event twice.  [IO]
 
 async for event in follow("http://127.0.0.1:8080", types=["alert.raised"]):
-    print(event.data.call_id, event.data.leg, event.data.p_synthetic)
+    if isinstance(event.data, AlertRaised):
+        print(event.data.call_id, event.data.leg, event.data.p_synthetic)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from gateway.alerts.event import SUBPROTOCOL, CloudEvent, Heartbeat
+from gateway.alerts.event import SUBPROTOCOL, CloudEvent, Gap, Heartbeat
 
 PATH = "/v1/events"
 BACKOFF_FIRST_S = 0.5
@@ -49,6 +50,17 @@ class EventStreamError(Exception):
         """HTTP status or websocket close code, if there was one."""
 
 
+class EventsLost(EventStreamError):
+    """Events that were asked for are gone, and `follow` was to raise this (`on_gap`)."""
+
+    def __init__(self, gap: Gap, cursor: str) -> None:
+        super().__init__(f"events after {gap.after} are lost: {gap.reason}")
+        self.gap = gap
+        """What the gateway said."""
+        self.cursor = cursor
+        """To go on from, as `last_event_id`: what is still there after the gap."""
+
+
 async def follow(
     url: str,
     *,
@@ -59,11 +71,14 @@ async def follow(
     last_event_id: str | None = None,
     reconnect: bool = True,
     on_retry: Callable[[str, float], None] | None = None,
+    on_gap: Literal["yield", "raise"] = "yield",
 ) -> AsyncGenerator[CloudEvent, None]:
-    """Yield the events of a gateway as they come, each once and in order.
+    """Yield the events of a gateway as they come, each once and in order; `data` is the model of the event's type.
 
     A lost connection is made anew after a pause of 0.5 s * 2^n, at most 30 s, with full jitter, and resumes where it
-    broke off. A `gap` event says that this was not wholly possible. Heartbeats are used, but not yielded.
+    broke off. A `gap` event (`data` is a `Gap`) says that this was not wholly possible: the journal was pruned beyond
+    the cursor, or is another one. Heartbeats are used, but not yielded. Types that are not known here are yielded with
+    `Unknown` as data, so that they can be ignored or passed on.
 
     Args:
         url: of the gateway (``http://host:8080``) or of its event socket (``ws://host:8080/v1/events``).
@@ -74,9 +89,11 @@ async def follow(
         last_event_id: `id` of the last event seen; what came after it is sent first. None: only what is new.
         reconnect: go on for ever. Otherwise the iteration ends with the connection.
         on_retry: told why, and for how many seconds, before each pause.
+        on_gap: ``yield`` a `gap` event like any other, or ``raise`` EventsLost.
 
     Raises:
         ValueError: `url` is not one of a gateway.
+        EventsLost: there is a gap, and `on_gap` is ``raise``.
         EventStreamError: the gateway will not serve this, or, when not reconnecting, the connection failed.
     """
     address = events_url(url)
@@ -91,8 +108,11 @@ async def follow(
                 async for text in connection:
                     failures = 0
                     event = _parse(text)
-                    if cursor.advance(event):
-                        yield event
+                    if not cursor.advance(event):
+                        continue
+                    if on_gap == "raise" and isinstance(event.data, Gap):
+                        raise EventsLost(event.data, event.id)
+                    yield event
             failure = Failure("the gateway closed the connection")
         except (OSError, WebSocketException) as error:  # TimeoutError is an OSError
             failure = explain(error)

@@ -1,6 +1,6 @@
 // Alerts since the page was opened: one entry for each, with what happened to it and the facts behind it.
 
-import { byId, make } from "./gateway.js";
+import { byId, make } from "./page.js";
 
 const KEPT_ALERTS = 100;
 const FACTS = {

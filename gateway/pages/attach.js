@@ -1,6 +1,6 @@
 // How to attach a first call, to be copied: the commonest doors, with this gateway's own address filled in.
 
-import { byId, doing, make } from "./gateway.js";
+import { byId, doing, make } from "./page.js";
 
 function recipes() {
   const media = `${location.origin.replace("http", "ws")}/v1/media`;

@@ -1,6 +1,7 @@
 import { Alerts } from "./alerts.js";
 import { Calls } from "./calls.js";
-import { EVENTS, Gateway, byId, doing, repeatedly } from "./gateway.js";
+import { Gateway } from "./gateway.js";
+import { EVENTS, byId, doing, forEach, repeatedly } from "./page.js";
 
 const STATE_EVERY_MS = 1000;
 
@@ -65,7 +66,7 @@ async function stop(leg) {
   showState();
   // `keepalive`: also while the page is being left. A session that is over already is as good.
   await gateway.fetch(sent.session, { method: "DELETE", keepalive: true }).catch((error) => {
-    if (error.status !== 404) throw error;
+    if (error.code !== 404) throw error;
   });
   sent.peer.close();
 }
@@ -79,7 +80,7 @@ function watch() {
   watching = true;
   const cards = new Calls(byId("calls"));
   const alerts = new Alerts();
-  gateway.follow({ call_id: call, type: EVENTS }, (event) => (event.type === "score" ? cards : alerts).hear(event));
+  forEach(gateway.follow({ callId: call, types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
   repeatedly(STATE_EVERY_MS, async () => {
     if (!legs.size) return; // what was said last stays in sight
     cards.show([await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json()]);

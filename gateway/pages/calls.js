@@ -1,6 +1,6 @@
 // Live calls: a card for each, with a table of its legs and a timeline of how they sound.
 
-import { make } from "./gateway.js";
+import { make } from "./page.js";
 
 const SHOWN_CALLS = 24; // more cannot be looked at; the search finds the others
 const TIMELINE_S = 120;

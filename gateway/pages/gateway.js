@@ -1,71 +1,226 @@
-// What the pages ask of the gateway, and small helpers. Names of calls and legs come from strangers: they only ever become
-// text, never markup.
+// The client of a callscreen gateway, for browsers and for Node.js 22 or newer. It needs nothing else.
+//
+//   for await (const event of follow(url, { token, types: ["alert.raised"], lastEventId })) {
+//     if (event.type === "alert.raised") console.log(event.data.call_id, event.data.leg, event.data.p_synthetic);
+//     lastEventId = event.id;
+//   }
 
-const RETRY_MS = 2000;
-export const EVENTS = "score,alert.raised,alert.cleared,alert.verified,voice.expected";
+const PATH = "/v1/events";
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+const TRY_AGAIN_LATER_MS = 5000; // at least so long after 1013 or 503: the gateway has too much to do
+const SILENCE_MS = 60_000; // a gateway sends a heartbeat every 15 s, unless it is set up otherwise
+const REMEMBERED_EVENTS = 4096; // by which one that comes again is recognised
+const WAITING_EVENTS = 10_000; // more are not kept for a program that is slow; they are asked for again
 
-export class Gateway {
-  constructor(token) {
-    this.token = token;
-  }
+// Close codes and statuses after which the same request would only be refused again.
+const GONE_FOR_GOOD = new Set([1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4403, 4404]);
+const LOST = 1006; // no close frame came
+const TRY_AGAIN_LATER = 1013;
+const UPGRADE_REQUIRED = 426; // the answer to a plain request where all is well
+const WORTH_RETRYING = new Set([408, 425, UPGRADE_REQUIRED, 429, 500, 502, 503, 504]);
 
-  // Ask for something; throws an Error with the gateway's own words when it says no.
-  async fetch(path, options = {}) {
-    const authorization = this.token ? { Authorization: `Bearer ${this.token}` } : {};
-    const answer = await fetch(path, { ...options, headers: { ...authorization, ...options.headers } });
-    if (answer.ok) return answer;
-    const problem = await answer.json().catch(() => ({}));
-    throw Object.assign(new Error(problem.detail ?? `${answer.status} ${answer.statusText}`), { status: answer.status });
-  }
-
-  // Call `onEvent` with each event from now on; a lost connection is resumed where it broke off.
-  follow(query, onEvent) {
-    const protocols = ["cloudevents.json"];
-    if (this.token) protocols.push(`bearer.${this.token}`); // a browser cannot set headers on a websocket
-    const url = new URL("/v1/events", location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    url.search = new URLSearchParams(query);
-    const connect = () => {
-      const socket = new WebSocket(url, protocols);
-      socket.onmessage = (message) => {
-        const event = JSON.parse(message.data);
-        url.searchParams.set("last_event_id", event.data.last_event_id ?? event.id);
-        onEvent(event);
-      };
-      socket.onclose = () => setTimeout(connect, RETRY_MS);
-    };
-    connect();
+// The gateway refused; `code` is the HTTP status or the websocket's close code.
+export class GatewayError extends Error {
+  constructor(message, code) {
+    super(message);
+    this.name = this.constructor.name;
+    this.code = code;
   }
 }
 
-export function byId(id) {
-  return document.getElementById(id);
+// Events that were asked for are gone, and `onGap` is "throw"; `gap` is the event that says so.
+export class EventsLost extends GatewayError {
+  constructor(gap) {
+    super(`events after ${gap.data.after} are lost: ${gap.data.reason}`);
+    this.gap = gap;
+  }
 }
 
-// Make an element: `make("p", { className: "note" }, "text", otherElement)`.
-export function make(name, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
-}
-
-// Do what a button is for, and show why when it fails.
-export function doing(action) {
-  return async (event) => {
-    event?.preventDefault();
-    byId("fault").textContent = "";
+// Yield the events of a gateway as they come, each once and in order. A lost connection is made anew after a pause that
+// grows from 0.5 s to 30 s, with full jitter, and goes on where it broke off; an event of the type `gap` says that this was
+// not wholly possible. Heartbeats are used, but not yielded. Throws GatewayError when the gateway will not serve this.
+//
+// url: of the gateway. Options:
+//   token          bearer token
+//   callId, leg    only of this call, of this leg
+//   types          only these; none: all but `score`
+//   lastEventId    `id` of the last event seen; what came after it comes first
+//   onGap          "yield" (default) or "throw": EventsLost
+//   onRetry        called with the reason and the pause in ms, before each pause
+//   signal         an AbortSignal; when it fires, the iteration ends
+//   silenceMs      a connection that is silent for so long is given up
+//   longestPauseMs between two attempts to connect, however many have failed
+export async function* follow(url, options = {}) {
+  const { token, onGap = "yield", onRetry, signal, silenceMs = SILENCE_MS, longestPauseMs = LONGEST_PAUSE_MS } = options;
+  const position = new Position(options.lastEventId);
+  let failures = 0;
+  while (!signal?.aborted) {
+    const connection = new Connection(address(url, options, position.lastEventId), token, silenceMs, signal);
     try {
-      await action();
-    } catch (error) {
-      byId("fault").textContent = error.message;
+      for await (const text of connection.texts()) {
+        failures = 0;
+        const event = JSON.parse(text);
+        if (!position.advance(event)) continue;
+        if (event.type === "gap" && onGap === "throw") throw new EventsLost(event);
+        yield event;
+      }
+    } finally {
+      connection.end(1000, "no longer wanted");
     }
-  };
+    if (signal?.aborted) return;
+    const failure = connection.opened ? closed(connection.ending) : await refused(url, token, signal);
+    if (failure.forGood) throw new GatewayError(failure.reason, failure.code);
+    const pauseMs = failure.waitMs + Math.random() * Math.min(longestPauseMs, FIRST_PAUSE_MS * 2 ** failures);
+    failures += 1;
+    onRetry?.(failure.reason, pauseMs);
+    await pause(pauseMs, signal);
+  }
 }
 
-// Do something now and every so often, never twice at once, and show why for as long as it fails.
-export async function repeatedly(everyMs, action) {
-  let fault = "";
-  await action().catch((error) => { fault = error.message; });
-  if (byId("connection").textContent !== fault) byId("connection").textContent = fault;
-  setTimeout(repeatedly, everyMs, everyMs, action);
+// A gateway's HTTP routes and events, with one token.
+export class Gateway {
+  constructor(token, url = location.origin) {
+    this.token = token;
+    this.url = url;
+  }
+
+  // Ask for something; throws a GatewayError with the gateway's own words when it says no.
+  async fetch(path, options = {}) {
+    const answer = await fetch(new URL(path, this.url), { ...options, headers: { ...bearer(this.token), ...options.headers } });
+    if (answer.ok) return answer;
+    throw new GatewayError(await said(answer), answer.status);
+  }
+
+  // See `follow`.
+  follow(options) {
+    return follow(this.url, { token: this.token, ...options });
+  }
+}
+
+// One websocket, whose messages wait until they are taken.
+class Connection {
+  constructor(url, token, silenceMs, signal) {
+    this.opened = false;
+    this.ending = undefined; // { code, reason } once there is one
+    this.waiting = [];
+    this.wake = () => {};
+    this.silenceMs = silenceMs;
+    this.signal = signal;
+    this.stop = () => this.end(1000, "no longer wanted");
+    signal?.addEventListener("abort", this.stop);
+    // A browser cannot set headers on a websocket.
+    this.socket = new WebSocket(url, token ? ["cloudevents.json", `bearer.${token}`] : ["cloudevents.json"]);
+    this.socket.onopen = () => { this.opened = true; };
+    this.socket.onmessage = ({ data }) => this.#take(data);
+    this.socket.onclose = ({ code, reason }) => this.end(code, reason);
+    this.socket.onerror = () => this.end(LOST, ""); // Node.js 20 tells nothing else of a refusal
+    this.#listen();
+  }
+
+  // Yield what comes, to the end of the connection.
+  async *texts() {
+    while (true) {
+      while (this.waiting.length) yield this.waiting.shift();
+      if (this.ending) return;
+      await new Promise((resolve) => { this.wake = resolve; });
+    }
+  }
+
+  end(code, reason) {
+    if (this.ending) return;
+    this.ending = { code, reason };
+    clearTimeout(this.timer);
+    this.signal?.removeEventListener("abort", this.stop);
+    this.socket.close();
+    this.wake();
+  }
+
+  #take(text) {
+    if (this.ending) return;
+    this.#listen();
+    this.waiting.push(text);
+    if (this.waiting.length >= WAITING_EVENTS) this.end(4430, "more events wait than are kept");
+    this.wake();
+  }
+
+  #listen() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.end(LOST, "the gateway is silent"), this.silenceMs);
+  }
+}
+
+// Where we are in the stream, and what we have just seen.
+class Position {
+  constructor(lastEventId) {
+    this.lastEventId = lastEventId;
+    this.seen = new Set(); // oldest first
+  }
+
+  // Take note of an event; tells whether it is to be shown.
+  advance({ type, id, source, data }) {
+    if (type === "heartbeat") {
+      this.lastEventId = data.last_event_id ?? this.lastEventId;
+      return false;
+    }
+    this.lastEventId = id;
+    const key = `${source} ${id}`;
+    if (this.seen.has(key)) return false;
+    this.seen.add(key);
+    if (this.seen.size > REMEMBERED_EVENTS) this.seen.delete(this.seen.values().next().value);
+    return true;
+  }
+}
+
+function address(url, { callId, leg, types = [] }, lastEventId) {
+  const target = events(url);
+  target.protocol = target.protocol.replace("http", "ws");
+  const query = { call_id: callId, leg, type: types.length ? types.join() : undefined, last_event_id: lastEventId };
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) target.searchParams.set(name, value);
+  return target;
+}
+
+function events(url) {
+  const target = new URL(url);
+  if (!target.pathname.endsWith(PATH)) target.pathname = target.pathname.replace(/\/$/, "") + PATH;
+  return target;
+}
+
+function closed({ code, reason }) {
+  const waitMs = code === TRY_AGAIN_LATER ? TRY_AGAIN_LATER_MS : 0;
+  const why = reason || (code === LOST ? "the connection was lost" : `closed with code ${code}`);
+  return { reason: why, code, waitMs, forGood: GONE_FOR_GOOD.has(code) };
+}
+
+// Why there is no connection. A websocket does not tell, so the gateway is asked in plain HTTP, too.
+async function refused(url, token, signal) {
+  const target = events(url);
+  target.protocol = target.protocol.replace("ws", "http");
+  const answer = await fetch(target, { headers: bearer(token), signal }).catch(() => undefined);
+  if (!answer || answer.status === UPGRADE_REQUIRED) return { reason: "cannot connect", waitMs: 0, forGood: false };
+  const waitMs = 1000 * Number(answer.headers.get("Retry-After")) || TRY_AGAIN_LATER_MS;
+  return { reason: await said(answer), code: answer.status, waitMs, forGood: !WORTH_RETRYING.has(answer.status) };
+}
+
+// What a refusal says: problem details (RFC 9457) if there are any, else the status.
+async function said(answer) {
+  const problem = await answer.json().catch(() => ({}));
+  return problem.detail ?? `${answer.status} ${answer.statusText}`;
+}
+
+function bearer(token) {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+function pause(ms, signal) {
+  if (signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+  });
 }

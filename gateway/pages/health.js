@@ -1,6 +1,6 @@
 // The gateway's state, from `/readyz` and `/metrics`.
 
-import { byId, make } from "./gateway.js";
+import { byId, make } from "./page.js";
 
 const STEPS = ["nothing", "verifications", "short hop", "windows", "new calls"];
 

@@ -1,8 +1,9 @@
 import { Alerts } from "./alerts.js";
 import { showRecipes } from "./attach.js";
 import { Calls } from "./calls.js";
-import { EVENTS, Gateway, byId, doing, repeatedly } from "./gateway.js";
+import { Gateway } from "./gateway.js";
 import { Health } from "./health.js";
+import { EVENTS, byId, doing, forEach, repeatedly } from "./page.js";
 
 const CALLS_EVERY_MS = 1000;
 const HEALTH_EVERY_MS = 5000;
@@ -24,7 +25,7 @@ const open = doing(async () => {
   const cards = new Calls(byId("calls"));
   const alerts = new Alerts();
   const health = new Health(gateway);
-  gateway.follow({ type: EVENTS }, (event) => (event.type === "score" ? cards : alerts).hear(event));
+  forEach(gateway.follow({ types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
   repeatedly(CALLS_EVERY_MS, () => show(gateway, cards));
   repeatedly(HEALTH_EVERY_MS, () => health.show());
 });

@@ -1,28 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, closing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
+from websockets.asyncio.server import ServerConnection
 
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import CloudEvent, Heartbeat, envelope
+from gateway.alerts.event import CloudEvent, Gap
 from gateway.alerts.journal import Journal
 from gateway.client import events
-from gateway.client.events import EventStreamError, events_url, follow
-from gateway.clock import utc_now
-from tests.conftest import REPOSITORY
+from gateway.client.events import EventsLost, EventStreamError, events_url, follow
 from tests.gateway.alerts.events import alert, leg_started, score, served, until
+from tests.gateway.client.peers import publisher, scripted, sends
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +80,16 @@ async def test_gap_is_shown_and_heartbeats_are_not(bus: Bus) -> None:
         assert [event.type for event in await following] == ["gap", "alert.raised"]
 
 
+async def test_gap_is_an_error_for_who_asks_for_that(bus: Bus) -> None:
+    bus.publish(alert())
+    await bus.flush()
+    async with served(bus) as gateway:
+        with pytest.raises(EventsLost, match="events after elsewhere-000000000001 are lost: cursor_unknown") as lost:
+            await take(gateway.url, 1, last_event_id="elsewhere-000000000001", on_gap="raise")
+        assert lost.value.gap.resumed_at == bus.journal.cursor(1)
+        assert len(await take(gateway.url, 1, last_event_id=lost.value.cursor, on_gap="raise")) == 1
+
+
 async def test_without_reconnecting_it_ends_with_the_gateway(bus: Bus) -> None:
     async with served(bus) as gateway:
         following = asyncio.create_task(take(gateway.url, 99, reconnect=False))
@@ -105,22 +109,11 @@ async def test_refused_request_is_not_repeated(bus: Bus) -> None:
         assert refused.value.code == 403  # what Starlette answers where there is no websocket
 
 
-@asynccontextmanager
-async def publisher(journal: Path, port: int) -> AsyncIterator[tuple[Process, str]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.gateway.alerts.publisher", str(journal), str(port), stdout=PIPE, cwd=REPOSITORY
-    )
-    try:
-        assert process.stdout is not None
-        yield process, (await process.stdout.readline()).decode().strip()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 async def test_killed_gateway_has_lost_nothing_that_it_sent(tmp_path: Path) -> None:
-    """SIGKILL in full flow, restart on the same port, twice: every event once, in order, as if nothing had happened."""
+    """SIGKILL in full flow, restart on the same port, twice: every event once, in order, as if nothing had happened.
+
+    Then another gateway, with a journal of its own, is found there: what is lost is told.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     seen: list[CloudEvent] = []
@@ -138,8 +131,16 @@ async def test_killed_gateway_has_lost_nothing_that_it_sent(tmp_path: Path) -> N
             await until(lambda: len(seen) > enough)  # noqa: B023
             process.kill()
             assert await process.wait() == -9
-    collecting.cancel()
-    await asyncio.wait([collecting])
+    before = len(seen)
+    async with publisher(tmp_path / "another", port):
+        await until(lambda: len(seen) > before + 1)
+        collecting.cancel()
+        await asyncio.wait([collecting])
+    gap = seen[before]
+    assert isinstance(gap.data, Gap)
+    assert (gap.data.after, gap.data.reason) == (seen[before - 1].id, "cursor_unknown")
+    assert seen[before + 1].source == gap.source != seen[0].source
+    del seen[before:]
 
     first = int(seen[0].sequence or 0)
     assert [int(event.sequence or 0) for event in seen] == list(range(first, first + len(seen)))
@@ -152,51 +153,6 @@ async def test_killed_gateway_has_lost_nothing_that_it_sent(tmp_path: Path) -> N
 
 
 # With a peer that does what we tell it to
-
-
-Script = Callable[[ServerConnection], Awaitable[None]]
-
-
-@asynccontextmanager
-async def scripted(*scripts: Script, statuses: tuple[tuple[int, dict[str, str]], ...] = ()) -> AsyncIterator[list[Any]]:
-    """Serve connections: first refuse with `statuses`, then play `scripts`. Yields the URL and the requests' paths."""
-    refusals, plays, paths = iter(statuses), iter(scripts), []
-
-    def answer(connection: ServerConnection, request: Request) -> Response | None:
-        paths.append((request.path, request.headers.get("Authorization")))
-        for status, headers in refusals:
-            response = connection.respond(status, json.dumps({"detail": f"because of {status}"}))
-            for name, value in headers.items():
-                response.headers[name] = value
-            return response
-        return None
-
-    async def play(connection: ServerConnection) -> None:
-        await next(plays)(connection)
-
-    async with serve(
-        play, "127.0.0.1", 0, process_request=answer, subprotocols=[Subprotocol("cloudevents.json")]
-    ) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        yield [f"http://127.0.0.1:{port}", paths]
-
-
-def sends(*numbers: int, code: int = 1001, heartbeat: str | None = None) -> Script:
-    async def script(connection: ServerConnection) -> None:
-        assert connection.subprotocol == "cloudevents.json"
-        for number in numbers:
-            event = envelope(
-                alert(), event_id=f"j-{number}", source="/callscreen/j", time=utc_now(), sequence=f"{number:012d}"
-            )
-            await connection.send(event.model_dump_json())
-        if heartbeat:
-            beat = Heartbeat(last_event_id=heartbeat)
-            await connection.send(
-                envelope(beat, event_id="h", source="/callscreen/j", time=utc_now(), sequence=None).model_dump_json()
-            )
-        await connection.close(code, "so it goes")
-
-    return script
 
 
 def ids(got: list[CloudEvent]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import socket
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -12,11 +15,14 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.client import connect
 
 from gateway import pages
+from gateway.app import House, running
+from gateway.config import load
 from tests.gateway.browser import browser, needs_chromium
 from tests.gateway.conftest import Serve
 from tests.gateway.desk import write_wav
 from tests.gateway.loudness import speech
-from tests.gateway.wire import subscribed, ws_url
+from tests.gateway.pages.relay import relay
+from tests.gateway.wire import plain, subscribed, ws_url
 
 pytestmark = pytest.mark.usefixtures("detector")
 TOKEN = "s3cret"
@@ -161,3 +167,51 @@ async def test_the_live_view_tells_expected_machines_and_leaks(serve: Serve, tmp
             await page.until("alerts", "c-1: callee is an expected machine (p ")
             await page.until("calls", "expected machine")
             await page.until("calls", "windows were another leg's voice")
+
+
+FOLLOWING = """(async () => {
+    window.got = [];
+    const { Gateway } = await import("/pages/gateway.js");
+    const events = new Gateway("").follow({ lastEventId: "CURSOR" });
+    (async () => { for await (const event of events) got.push(event); })();
+})()"""
+ENDED = "got.filter((event) => event.type === 'call.ended').map((event) => event.data.call_id).join()"
+NUMBERS = "got.filter((event) => event.sequence).map((event) => event.sequence)"
+
+
+@pytest.mark.slow
+@needs_chromium
+async def test_a_page_goes_on_after_a_cut_and_a_restart_and_is_told_of_a_gap(tmp_path: Path) -> None:
+    """The client that the dashboard itself uses, in the dashboard."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def house(journal: str) -> AbstractAsyncContextManager[House]:
+        return running(load(environ={}, port=port, journal=tmp_path / journal, verifier="off"))
+
+    async def call(at: House, call_id: str) -> None:
+        """A call with nothing in it, until the page has heard of its end."""
+        async with plain(at, "caller", call_id):
+            pass
+        async with asyncio.timeout(40):
+            while not (await page.run(ENDED)).endswith(call_id):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    async with relay(port) as line, browser(tmp_path) as chromium, AsyncExitStack() as tabs:
+        async with house("journal") as first:
+            page = await tabs.enter_async_context(chromium.tab(f"{line.url}/"))
+            await page.until("count", "0 live")
+            await page.run(FOLLOWING.replace("CURSOR", first.bus.journal.cursor(0)))
+            await call(first, "c-1")
+            line.cut()
+            await call(first, "c-2")
+        async with house("journal") as second:
+            await call(second, "c-3")
+            numbers = await page.run(NUMBERS)
+            assert [int(number) for number in numbers] == list(range(1, second.bus.committed + 1))
+        async with house("another") as third:
+            await call(third, "c-4")
+            kinds = await page.run("got.map((event) => event.type)")
+            lost = await page.run("got.find((event) => event.type === 'gap').data.after")
+            assert await page.run(ENDED) == "c-1,c-2,c-3,c-4"
+            assert (kinds.count("gap"), lost) == (1, second.bus.journal.cursor(second.bus.committed))
