@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "fuse": ("detection.measure.fuse", "fit the fusion of a light model and its verifier, count their false alarms"),
     "evaluate": ("detection.measure.evaluate", "measure a model on a split: EER, AUC, curves, tables"),
+    "sign": ("detection.signing", "sign a model, so that a gateway with the public key opens no other"),
     "export": ("detection.export", "turn a checkpoint into the model file that serving loads"),
 }
 

@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="a shipped model's name or the path of an .onnx file", examples=["tinystatnet"]
     )
+    verify_key: Path | None = Field(
+        None,
+        description="public Ed25519 key (PEM); then only models that were signed with its private key are opened",
+        examples=["verify.pem"],
+    )
     alert_p: Fraction | None = Field(
         None,
         description="threshold: an alert is raised above this rolling probability; not set: the one that the fusion of "

@@ -32,6 +32,7 @@ from detection import DEFAULT_MODEL, open_detector, open_fusion
 from detection.coverage import step_s
 from detection.detector import CardDetector
 from detection.errors import DetectionError
+from detection.signing import check_model, read_verify_key
 from gateway import policy
 from gateway.alerts.journal import Journal
 from gateway.call.thresholds import threshold
@@ -42,6 +43,7 @@ from gateway.errors import ConfigError
 from gateway.ingest.doors import Door
 from gateway.ingest.kinds import kind_of
 from gateway.ingest.rtp_settings import split_address
+from gateway.judges import models
 from gateway.jwt_settings import JwtSettings
 from gateway.jwt_tokens import fetch_keys
 
@@ -97,6 +99,23 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", "ok", f"{detector.name}: file and card belong together")
         if settings.alerts_per_hour is not None:
             yield _threshold(settings, detector)
+
+
+def _signatures(settings: Settings) -> Iterator[Finding]:
+    if settings.verify_key is None:
+        return
+    try:
+        key = read_verify_key(settings.verify_key)
+    except DetectionError as error:
+        yield Finding("verify_key", "error", str(error))
+        return
+    for setting, name in models(settings):
+        try:
+            check_model(name, key)
+        except DetectionError as error:
+            yield Finding(f"signature: {setting}", "error", str(error))
+        else:
+            yield Finding(f"signature: {setting}", "ok", f"{name} was signed with the key of {settings.verify_key}")
 
 
 def _threshold(settings: Settings, detector: CardDetector) -> Finding:
@@ -313,6 +332,7 @@ def _devices(_settings: Settings) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _model,
+    _signatures,
     _policy,
     _verifier,
     _journal,

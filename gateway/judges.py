@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
 from detection.detector import CardDetector
 from detection.errors import DetectionError
+from detection.signing import check_model, read_verify_key
 from gateway import logs
 from gateway.call.load import Load
 from gateway.call.policies import Judge, Policies
@@ -30,6 +31,7 @@ async def judging(settings: Settings, bus: Publisher, loaded: Loaded | None) -> 
 
     `loaded` is the policy file, where there is one.
     """
+    await asyncio.to_thread(_check_signatures, settings)
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
     fusion = _open_fusion(detector, second) if second else None
@@ -68,6 +70,26 @@ def _rules(settings: Settings, raise_p: float) -> Policy:
         return dataclasses.replace(rules, clear_p=settings.clear_p or rules.clear_p)
     except ValueError as error:
         raise ConfigError(f"alert_p, clear_p: {error}") from None
+
+
+def models(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Return the models that are opened, each with the setting that names it."""
+    yield "model", settings.model or DEFAULT_MODEL
+    if verifier := verifier_name(settings.verifier, settings.verifier_cpu_share):
+        yield "verifier", verifier
+
+
+def _check_signatures(settings: Settings) -> None:
+    """Raises ConfigError when a key is set, and a model was not signed with it."""
+    if settings.verify_key is None:
+        return
+    setting = "verify_key"
+    try:
+        key = read_verify_key(settings.verify_key)
+        for setting, name in models(settings):  # noqa: B007  the error names it
+            check_model(name, key)
+    except DetectionError as error:
+        raise ConfigError(f"{setting}: {error}") from None
 
 
 def _open_detector(settings: Settings) -> CardDetector:
