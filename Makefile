@@ -51,7 +51,7 @@ $(VENV)/.serving: pyproject.toml constraints.txt
 
 # Training and the tests on top.
 $(VENV)/.all: $(VENV)/.serving
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,docs,otel]'
 	touch $@
 
 # Building and checking a release.

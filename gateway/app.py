@@ -12,7 +12,7 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -138,11 +138,21 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         loaded = await asyncio.to_thread(policy.read, settings.policy) if settings.policy else None
         fleet = Fleet(settings, bus, loaded) if settings.workers > 1 else None
         publisher = Part(fleet, bus) if fleet else bus
-        async with judging(settings, publisher, loaded) as judges, trusted(settings.jwt) as issuer:
+        metrics = partial(_metrics, fleet)
+        async with (
+            judging(settings, publisher, loaded) as judges,
+            trusted(settings.jwt) as issuer,
+            _telemetry(settings, bus, metrics),
+        ):
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
             webhooks = Webhooks(settings.webhooks, bus)
-            state = [*_state_routes(judges, registry, fleet, bus), *webhook_routes(webhooks), *feedback_routes(bus)]
+            state = [
+                *_call_routes(registry, fleet, bus),
+                *state_routes(metrics, partial(_unready, judges, registry, fleet)),
+                *webhook_routes(webhooks),
+                *feedback_routes(bus),
+            ]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
@@ -205,16 +215,30 @@ def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> 
     host.take(connection)
 
 
-def _state_routes(judges: Judging, registry: Registry, fleet: Fleet | None, bus: Bus) -> list[BaseRoute]:
+def _call_routes(registry: Registry, fleet: Fleet | None, bus: Bus) -> list[BaseRoute]:
     async def states() -> list[CallState]:
         own = [call.state() for call in registry.calls()]
         return joined_states([*own, *await fleet.states()]) if fleet else own
 
-    async def metrics() -> bytes:
-        own = await own_metrics()
-        return labelled({FIRST: own.decode()} | await fleet.metrics()) if fleet else own
+    return call_routes(states, bus)
 
-    return [*call_routes(states, bus), *state_routes(metrics, lambda: _unready(judges, registry, fleet))]
+
+async def _metrics(fleet: Fleet | None) -> bytes:
+    own = await own_metrics()
+    return labelled({FIRST: own.decode()} | await fleet.metrics()) if fleet else own
+
+
+def _telemetry(
+    settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Export traces and metrics, where that is wanted. Raises ConfigError where its packages are missing."""
+    if settings.otlp_endpoint is None:
+        return contextlib.nullcontext()
+    try:
+        from gateway.telemetry import exporting
+    except ImportError as error:
+        raise ConfigError(f"otlp_endpoint: {error}; install them with `pip install 'callscreen[otel]'`") from None
+    return exporting(settings.otlp_endpoint, settings.otlp_interval_s, bus, metrics)
 
 
 def _unready(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[str]:

@@ -224,6 +224,15 @@ class Settings(BaseSettings):
         examples=[["stun:stun.example.com:3478"]],
     )
 
+    # Telemetry
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")] | None = Field(
+        None,
+        description="OTLP/HTTP receiver of traces and metrics; needs the extra `otel`; `/v1/traces` and `/v1/metrics` "
+        "are appended",
+        examples=["http://127.0.0.1:4318"],
+    )
+    otlp_interval_s: PositiveSeconds = Field(15.0, description="seconds between two exports of traces and metrics")
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe lines logged")
     log_format: Literal["auto", "console", "json"] = Field(
