@@ -32,8 +32,9 @@ class Cast:
 def cast(manifest: Path, split: str | None, legs: int, seed: int) -> Cast:
     """Choose up to `legs` voices, half of them synthetic where there are enough, and pair them.
 
-    A voice is all clips of one speaker by one system. Synthetic voices are drawn so that every system comes up before
-    one comes up again; people and machines are paired with each other as far as they go.
+    A voice is all clips of one speaker by one system. Those with the most clips come first, for they have the most to
+    say, but every system comes up before one comes up again; people and machines are paired with each other as far as
+    they go. Among equals the seed decides.
 
     Raises:
         ClipError: what `read_manifest` refuses, a clip that is not there, or no clip that can be decoded.
@@ -61,9 +62,9 @@ def cast(manifest: Path, split: str | None, legs: int, seed: int) -> Cast:
 
 
 def _spread_over_systems(voices: Sequence[list[Row]], rng: random.Random) -> list[list[Row]]:
-    """Shuffle, so that every system comes up once before any comes up again."""
+    """Order voices by how many clips they have; every system comes up once before any comes up again."""
     of_system: dict[str, list[list[Row]]] = {}
-    for voice in rng.sample(voices, len(voices)):
+    for voice in sorted(rng.sample(voices, len(voices)), key=lambda rows: -min(len(rows), MAX_CLIPS)):
         of_system.setdefault(voice[0].system, []).append(voice)
     return [voice for turn in zip_longest(*of_system.values()) for voice in turn if voice is not None]
 

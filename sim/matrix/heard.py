@@ -40,8 +40,11 @@ class Heard:
 
     @property
     def p_highest(self) -> float:
-        """The highest rolling probability: an alert is raised where this passes the threshold."""
-        return max((p for _, p in self.scores), default=0.0)
+        """The highest rolling probability: an alert is raised where this passes the threshold.
+
+        An alert may be raised between two scores, by what the verifier says.
+        """
+        return max((*(p for _, p in self.scores), *(p for _, _, p in self.alerts)), default=0.0)
 
     def count(self, stage: str) -> int:
         """Return how many alerts of that stage there were."""

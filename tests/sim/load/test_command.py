@@ -41,7 +41,7 @@ def test_calls_of_two_processes_are_played_and_measured(
     assert (figures["partial"], figures["calls"]["failed"]) == (False, {})
     assert (figures["calls"]["begun"], figures["calls"]["ended"]) == (CALLS, CALLS)
     assert figures["calls"]["most_at_once"] == CALLS
-    assert figures["delay_ms"]["all"]["scores"] == figures["windows"]["scored"] >= CALLS
+    assert CALLS <= figures["delay_ms"]["all"]["scores"] <= figures["windows"]["scored"]
     assert figures["delay_ms"]["all"]["p50"] > 0
     assert figures["gateway"]["rss_mb_max"] > 10
     assert figures["gateway"]["cpu_cores_max"] > 0
@@ -52,7 +52,7 @@ def test_calls_of_two_processes_are_played_and_measured(
 def test_a_call_too_many_is_a_load_that_is_not_held(
     gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, figures = load(gateway, tmp_path, "--calls", str(CALLS + 1), "--ramp", "100", "--seconds", "0.5")
+    code, figures = load(gateway, tmp_path, "--calls", str(CALLS + 1), "--ramp", "100", "--seconds", "2")
     assert code == 1
     assert len(figures["calls"]["failed"]) == 1
     assert figures["held"] is False

@@ -33,7 +33,10 @@ def test_every_system_comes_up_before_one_comes_up_again(tmp_path: Path) -> None
     for number, system in enumerate(("a", "a", "a", "a", "b", "c")):
         write_tone(tmp_path / f"{number}.wav", 200 + number)
         rows.append(f"{number}.wav,fake,{system},speaker-{number}")
+    rows.append("5.wav,fake,b,speaker-9")
+    rows.append("4.wav,fake,b,speaker-9")
     chosen = cast(manifest(tmp_path, *rows), None, 3, seed=0)
+    assert "speaker-9" in [voice.speaker for voice in chosen.voices]  # it has more clips than the other of its system
     assert sorted(voice.system for voice in chosen.voices) == ["a", "b", "c"]
     assert chosen.pairs[-1][1] is None  # an odd one speaks to nobody
 
