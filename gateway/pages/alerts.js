@@ -1,5 +1,6 @@
 // Alerts since the page was opened: one entry for each, with what happened to it and the facts behind it.
 
+import { Feedback } from "./feedback.js";
 import { byId, make } from "./page.js";
 
 const KEPT_ALERTS = 100;
@@ -15,19 +16,21 @@ const FACTS = {
 };
 
 export class Alerts {
-  constructor() {
+  constructor(gateway) {
+    this.gateway = gateway;
     this.entries = new Map(); // alert id -> Entry, oldest first
   }
 
   // Take any event; those that are not about an alert are left alone.
   hear(event) {
+    if (event.type === "feedback.given") this.entries.get(event.data.alert_id)?.feedback?.show(event.data.verdict);
     const step = stepOf(event);
     if (!step) return;
     // A machine that is expected raises no alert, and so has no id.
     const id = event.data.alert_id ?? event.id;
     let entry = this.entries.get(id);
     if (!entry) {
-      entry = new Entry(event.data);
+      entry = new Entry(this.gateway, event.data);
       this.entries.set(id, entry);
       byId("alerts").prepend(entry.element);
       byId("no-alerts").hidden = true;
@@ -56,13 +59,17 @@ function stepOf({ type, data }) {
 }
 
 class Entry {
-  constructor(data) {
+  constructor(gateway, data) {
     this.name = `${data.call_id}: ${data.leg}`;
     this.head = make("strong");
     this.steps = make("ol", { className: "steps" });
     this.facts = make("dl", { className: "facts" });
     this.element = make("li", {}, this.head, this.steps,
       make("details", {}, make("summary", {}, `Evidence`, make("span", { className: "unseen" }, ` for ${this.name}`)), this.facts));
+    if (data.alert_id) {
+      this.feedback = new Feedback(gateway, data.alert_id, this.name);
+      this.element.append(this.feedback.element);
+    }
     this.verified = undefined; // the step that tells of the verifier; it says the newest only
   }
 

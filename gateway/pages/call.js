@@ -79,7 +79,7 @@ function watch() {
   const call = byId("call").value;
   watching = true;
   const cards = new Calls(byId("calls"));
-  const alerts = new Alerts();
+  const alerts = new Alerts(gateway);
   forEach(gateway.follow({ callId: call, types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
   repeatedly(STATE_EVERY_MS, async () => {
     if (!legs.size) return; // what was said last stays in sight

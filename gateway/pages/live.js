@@ -3,6 +3,7 @@ import { showRecipes } from "./attach.js";
 import { Calls } from "./calls.js";
 import { Gateway } from "./gateway.js";
 import { Health } from "./health.js";
+import { History } from "./history.js";
 import { EVENTS, byId, doing, forEach, repeatedly } from "./page.js";
 
 const CALLS_EVERY_MS = 1000;
@@ -23,8 +24,9 @@ const open = doing(async () => {
   byId("house").hidden = false;
   showRecipes();
   const cards = new Calls(byId("calls"));
-  const alerts = new Alerts();
+  const alerts = new Alerts(gateway);
   const health = new Health(gateway);
+  new History(gateway);
   forEach(gateway.follow({ types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
   repeatedly(CALLS_EVERY_MS, () => show(gateway, cards));
   repeatedly(HEALTH_EVERY_MS, () => health.show());

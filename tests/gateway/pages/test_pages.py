@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from gateway import pages
 from gateway.app import House, running
 from gateway.config import load
-from tests.gateway.browser import browser, needs_chromium
+from tests.gateway.browser import Tab, browser, needs_chromium
 from tests.gateway.conftest import Serve
 from tests.gateway.desk import write_wav
 from tests.gateway.loudness import speech
@@ -134,6 +134,8 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await page.until("alerts", "c-1: customer sounds synthetic (provisional, p ")
         await page.until("alerts", "c-1: customer verified: confirmed (verifier_synthetic, p ")
         await page.until("calls", "synthetic, alert confirmed")
+        await page.run("document.querySelector('#alerts .feedback button').click()")
+        await page.until("alerts", "confirmed: it was synthetic")
         assert await page.run("document.querySelector('tbody tr').innerText.split('\\t').slice(0, 2).join()") == (
             "customer,customer"
         )
@@ -147,9 +149,26 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         assert await page.text("calls") == ""
         await call.close()
         await page.until("count", "0 live")
+        await check_history(page)
         await page.until("health", scored_share())
         await page.until("empty", "Attach the first one")
         assert f"{ws_url(house, '/v1/media')}/plain?" in await page.run("document.getElementById('empty').textContent")
+
+
+async def check_history(page: Tab) -> None:
+    """The call has ended: it is found by its name and verdict, with its alert and what was said of it."""
+    await page.type("text", "another")
+    await page.click("find")
+    await page.until("history-found", "No such call.")
+    await page.type("text", "C-")
+    await page.run("document.getElementById('verdict').value = 'synthetic'")
+    await page.run("document.getElementById('since').value = '2020-01-01T00:00'")
+    await page.click("find")
+    await page.until("history", "customer: synthetic")
+    await page.until("history", "confirmed: it was synthetic")
+    await page.run("document.querySelectorAll('#history .feedback button')[1].click()")
+    await page.until("history", "dismissed: a false alarm")
+    await page.until("alerts", "dismissed: a false alarm")
 
 
 @pytest.mark.slow
