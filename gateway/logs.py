@@ -1,7 +1,8 @@
 """structlog, set up once: readable on a terminal, one JSON object a line elsewhere.
 
 Facts go into fields, the message stays the same words each time. What is bound (`call_id`, `leg`, `source`) comes along
-by itself. Anything whose name says that it is a secret or a phone number is blanked before it is written.
+by itself. Anything whose name says that it is a secret or a phone number is blanked before it is written; of a number
+that stands elsewhere the last digits are left.
 """
 
 from __future__ import annotations
@@ -29,14 +30,29 @@ _SENSITIVE = (
 )
 
 
+_QUOTING = ("error", "path", "reason")
+"""Fields in which what a peer sent may stand."""
+_NAMES = ("call_id", "leg")
+"""Some peers name a call after the number that calls."""
+LAST_DIGITS = 3
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank the values of fields that are named like secrets or phone numbers, and numbers that an error quotes."""
+    """Blank the values of fields that are named like secrets or phone numbers, and numbers that others quote."""
     for key in event:
         if any(word in key.lower() for word in _SENSITIVE):
             event[key] = REDACTED
-    if isinstance(error := event.get("error"), str):
-        event["error"] = _NUMBER.sub(REDACTED, error)
+    for key in _QUOTING:
+        if isinstance(text := event.get(key), str):
+            event[key] = _NUMBER.sub(_shortened, text)
+    for key in _NAMES:
+        if isinstance(name := event.get(key), str) and (number := _NUMBER.fullmatch(name)):
+            event[key] = _shortened(number)
     return event
+
+
+def _shortened(number: re.Match[str]) -> str:
+    return REDACTED + number[0][-LAST_DIGITS:]
 
 
 def configure(level: str, log_format: str) -> None:

@@ -52,8 +52,8 @@ def test_secrets_numbers_and_audio_are_blanked(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("error", "written"),
     [
-        ("user part: expected a name, got '+4930123456'", "user part: expected a name, got '[redacted]'"),
-        ("sip: not a message: sip:004930123456@pbx", "sip: not a message: sip:[redacted]@pbx"),
+        ("user part: expected a name, got '+4930123456'", "user part: expected a name, got '[redacted]456'"),
+        ("sip: not a message: sip:004930123456@pbx", "sip: not a message: sip:[redacted]456@pbx"),
         ("call_id: there is no live call '1763800000.10'", "call_id: there is no live call '1763800000.10'"),
         ("message: expected at most 4096 bytes, got 65536", "message: expected at most 4096 bytes, got 65536"),
     ],
@@ -63,6 +63,26 @@ def test_an_error_quotes_no_phone_number(capsys: pytest.CaptureFixture[str], err
     logs.get("gateway.test").warning("sip offer refused", error=error)
     (line,) = lines(capsys)
     assert line["error"] == written
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "written"),
+    [
+        ("path", "/v1/calls/+4930123456", "/v1/calls/[redacted]456"),
+        ("call_id", "+4930123456", "[redacted]456"),
+        ("leg", "004930123456", "[redacted]456"),
+        ("call_id", "12345678-0000-4000-8000-123456789012", "12345678-0000-4000-8000-123456789012"),
+        ("call_id", "1763800000.10", "1763800000.10"),
+        ("call_id", "CA1234567890", "CA1234567890"),
+    ],
+)
+def test_of_a_number_the_last_digits_are_left(
+    capsys: pytest.CaptureFixture[str], field: str, value: str, written: str
+) -> None:
+    logs.configure("info", "json")
+    logs.get("gateway.test").info("call started", **{field: value})
+    (line,) = lines(capsys)
+    assert line[field] == written
 
 
 def test_levels_and_chatty_libraries_are_kept_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,18 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
         await own.close()
         assert owners(await until_end_of(red, "b-1")) == {("b-1", "red")}
 
+    # Ended calls: each tenant's own, though an id is in use by both.
+    async with httpx.AsyncClient(base_url=house.url) as web:
+        for name, ended in (("blue", {"b-1", "b-2"}), ("red", {"r-1", "b-1"})):
+            calls = (await web.get("/v1/calls", headers=bearer(name))).json()["calls"]
+            assert {(call["call_id"], call["tenant"]) for call in calls} == {(call_id, name) for call_id in ended}
+            assert (await web.get("/v1/calls/b-1", headers=bearer(name))).json()["tenant"] == name
+        for path in ("/v1/calls/b-2", "/v1/calls/b-2/timeline", "/v1/calls/b-2/timeline.svg"):
+            statuses = [(await web.get(path, headers=bearer(name))).status_code for name in ("blue", "red", "desk")]
+            assert statuses == [200, 404, 200], path
+        timeline = (await web.get("/v1/calls/b-1/timeline", headers=bearer("red"))).json()
+        assert timeline["tenant"] == "red"
+
 
 @pytest.mark.usefixtures("detector")
 async def test_a_token_of_one_tenant_does_not_open_the_endpoint_of_another(serve: Serve) -> None:
