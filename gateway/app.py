@@ -168,7 +168,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                 serving = host.start([] if reception else [listener])
                 if reception:
                     reception.start()
-                url = "http://{}:{}".format(*listener.getsockname())
+                url = _url(settings, listener)
                 yield House(url, app, judges, registry, bus, doors, serving)
             finally:
                 if reception:
@@ -266,6 +266,11 @@ def _signalled() -> asyncio.Future[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, come)
     return came
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -73,6 +73,13 @@ class Settings(BaseSettings):
         1, description="processes that take calls, best one for each core; each holds the models, some 170 MB"
     )
 
+    tls_cert: Path | None = Field(
+        None,
+        description="certificate and its chain (PEM); then the port speaks TLS only: https and wss",
+        examples=["fullchain.pem"],
+    )
+    tls_key: Path | None = Field(None, description="its private key (PEM, unencrypted)", examples=["privkey.pem"])
+
     # Who may connect
     token: SecretStr | None = Field(
         None,
@@ -271,6 +278,14 @@ class Settings(BaseSettings):
         for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
             if getattr(self.whip, field):
                 raise ValueError(f"whip.{field}: only doors for websockets have it")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert, tls_key: expected both or none")
+        if self.tls_cert is not None and self.workers > 1:
+            raise ValueError("tls_cert: expected workers = 1; with more, let a proxy speak TLS")
         return self
 
     @model_validator(mode="after")

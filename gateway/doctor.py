@@ -40,6 +40,7 @@ from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
 from gateway.errors import ConfigError
+from gateway.host import tls_context
 from gateway.ingest.doors import Door
 from gateway.ingest.kinds import kind_of
 from gateway.ingest.rtp_settings import split_address
@@ -221,6 +222,12 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> None:
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
+    if settings.tls_cert is not None:
+        try:
+            tls_context(settings)
+            yield _validity("tls_cert", settings.tls_cert)
+        except (OSError, ValueError, ConfigError) as error:
+            yield Finding("tls_cert, tls_key", "error", str(error).removeprefix("tls_cert, tls_key: "))
     sip = settings.sip
     if sip is None or sip.tls is None or sip.tls_certificate is None:
         return
@@ -229,13 +236,16 @@ def _tls(settings: Settings) -> Iterator[Finding]:
         context.load_cert_chain(sip.tls_certificate, sip.tls_key)
         if sip.tls_client_ca:
             context.load_verify_locations(sip.tls_client_ca)
-        certificate = x509.load_pem_x509_certificate(sip.tls_certificate.read_bytes())
+        yield _validity("sip.tls_certificate", sip.tls_certificate)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         yield Finding("sip.tls_certificate, sip.tls_key, sip.tls_client_ca", "error", str(error))
-        return
-    ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
+
+
+def _validity(setting: str, file: Path) -> Finding:
+    """Tell until when a certificate is good. Raises OSError, ValueError."""
+    ends, now = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc, datetime.now(UTC)
     state: State = "error" if ends < now else "warning" if ends - now < EXPIRES_SOON else "ok"
-    yield Finding("sip.tls_certificate", state, f"{sip.tls_certificate}: good until {ends:%Y-%m-%d}")
+    return Finding(setting, state, f"{file}: good until {ends:%Y-%m-%d}")
 
 
 def _access(settings: Settings) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.policy",
         "detection",
     ),
-    "gateway.host": ("gateway.config", "gateway.connection"),
+    "gateway.host": ("gateway.config", "gateway.connection", "gateway.errors", "gateway.logs"),
     "gateway.paths": (),
     "gateway.workers": ("gateway",),
     "gateway.connection": ("gateway.frames", "gateway.ingest.websocket", "gateway.refusals", "gateway.logs"),

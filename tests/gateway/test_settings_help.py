@@ -23,6 +23,8 @@ TABLES = {
     "tokens": f'name = "desk"\nsha256 = "{"0" * 64}"\nscopes = ["subscribe"]\n',
 }
 """What else a table needs, for an example of one of its settings to be complete."""
+BESIDE = {"tls_cert": 'tls_key = "k"\n', "tls_key": 'tls_cert = "c"\n'}
+"""What must stand beside a setting of no table."""
 INSTEAD = {"jwks_url": "jwks_file", "secret_env": "secret", "secret_file": "secret"}
 """What a setting stands in place of."""
 LISTS = ("expected_machine", "tokens", "webhooks")
@@ -36,7 +38,7 @@ HEADS = {
 def in_a_file(setting: SettingHelp) -> str:
     table, _, key = setting.name.rpartition(".")
     if not table:
-        return setting.example + ("" if key == "token" else '\ntoken = "t"\n')
+        return setting.example + ("" if key == "token" else '\ntoken = "t"\n') + BESIDE.get(key, "")
     key_of = {"NAME": "telnyx", "LEG": "a", "UUID": "40325ec2-5efd-4bd3-805f-53576e581d13"}
     needed = "".join(
         line + "\n" for line in TABLES[table].splitlines() if line.partition(" ")[0] not in (key, INSTEAD.get(key))
