@@ -154,7 +154,8 @@ def _times(found: Mapping[str, Any]) -> str:
     if not found["alerts"]:
         return "–"
     low, high = ("?" if limit is None else f"{limit:.1f}" for limit in found["median_95"])
-    return f"{found['median']:.1f}<small>{low}–{high}; p95 {found['p95']:.1f}</small>"
+    interval = "" if found["median_95"] == [None, None] else f"{low}–{high}; "  # so few times tell nothing
+    return f"{found['median']:.1f}<small>{interval}p95 {found['p95']:.1f}</small>"
 
 
 def _heat_maps(cells: Sequence[Mapping[str, Any]]) -> list[str]:
