@@ -291,6 +291,18 @@ def _issuer(trusted: JwtSettings) -> Finding:
     return Finding("jwt.jwks_file", "ok", f"{len(keys.keys() - {None})} key(s) of {trusted.issuer}")
 
 
+def _webhooks(settings: Settings) -> Iterator[Finding]:
+    for webhook in settings.webhooks:
+        try:
+            webhook.key()
+        except ConfigError as error:
+            yield Finding(f"webhooks: {webhook.name}", "error", str(error))
+            continue
+        where = "private addresses, too" if webhook.allow_private else "public addresses only"
+        detail = f"{', '.join(webhook.events)}; {where}; `callscreen webhooks test {webhook.name}` tries it"
+        yield Finding(f"webhooks: {webhook.name}", "ok", detail)
+
+
 def _doors(settings: Settings) -> Iterator[Finding]:
     for name, door in settings.media_doors().items():
         try:
@@ -349,6 +361,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _ports,
     _tls,
     _access,
+    _webhooks,
     _doors,
     _audiosocket,
     _webrtc,

@@ -56,6 +56,17 @@ def test_settings_that_cannot_be_read_are_all_that_is_said(tmp_path: Path) -> No
     assert "max_cals" in found(tmp_path, "max_cals = 1")["settings"][1]
 
 
+def test_a_webhook_whose_secret_is_not_there_is_named(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    webhook = f'port = 0\n[[webhooks]]\nname = "desk"\nurl = "https://hooks.example.com/x"\nsecret_file = "{secret}"\n'
+    assert found(tmp_path, webhook)["webhooks: desk"] == (
+        "error", "webhooks.desk.secret_file: No such file or directory"
+    )  # fmt: skip
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    state, detail = found(tmp_path, webhook)["webhooks: desk"]
+    assert (state, "public addresses only" in detail) == ("ok", True)
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_ports_that_are_taken_are_named(tmp_path: Path, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
