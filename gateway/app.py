@@ -15,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvloop
 from starlette.routing import BaseRoute
@@ -47,6 +48,9 @@ from gateway.workers.fleet import FIRST, Fleet, Part
 from gateway.workers.reception import Reception
 from gateway.workers.routing import Route, owner
 from gateway.workers.whole import OneRequestAConnection, joined_states, labelled
+
+if TYPE_CHECKING:
+    from gateway.shared.node import SharedStream  # its library is loaded where NATS is used only
 
 _log = logs.get(__name__)
 
@@ -146,19 +150,15 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         ):
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
-            webhooks = Webhooks(settings.webhooks, bus)
-            state = [
-                *_call_routes(registry, fleet, bus),
-                *state_routes(metrics, partial(_unready, judges, registry, fleet)),
-                *webhook_routes(webhooks),
-                *feedback_routes(bus),
-            ]
-            routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *event_routes(bus, settings), *state]
+            outlets = _Outlets(settings, bus)
+            unready = partial(_unready, judges, registry, fleet, outlets.shared)
+            state = [*_call_routes(registry, fleet, bus), *state_routes(metrics, unready, outlets.warnings)]
+            routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *outlets.routes, *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
             reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
             bus.start()
-            webhooks.start()
+            outlets.start()
             try:
                 for ending in endings(await bus.open_calls()):
                     bus.publish(ending)
@@ -175,7 +175,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                     await reception.close()
                 await asyncio.gather(*(part.drain() for part in (registry, fleet) if part))
                 await doors.close()
-                await webhooks.close()
+                await outlets.close()
                 await bus.close()  # flushes: every subscriber has been sent every event
                 await host.close()
 
@@ -206,6 +206,36 @@ class _Doors:
             await port.close()
 
 
+class _Outlets:
+    """Where events go, and what is told of them."""
+
+    def __init__(self, settings: Settings, bus: Bus) -> None:
+        """Raises ConfigError where a secret or a package is missing."""
+        self._webhooks = Webhooks(settings.webhooks, bus)
+        self.shared = _shared(settings, bus)
+        self.routes = [
+            *event_routes(bus, settings, self.shared),
+            *webhook_routes(self._webhooks),
+            *feedback_routes(bus),
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return what does not work, though calls are served."""
+        return self.shared.warnings if self.shared else []
+
+    def start(self) -> None:
+        """Begin to deliver and to forward, when the bus is started."""
+        self._webhooks.start()
+        if self.shared:
+            self.shared.start()
+
+    async def close(self) -> None:
+        """Stop, before the bus closes."""
+        await self._webhooks.close()
+        if self.shared:
+            await self.shared.close()
+
+
 def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> None:
     """Have a connection served by the process that it is for; here, where that is not there."""
     if route.media:
@@ -213,6 +243,17 @@ def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> 
         if number != FIRST and fleet.give(number, connection):
             return
     host.take(connection)
+
+
+def _shared(settings: Settings, bus: Bus) -> SharedStream | None:
+    """Return this gateway's part in a shared stream. Raises ConfigError where its packages are missing."""
+    if settings.nats is None:
+        return None
+    try:
+        from gateway.shared.node import SharedStream
+    except ImportError as error:
+        raise ConfigError(f"nats: {error}; install them with `pip install 'callscreen[nats]'`") from None
+    return SharedStream(settings.nats, bus)
 
 
 def _call_routes(registry: Registry, fleet: Fleet | None, bus: Bus) -> list[BaseRoute]:
@@ -241,7 +282,7 @@ def _telemetry(
     return exporting(settings.otlp_endpoint, settings.otlp_interval_s, bus, metrics)
 
 
-def _unready(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[str]:
+def _unready(judges: Judging, registry: Registry, fleet: Fleet | None, shared: SharedStream | None) -> list[str]:
     """Return why no call should be sent here now."""
     checks = {
         "the model is not scoring": not judges.scorer.healthy,
@@ -251,7 +292,8 @@ def _unready(judges: Judging, registry: Registry, fleet: Fleet | None) -> list[s
         "a worker is not there": fleet is not None and bool(fleet.missing),
         "shutting down": registry.draining,
     }
-    return [reason for reason, holds in checks.items() if holds]
+    reasons = [reason for reason, holds in checks.items() if holds]
+    return reasons + (shared.unready if shared else [])
 
 
 def _signalled() -> asyncio.Future[None]:

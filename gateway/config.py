@@ -29,6 +29,7 @@ from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp_settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
 from gateway.jwt_settings import JwtSettings
+from gateway.shared.settings import NatsSettings
 from gateway.sources import RateLimits
 from gateway.tokens import ScopedToken
 from gateway.webhooks.settings import Webhook
@@ -221,6 +222,11 @@ class Settings(BaseSettings):
         examples=[
             [{"name": "fraud-desk", "url": "https://hooks.example.com/callscreen", "secret_env": "FRAUD_DESK_SECRET"}]
         ],
+    )
+    nats: NatsSettings | None = Field(
+        None,
+        description="NATS JetStream, where several gateways share one stream of events",
+        examples=[{"url": "nats://127.0.0.1:4222"}],
     )
     heartbeat_s: PositiveSeconds = Field(15.0, description="a heartbeat is sent on the event socket after this silence")
 

@@ -36,7 +36,7 @@ from starlette.websockets import WebSocket
 from gateway import access, clock, logs, pages, paths, refusals, tokens
 from gateway.access import EVERYTHING, NOTHING, Access, access_of, grant, needed
 from gateway.alerts.bus import Bus
-from gateway.alerts.subscribers import serve_events
+from gateway.alerts.subscribers import Source, serve_events
 from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
 from gateway.contract import documents as contract
@@ -110,9 +110,9 @@ async def _no_such_door(websocket: WebSocket) -> None:
     raise NotFound(f"door: there is no {websocket.path_params['door']!r:.70}; see `doors` in the settings")
 
 
-def event_routes(bus: Bus, settings: Settings) -> list[BaseRoute]:
+def event_routes(bus: Bus, settings: Settings, everywhere: Source | None) -> list[BaseRoute]:
     """Return the routes of subscribers."""
-    return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings))
+    return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings, everywhere=everywhere))
 
 
 def contract_routes() -> list[BaseRoute]:
@@ -127,12 +127,14 @@ def contract_routes() -> list[BaseRoute]:
 def state_routes(
     metrics: Callable[[], Awaitable[bytes]],
     unready: Callable[[], list[str]],
+    warnings: Callable[[], list[str]],
 ) -> list[BaseRoute]:
     """Return the routes that tell how things are.
 
     Args:
         metrics: returns all metrics, as Prometheus reads them.
         unready: returns the reasons why no call should be sent here now; none when ready.
+        warnings: returns what does not work, though calls are served.
     """
 
     async def alive(_request: Request) -> Response:
@@ -140,7 +142,8 @@ def state_routes(
 
     async def ready(_request: Request) -> Response:
         reasons = unready()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        body = {"ready": not reasons, "reasons": reasons, "warnings": warnings()}
+        return JSONResponse(body, 503 if reasons else 200)
 
     async def measured(_request: Request) -> Response:
         return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -76,7 +76,7 @@ def test_the_summaries_use_labels_that_the_expression_keeps() -> None:
             assert not kept or shown <= {label.strip() for label in kept[1].split(",")}, rule["alert"]
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.telephony.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.telephony.yaml", "compose.machines.yaml"])
 def test_compose_files_mount_and_set_what_there_is(name: str) -> None:
     compose: dict[str, Any] = yaml.safe_load((DOCKER / name).read_text())
     for service in compose["services"].values():

@@ -157,6 +157,11 @@ class Bus:
         while self.committed < target:
             await self._progress.wait()
 
+    async def committed_after(self, seq: int) -> None:
+        """Wait until an event after `seq` is committed."""
+        while self.committed <= seq:
+            await self._progress.wait()
+
     async def close(self) -> None:
         """Commit what is queued, let the subscribers take it and leave, and stop; each within its deadline.
 

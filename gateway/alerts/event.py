@@ -351,6 +351,8 @@ class CloudEvent(Contract):
     """The version of the contract that `data` follows."""
     sequence: str | None = None
     """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
+    cursor: str | None = None
+    """Only of events asked for with ``scope=all``: the place in the shared stream, to be given back instead of `id`."""
     data: Annotated[AnyData, PlainValidator(_read_data, json_schema_input_type=dict[str, Any])]
     """What happened, as `type` says."""
 

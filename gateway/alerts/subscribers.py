@@ -1,22 +1,23 @@
 """The websocket on which subscribers follow the events: ``/v1/events``.  [IO]
 
 CloudEvents WebSocket binding 1.0: subprotocol ``cloudevents.json``, one event a text message. What is wanted stands in
-the query: `call_id`, `leg`, `type` (repeated, or separated by commas) and `last_event_id`. Nothing is read but the
-peer's goodbye, so a message from it ends the connection.
+the query: `call_id`, `leg`, `type` (repeated, or separated by commas), `last_event_id` and `scope`. Nothing is read but
+the peer's goodbye, so a message from it ends the connection.
 
     1001   the gateway is going away; all that was queued has been sent
     4401   the token has expired meanwhile; resume with another one
     4400   an unknown or repeated parameter, an unknown type, or a message
     4430   the peer reads too slowly; it may resume from its cursor
+    1013   the stream of all gateways cannot be read now
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any, Never
+from typing import Any, Never, Protocol
 
 from prometheus_client import Counter
 from starlette.datastructures import QueryParams
@@ -26,7 +27,7 @@ from gateway import clock, logs, refusals
 from gateway.access import Access, access_of
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
-from gateway.alerts.subscription import Filter, Subscription
+from gateway.alerts.subscription import Filter
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ProtocolError, SlowConsumer, Unauthorized
 
@@ -34,7 +35,9 @@ log = logs.get(__name__)
 
 CLOSED = Counter("callscreen_subscribers_closed_total", "Subscribers that the gateway hung up on.", ["code"])
 
-PARAMETERS = ("call_id", "leg", "type", "last_event_id")
+PARAMETERS = ("call_id", "leg", "type", "last_event_id", "scope")
+SCOPES = ("own", "all")
+"""Whose events: this gateway's, or those of all gateways that share a stream."""
 TOKEN = "token"  # noqa: S105  also a parameter: browsers cannot set headers; checked before we are called
 SEND_DEADLINE_S = 30.0
 """For one message; a peer that takes none for so long has gone, even if nothing overflows meanwhile."""
@@ -46,17 +49,40 @@ GOING_AWAY = 1001
 """RFC 6455, section 7.4.1."""
 
 
-async def serve_events(websocket: WebSocket, bus: Bus, settings: Settings) -> None:
+class Stream(Protocol):
+    """The events for one subscriber."""
+
+    async def __anext__(self) -> str:
+        """The next event. Cancelling loses nothing. Raises StopAsyncIteration when the gateway is going away."""
+
+    async def overflow(self) -> Never:
+        """Wait until the subscriber is too slow, which may never be. Raises SlowConsumer."""
+
+    def heartbeat(self) -> str:
+        """An event that tells the newest cursor."""
+
+
+class Source(Protocol):
+    """Where the events of all gateways come from."""
+
+    def subscribe(self, wanted: Filter, last_event_id: str | None) -> AbstractAsyncContextManager[Stream]:
+        """Receive what `wanted` lets through. Raises Overloaded: not now."""
+
+
+async def serve_events(websocket: WebSocket, bus: Bus, settings: Settings, everywhere: Source | None = None) -> None:
     """Serve one subscriber until it leaves, is too slow, its token expires, or the bus closes.
 
     The caller has checked who it is. A subscriber that belongs to a tenant sees that tenant's events only.
+
+    Args:
+        everywhere: the events of all gateways; None: there is no shared stream.
     """
     access = access_of(websocket.scope)
     try:
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
         wanted, last_event_id = read_query(websocket.query_params)
         wanted = replace(wanted, tenant=access.tenant)
-        with bus.subscribe(wanted, last_event_id) as subscription:
+        async with _subscribed(websocket.query_params, bus, everywhere, wanted, last_event_id) as subscription:
             await _until_first(
                 _send_events(websocket, subscription, settings.heartbeat_s),
                 _refuse_messages(websocket),
@@ -90,7 +116,25 @@ def read_query(query: QueryParams) -> tuple[Filter, str | None]:
     return Filter(query.get("call_id"), query.get("leg"), types), query.get("last_event_id")
 
 
-async def _send_events(websocket: WebSocket, subscription: Subscription, heartbeat_s: float) -> None:
+@asynccontextmanager
+async def _subscribed(
+    query: QueryParams, bus: Bus, everywhere: Source | None, wanted: Filter, last_event_id: str | None
+) -> AsyncIterator[Stream]:
+    """Subscribe to this gateway's events, or to everybody's. Raises ProtocolError, Overloaded."""
+    scope = query.get("scope", SCOPES[0])
+    if scope not in SCOPES:
+        raise ProtocolError(f"scope: expected {' or '.join(SCOPES)}, got {scope!r:.40}")
+    if scope == SCOPES[0]:
+        with bus.subscribe(wanted, last_event_id) as own:
+            yield own
+    elif everywhere is None:
+        raise ProtocolError("scope: expected own: this gateway shares no stream (`nats` in the settings)")
+    else:
+        async with everywhere.subscribe(wanted, last_event_id) as shared:
+            yield shared
+
+
+async def _send_events(websocket: WebSocket, subscription: Stream, heartbeat_s: float) -> None:
     while True:
         try:
             async with asyncio.timeout(heartbeat_s):

@@ -69,6 +69,7 @@ async def follow(
     leg: str | None = None,
     types: Iterable[str] = (),
     last_event_id: str | None = None,
+    everywhere: bool = False,
     reconnect: bool = True,
     on_retry: Callable[[str, float], None] | None = None,
     on_gap: Literal["yield", "raise"] = "yield",
@@ -87,6 +88,7 @@ async def follow(
         leg: only this leg.
         types: only these; none: all but ``score``, which must be named.
         last_event_id: `id` of the last event seen; what came after it is sent first. None: only what is new.
+        everywhere: events of all gateways that share a stream, over any of them; to resume, give `cursor`, not `id`.
         reconnect: go on for ever. Otherwise the iteration ends with the connection.
         on_retry: told why, and for how many seconds, before each pause.
         on_gap: ``yield`` a `gap` event like any other, or ``raise`` EventsLost.
@@ -97,7 +99,12 @@ async def follow(
         EventStreamError: the gateway will not serve this, or, when not reconnecting, the connection failed.
     """
     address = events_url(url)
-    query = [("call_id", call_id), ("leg", leg), *(("type", name) for name in types)]
+    query = [
+        ("call_id", call_id),
+        ("leg", leg),
+        ("scope", "all" if everywhere else None),
+        *(("type", name) for name in types),
+    ]
     wanted = [(name, value) for name, value in query if value is not None]
     cursor = _Cursor(last_event_id)
     failures = 0
@@ -157,7 +164,7 @@ class _Cursor:
         if isinstance(event.data, Heartbeat):
             self.last_event_id = event.data.last_event_id
             return False
-        self.last_event_id = event.id
+        self.last_event_id = event.cursor or event.id
         key = (event.source, event.id)
         if key in self._seen:
             return False

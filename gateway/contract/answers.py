@@ -293,6 +293,8 @@ class Ready(Answer):
     """Whether there is no reason against it."""
     reasons: list[str]
     """Why not, for people."""
+    warnings: list[str]
+    """What does not work, though calls are served; for people."""
 
 
 class Problem(Answer):

@@ -20,8 +20,8 @@ types of events, and values of fields that are not an enumeration may be added: 
 
 Delivery is at least once and in order. Store the `id` of the last event processed and give it as `last_event_id`: \
 the events after it come first. A `gap` event says that some of them are gone. Close codes: 1001 the gateway is going \
-away, 4400 a bad parameter or a message, 4401 the token is missing, wrong or has expired, 4403 not allowed, 4430 the \
-subscriber reads too slowly; it may resume.
+away, 1013 the stream of all gateways cannot be read now, 4400 a bad parameter or a message, 4401 the token is \
+missing, wrong or has expired, 4403 not allowed, 4430 the subscriber reads too slowly; it may resume.
 """
 QUERY: dict[str, Any] = {
     "type": "object",
@@ -34,7 +34,15 @@ QUERY: dict[str, Any] = {
             "items": {"type": "string", "enum": list(STORED_TYPES)},
             "description": "Only events of these types: repeated, or separated by commas. Without it all but `score`.",
         },
-        "last_event_id": {"type": "string", "description": "The `id` of the last event processed."},
+        "last_event_id": {
+            "type": "string",
+            "description": "The `id` of the last event processed; with `scope=all` its `cursor`.",
+        },
+        "scope": {
+            "enum": ["own", "all"],
+            "default": "own",
+            "description": "Events of this gateway, or of all gateways that share a NATS stream.",
+        },
         "token": {"type": "string", "description": "The bearer token, for clients that can set no header."},
     },
 }

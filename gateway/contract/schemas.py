@@ -16,7 +16,7 @@ from gateway.alerts.event import DATASCHEMA, EVENT_TYPES, CloudEvent, Contract
 Schema = dict[str, Any]
 """A JSON Schema as Python's `json` reads it."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-OPTIONAL = ("subject", "sequence")
+OPTIONAL = ("subject", "sequence", "cursor")
 """Attributes of the envelope that some events lack."""
 
 

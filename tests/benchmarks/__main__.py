@@ -6,7 +6,15 @@ import sys
 
 from rich.console import Console
 
-from tests.benchmarks import bench_calls, bench_dialects, bench_parts, bench_soak, bench_verifier, bench_webrtc
+from tests.benchmarks import (
+    bench_calls,
+    bench_dialects,
+    bench_nats,
+    bench_parts,
+    bench_soak,
+    bench_verifier,
+    bench_webrtc,
+)
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["soak"]:
@@ -18,6 +26,7 @@ if __name__ == "__main__":
         ("Twilio calls, against a bare websocket server", bench_calls.main),
         ("The light model's delay, with and without a verifier", bench_verifier.main),
         ("WebRTC legs, against bare aiortc", bench_webrtc.main),
+        ("An event to NATS, against bare publishing", bench_nats.main),
     ):
         console.rule(title)
         bench([])

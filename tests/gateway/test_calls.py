@@ -167,7 +167,7 @@ async def test_health_readiness_and_metrics(serve: Serve) -> None:
     async with httpx.AsyncClient(base_url=house.url) as web:
         assert (await web.get("/healthz")).json() == {"alive": True}
         ready = await web.get("/readyz")
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": [], "warnings": []})
         async with subscribed(house) as events, plain(house, "caller") as caller:
             await say(caller, speech(5, synthetic=False))
             await caller.close()

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from gateway.access import EVERYTHING, Access
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import AlertRaised, CallEnded, CallStarted, EventData, LegEnded, LegStarted, Scored
-from gateway.alerts.subscribers import serve_events
+from gateway.alerts.subscribers import Source, serve_events
 from gateway.config import Settings
 from gateway.connection import Connection
 from tests.gateway.granted import Granted
@@ -131,9 +131,11 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def served(bus: Bus, port: int = 0, access: Access = EVERYTHING, **settings: Any) -> AsyncIterator[Served]:
-    """Serve the events of `bus`."""
-    endpoint = partial(serve_events, bus=bus, settings=Settings(**settings))
+async def served(
+    bus: Bus, port: int = 0, access: Access = EVERYTHING, everywhere: Source | None = None, **settings: Any
+) -> AsyncIterator[Served]:
+    """Serve the events of `bus`, and of `everywhere`."""
+    endpoint = partial(serve_events, bus=bus, settings=Settings(**settings), everywhere=everywhere)
     async with serving(Granted(Starlette(routes=[WebSocketRoute("/v1/events", endpoint)]), access), port) as gateway:
         yield gateway
 

@@ -118,8 +118,8 @@ async def test_query_filters(bus: Bus, query: str, expected: list[int]) -> None:
         ("type=alert.raised,", f"{EXPECTED_TYPES}''"),
         ("type=heartbeat", f"{EXPECTED_TYPES}'heartbeat'"),
         ("type=" + "x" * 500, f"{EXPECTED_TYPES}'{'x' * 39}"),
-        ("call=CA1", "call: unknown parameter; expected call_id, leg, type, last_event_id"),
-        ("x" * 500 + "=1", "x" * 40 + ": unknown parameter; expected call_id, leg, type, last_event_id"),
+        ("call=CA1", "call: unknown parameter; expected call_id, leg, type, last_event_id, scope"),
+        ("x" * 500 + "=1", "x" * 40 + ": unknown parameter; expected call_id, leg, type, last_event_id, scope"),
         ("call_id=CA1&call_id=CA2", "call_id: expected once"),
     ],
 )
@@ -259,3 +259,13 @@ async def test_subscriber_that_reads_too_slowly_is_told_and_can_resume(journal: 
         async with connect(f"{gateway.url}?last_event_id={cursor}") as client:
             seen += await receive(client, published - len(seen))
         assert sequences(seen) == list(range(1, published + 1))
+
+
+@pytest.mark.parametrize(("query", "told"), [("scope=some", "scope: expected own or all"), ("scope=all", "shares no")])
+async def test_a_scope_that_is_not_there_is_refused(bus: Bus, query: str, told: str) -> None:
+    async with served(bus) as gateway, connect(f"{gateway.url}?{query}") as socket:
+        with pytest.raises(ConnectionClosed) as refused:
+            await socket.recv()
+    assert refused.value.rcvd is not None
+    assert refused.value.rcvd.code == 4400
+    assert told in refused.value.rcvd.reason

@@ -101,7 +101,7 @@ async def test_a_field_that_is_missing_or_out_of_range_is_not_as_the_schema_says
 
 async def test_every_parameter_that_the_document_names_is_taken(serve: Serve) -> None:
     house = await serve(token="t")
-    values = {"call_id": "c", "leg": "l", "type": ALL, "last_event_id": "unknown", "token": "t"}
+    values = {"call_id": "c", "leg": "l", "type": ALL, "last_event_id": "unknown", "scope": "own", "token": "t"}
     assert values.keys() == QUERY["properties"].keys()
     query = "&".join(f"{name}={value}" for name, value in values.items())
     async with connect(ws_url(house, f"/v1/events?{query}")) as socket:

@@ -1,0 +1,178 @@
+"""One connection to NATS, and the stream behind it.  [IO]
+
+The client library's own reconnecting is switched off: it would send what it had buffered after what we send again, out
+of order. A connection that fails is given up; whoever needs one opens another.
+
+Source: the JetStream wire API, https://docs.nats.io/reference/reference-protocols/nats_api_reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoServersError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import NotFoundError
+
+from gateway.shared import names
+from gateway.shared.settings import NatsSettings
+
+CONNECT_S = 3
+ANSWER_S = 5.0
+PING_S = 5
+"""Between pings; a server that leaves two unanswered is gone."""
+PULL_EVENTS = 250
+"""Events asked for at a time: what a reader that does not get on holds in memory."""
+PULL_S = 20.0
+IDLE_READER_S = 60.0
+"""After which the server forgets a reader that asks for nothing, because its gateway was killed."""
+DUPLICATES_S = 120.0
+"""For how long the server recognises an event by its id."""
+FAILURES = (NatsError, OSError, TimeoutError, ValueError)
+"""What the client library raises; ValueError is an answer that is not JSON."""
+
+
+class Link:
+    """A connection that is open, and a stream that is there."""
+
+    def __init__(self, client: Client, settings: NatsSettings, info: StreamInfo) -> None:
+        self.client = client
+        self.stream = settings.stream
+        assert info.created is not None
+        self.stream_id = names.stream_id(settings.stream, info.created)
+        self._js = client.jetstream(timeout=ANSWER_S)
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the sequence numbers of the oldest message that is kept, and of the newest there ever was."""
+        state = (await self._js.stream_info(self.stream)).state
+        return state.first_seq, state.last_seq
+
+    async def publish(self, subject: str, event_id: str, text: str) -> None:
+        """Store an event, and wait until it is."""
+        await self._js.publish(
+            subject,
+            text.encode(),
+            stream=self.stream,
+            headers={"Nats-Msg-Id": event_id, "content-type": "application/cloudevents+json"},
+        )
+
+    async def last(self, subjects: str) -> RawStreamMsg | None:
+        """Return the newest message of these subjects; None: there is none."""
+        try:
+            return await self._js.get_last_msg(self.stream, subjects)
+        except NotFoundError:
+            return None
+
+    async def messages(self, after: int) -> AsyncGenerator[tuple[int, str], None]:
+        """Yield stream sequence and text of each message after `after`, without end, as fast as they are taken."""
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=after + 1,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=IDLE_READER_S,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        consumer = (await self._js.add_consumer(self.stream, config)).name
+        inbox = self.client.new_inbox()
+        answers = await self.client.subscribe(inbox)
+        ask = json.dumps({"batch": PULL_EVENTS, "expires": int(PULL_S * 1e9)}).encode()
+        try:
+            while True:
+                await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{consumer}", ask, inbox)
+                for _ in range(PULL_EVENTS):
+                    message = await answers.next_msg(PULL_S + ANSWER_S)
+                    status = (message.headers or {}).get("Status")
+                    if status in ("404", "408"):  # nothing came in that time
+                        break
+                    if status is not None:
+                        raise NatsError(f"reading: status {status}")
+                    yield message.metadata.sequence.stream, message.data.decode("utf-8", "replace")
+        finally:
+            with suppress(*FAILURES):
+                await answers.unsubscribe()
+                await self._js.delete_consumer(self.stream, str(consumer))
+
+
+@asynccontextmanager
+async def connected(settings: NatsSettings, lost: asyncio.Event) -> AsyncIterator[Link]:
+    """Connect, and make the stream where it is not there.
+
+    Args:
+        lost: set when the connection ends.
+
+    Raises:
+        NatsError, OSError, TimeoutError: it cannot be reached, or refuses us.
+    """
+
+    cause: list[str] = []
+
+    async def note(error: Exception) -> None:
+        cause[:] = [str(error) or type(error).__name__]
+
+    async def closed() -> None:
+        lost.set()
+
+    client = Client()
+    try:
+        try:
+            async with asyncio.timeout(2 * CONNECT_S * len(settings.servers)):
+                await client.connect(
+                    settings.servers,
+                    name="callscreen",
+                    error_cb=note,
+                    closed_cb=closed,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=CONNECT_S,
+                    ping_interval=PING_S,
+                    max_outstanding_pings=2,
+                    **_credentials(settings),
+                )
+        except NoServersError as error:
+            raise ConnectionError(", ".join(cause) or str(error)) from None
+        yield Link(client, settings, await _stream(client, settings))
+    finally:
+        with suppress(*FAILURES):
+            await client.close()
+
+
+async def _stream(client: Client, settings: NatsSettings) -> StreamInfo:
+    """Return the stream; one that is there is taken as it is, for its operator may have made it."""
+    js = client.jetstream(timeout=ANSWER_S)
+    try:
+        return await js.stream_info(settings.stream)
+    except NotFoundError:
+        config = StreamConfig(
+            name=settings.stream,
+            description="callscreen: the events of all gateways",
+            subjects=[names.all_subjects(settings.stream)],
+            storage=StorageType.FILE,
+            max_age=settings.keep_s,
+            max_bytes=settings.keep_bytes,
+            num_replicas=settings.replicas,
+            duplicate_window=min(DUPLICATES_S, settings.keep_s),
+        )
+        await js.add_stream(config)  # of two gateways at once both succeed: it is the same
+        return await js.stream_info(settings.stream)
+
+
+def _credentials(settings: NatsSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if settings.user is not None and settings.password is not None:
+        options |= {"user": settings.user, "password": settings.password.get_secret_value()}
+    if settings.token is not None:
+        options["token"] = settings.token.get_secret_value()
+    if settings.credentials is not None:
+        options["user_credentials"] = str(settings.credentials)
+    if settings.ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=settings.ca)
+    return options

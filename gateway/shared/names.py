@@ -1,0 +1,68 @@
+"""Subjects and cursors of the shared stream.  [S]
+
+Subjects are ``<stream>.events.<journal id>.<call>.<leg>``. The parts between full stops must not contain any, so they
+are percent-encoded; an event without a call or leg has ``%`` there.
+
+A cursor of the stream is ``all-<stream id>-<stream sequence>``. The stream id is made of the stream's name and the time
+at which it was made: a cursor of a stream that was deleted since is recognised as unknown, and none is ever one of a
+journal, whose id is all that stands before the number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from urllib.parse import quote
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def all_subjects(stream: str) -> str:
+    """Return the subject filter of all events."""
+    return f"{stream}.events.>"
+
+
+def of_journal(stream: str, journal_id: str) -> str:
+    """Return the subject filter of the events of a journal."""
+    return f"{stream}.events.{journal_id}.>"
+
+
+def of_call(stream: str, journal_id: str, call_id: str | None) -> str:
+    """Return the subject filter of the events of a call in a journal; None: of those that are about no call."""
+    return f"{stream}.events.{journal_id}.{_part(call_id)}.>"
+
+
+def subject(stream: str, journal_id: str, call_id: str | None, leg: str | None) -> str:
+    """Return the subject of an event."""
+    return f"{stream}.events.{journal_id}.{_part(call_id)}.{_part(leg)}"
+
+
+def presence(stream: str, journal_id: str) -> str:
+    """Return the subject on which the gateway that has a journal answers; it is not kept in the stream."""
+    return f"{stream}.gateways.{journal_id}"
+
+
+def stream_id(stream: str, created: datetime) -> str:
+    """Return what tells a stream from all others: 12 hexadecimal digits."""
+    return hashlib.sha256(f"{stream} {created.isoformat()}".encode()).hexdigest()[:12]
+
+
+def cursor(stream_id: str, seq: int) -> str:
+    """Return the cursor of a place in the stream."""
+    return f"all-{stream_id}-{seq:012d}"
+
+
+def position(stream_id: str, newest: int, cursor: str) -> int | None:
+    """Return the stream sequence that a cursor names, or None when it is not one of this stream.
+
+    What follows a full stop is ignored, so that the id of a `gap` or `heartbeat` is a cursor as well.
+    """
+    head, _, digits = cursor.partition(".")[0].rpartition("-")
+    if head != f"all-{stream_id}" or not _NUMBER.fullmatch(digits) or int(digits) > newest:
+        return None
+    return int(digits)
+
+
+def _part(name: str | None) -> str:
+    return quote(name, safe="").replace(".", "%2E") if name else "%"

@@ -1,0 +1,176 @@
+"""This gateway's part in the shared stream: keeps a connection, forwards, serves subscribers of all gateways.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from gateway import logs
+from gateway.alerts.bus import SUBSCRIBERS, Bus
+from gateway.alerts.subscription import Filter
+from gateway.errors import Overloaded
+from gateway.shared.claim import Claim, JournalTaken
+from gateway.shared.forwarder import Forwarder
+from gateway.shared.link import FAILURES, Link, connected
+from gateway.shared.reading import Reading, unreadable
+from gateway.shared.settings import NatsSettings
+
+CONNECTED = Gauge("callscreen_nats_connected", "1 while the shared stream can be reached, else 0.")
+FAILED = Counter("callscreen_nats_failures_total", "Connections to NATS that failed or ended.")
+TAKEN = Gauge("callscreen_nats_journal_taken", "1 while nothing is forwarded because the journal is a copy, else 0.")
+
+RETRY_S = 1.0
+"""Between a connection and the next attempt."""
+RECHECK_S = 5.0
+"""Between two looks whether the journal's id is free again."""
+DRAIN_S = 3.0
+"""How long `close` waits for the backlog, and for the subscribers to leave."""
+_log = logs.get(__name__)
+
+
+class SharedStream:
+    """The events of all gateways. `start` when the bus is started, `close` before it closes."""
+
+    def __init__(self, settings: NatsSettings, bus: Bus) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._claim = Claim(bus.journal.id)
+        self._forwarder = Forwarder(bus, scores=settings.scores)
+        self._link: Link | None = None
+        self._fault: str | None = "not connected yet"
+        self._taken: str | None = None
+        self._readings: set[Reading] = set()
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        CONNECTED.set(0)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What does not work now, though calls are served. Anybody may read it, so the cause is in the log only."""
+        if self._fault is None:
+            return []
+        return [f"nats cannot be used: {self._forwarder.backlog} events wait in the journal"]
+
+    @property
+    def unready(self) -> list[str]:
+        """Why no call should be sent here."""
+        return ["the journal is a copy: its events are not forwarded to nats"] if self._taken else []
+
+    def start(self) -> None:
+        """Begin to connect and to forward. Does not wait for NATS."""
+        self._task = asyncio.create_task(self._keep(), name="nats")
+
+    @asynccontextmanager
+    async def subscribe(self, wanted: Filter, last_event_id: str | None) -> AsyncIterator[Reading]:
+        """Receive what `wanted` lets through of all gateways: from now on, or from after `last_event_id`.
+
+        Raises:
+            Overloaded: the stream cannot be read now.
+        """
+        link = self._link
+        if link is None:
+            raise unreadable()
+        reading = Reading(link, wanted)
+        await reading.begin(last_event_id)
+        self._readings.add(reading)
+        SUBSCRIBERS.inc()
+        if self._closing:
+            reading.end()
+        task = asyncio.create_task(reading.run(), name="nats reading")
+        try:
+            yield reading
+        finally:
+            self._readings.discard(reading)
+            SUBSCRIBERS.dec()
+            self._changed.set()
+            await _stop(task)
+
+    async def close(self) -> None:
+        """Forward what is committed, let the subscribers leave, and disconnect; in a few seconds, whatever happens.
+
+        What could not be forwarded is, when the gateway is started again.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._bus.flush()
+                while self._link is not None and not self._taken and self._forwarder.backlog:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        self._closing = True
+        for reading in self._readings:
+            reading.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._readings:
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self._task is not None:
+            await _stop(self._task)
+
+    async def _keep(self) -> None:
+        """Have a connection, and another one when it ends."""
+        while not self._closing:
+            try:
+                await self._connection()
+            except (*FAILURES, Overloaded, sqlite3.Error) as error:
+                self._note(str(error).removeprefix("nats: ") or type(error).__name__)
+            except Exception as error:  # task root
+                self._note(repr(error))
+                _log.exception("nats failed")
+            await asyncio.sleep(RETRY_S)
+
+    async def _connection(self) -> None:
+        """Connect, and forward until something fails."""
+        lost = asyncio.Event()
+        async with connected(self._settings, lost) as link:
+            self._link = link
+            self._note(None)
+            work = [asyncio.create_task(self._forward(link)), asyncio.create_task(lost.wait())]
+            try:
+                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._link = None
+                await _stop(*work)
+            if not work[0].cancelled():
+                work[0].result()
+            raise ConnectionError("the connection was lost")
+
+    async def _forward(self, link: Link) -> None:
+        while True:
+            try:
+                async with self._claim.announced(link):
+                    self._note_taken(None)
+                    await self._forwarder.run(link, self._claim)
+            except JournalTaken as error:
+                self._note_taken(str(error))
+                await asyncio.sleep(RECHECK_S)
+
+    def _note(self, fault: str | None) -> None:
+        CONNECTED.set(fault is None)
+        if fault is not None:
+            FAILED.inc()
+        if (fault is None) != (self._fault is None) or self._fault == "not connected yet":
+            if fault is None:
+                _log.info("nats connected", stream=self._settings.stream, backlog=self._forwarder.backlog)
+            else:
+                _log.error("nats cannot be used: events wait in the journal", error=fault)
+        self._fault = fault
+
+    def _note_taken(self, reason: str | None) -> None:
+        TAKEN.set(reason is not None)
+        if reason is not None and reason != self._taken:
+            _log.error("nats: nothing is forwarded", error=reason)
+        self._taken = reason
+
+
+async def _stop(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they are done: `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1.0)
