@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -248,6 +249,28 @@ def _validity(setting: str, file: Path) -> Finding:
     return Finding(setting, state, f"{file}: good until {ends:%Y-%m-%d}")
 
 
+def _nats(settings: Settings) -> Iterator[Finding]:
+    nats = settings.nats
+    if nats is None:
+        return
+    if find_spec("nats") is None:
+        yield Finding("nats", "error", "its client is not installed: pip install 'callscreen[nats]'")
+        return
+    try:
+        if nats.ca is not None:
+            ssl.create_default_context(cafile=nats.ca)
+        if nats.credentials is not None:
+            nats.credentials.read_bytes()
+    except OSError as error:  # ssl.SSLError is one
+        yield Finding("nats.ca, nats.credentials", "error", str(error))
+        return
+    servers = [urlsplit(server) for server in nats.servers]
+    if any(server.scheme != "tls" and not is_loopback(server.hostname or "") for server in servers):
+        yield Finding("nats", "warning", "events may cross the network unencrypted: use tls://")
+    else:
+        yield Finding("nats", "ok", f"events will be forwarded to the stream {nats.stream}; the server was not asked")
+
+
 def _access(settings: Settings) -> Iterator[Finding]:
     local = is_loopback(settings.host)
     for scoped in settings.tokens:
@@ -362,6 +385,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _tls,
     _access,
     _webhooks,
+    _nats,
     _doors,
     _audiosocket,
     _webrtc,

@@ -23,8 +23,8 @@ class NatsSettings(BaseModel):
     stream: str = Field(
         "callscreen", pattern="^[A-Za-z0-9_-]{1,64}$", description="name of the stream, and first part of its subjects"
     )
-    user: str | None = Field(None, min_length=1, description="user name", examples=["callscreen"])
-    password: SecretStr | None = Field(None, min_length=1, description="its password", examples=["a long random text"])
+    user: str | None = Field(None, min_length=1, description="user name at the server", examples=["callscreen"])
+    password: SecretStr | None = Field(None, min_length=1, description="password of the user", examples=["a long text"])
     token: SecretStr | None = Field(
         None, min_length=1, description="token, instead of user and password", examples=["a long random text"]
     )

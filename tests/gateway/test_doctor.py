@@ -49,6 +49,11 @@ def test_on_loopback_nothing_is_needed(tmp_path: Path) -> None:
     assert findings["token"] == ("ok", "none; only this machine can come in")
 
 
+def test_nats_on_this_machine_needs_no_tls(tmp_path: Path) -> None:
+    findings = found(tmp_path, 'port = 0\nnats = {url = "nats://127.0.0.1:4222", stream = "calls"}')
+    assert findings["nats"] == ("ok", "events will be forwarded to the stream calls; the server was not asked")
+
+
 def test_settings_that_cannot_be_read_are_all_that_is_said(tmp_path: Path) -> None:
     findings = doctor.examine(tmp_path / "none.toml")
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "error")]
@@ -153,6 +158,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
         ('token = "with/slashes+and=signs=="', "token", "browsers cannot send"),
         (f'host = "0.0.0.0"\ntoken = "{TOKEN}"', "public_url", "vendors sign this URL"),
         ('public_url = "http://gw.example.com"', "public_url", "not https"),
+        ('nats = {url = "tls://a.example.com:4222, nats://b.example.com:4222"}', "nats", "unencrypted"),
     ],
 )
 def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: str, words: str) -> None:
@@ -166,6 +172,8 @@ def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: st
         ("[doors.nobody]", "doors.nobody", "expected one of"),
         ('[audiosocket]\nlisten = "127.0.0.1:0"', "audiosocket", "no connection would be let in"),
         ('ice_servers = ["http://stun.example.com"]', "ice_servers", "http://stun.example.com"),
+        ('nats = {url = "tls://a:4222", ca = "none.pem"}', "nats.ca, nats.credentials", "No such file"),
+        ('nats = {url = "tls://a:4222", credentials = "/none.creds"}', "nats.ca, nats.credentials", "/none.creds"),
     ],
 )
 def test_what_cannot_work_is_an_error(tmp_path: Path, settings: str, check: str, words: str) -> None:

@@ -18,13 +18,19 @@ TABLES = {
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',
     "rate_limits": "",
+    "nats": 'url = "nats://127.0.0.1:4222"\n',
     "jwt": 'jwks_file = "jwks.json"\nissuer = "https://id.example.com/"\naudience = "callscreen"\n',
     "webhooks": 'name = "a"\nurl = "https://example.com/"\nsecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n',
     "tokens": f'name = "desk"\nsha256 = "{"0" * 64}"\nscopes = ["subscribe"]\n',
 }
 """What else a table needs, for an example of one of its settings to be complete."""
-BESIDE = {"tls_cert": 'tls_key = "k"\n', "tls_key": 'tls_cert = "c"\n'}
-"""What must stand beside a setting of no table."""
+BESIDE = {
+    "tls_cert": 'tls_key = "k"\n',
+    "tls_key": 'tls_cert = "c"\n',
+    "nats.user": 'password = "b"\n',
+    "nats.password": 'user = "a"\n',
+}
+"""What must stand beside a setting."""
 INSTEAD = {"jwks_url": "jwks_file", "secret_env": "secret", "secret_file": "secret"}
 """What a setting stands in place of."""
 LISTS = ("expected_machine", "tokens", "webhooks")
@@ -44,7 +50,7 @@ def in_a_file(setting: SettingHelp) -> str:
         line + "\n" for line in TABLES[table].splitlines() if line.partition(" ")[0] not in (key, INSTEAD.get(key))
     )
     head = f"[[{table}]]" if table in LISTS else f"[{table}]"
-    text = f"{HEADS.get(table, '')}{head}\n{needed}{setting.example}\n"
+    text = f"{HEADS.get(table, '')}{head}\n{needed}{setting.example}\n{BESIDE.get(setting.name, '')}"
     for name, value in key_of.items():
         text = text.replace(f".{name}", f".{value}")
     return text
