@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,15 +15,24 @@ import pytest_asyncio
 import gateway.judges
 from gateway import refusals
 from gateway.app import House, running
-from gateway.config import load
+from gateway.call import load, overload, scorer
+from gateway.config import load as load_settings
 from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector
 
 Serve = Callable[..., Awaitable[House]]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is given up, however slow this machine is, and however much audio a test sends at once."""
+    monkeypatch.setattr(overload, "RAISE_AFTER_S", math.inf)
+    monkeypatch.setattr(load, "LATE_S", math.inf)
+    monkeypatch.setattr(scorer, "LATEST_S", math.inf)
+
+
 @pytest_asyncio.fixture
-async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: None) -> AsyncIterator[Serve]:
     """Start a gateway on a free loopback port, with the given settings; it drains when the test ends.
 
     It has no verifier, unless the test names one; and what earlier tests were refused counts no log lines here.
@@ -38,7 +48,7 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                 "verifier": "off",
                 "max_burst_s": 600,
             } | settings
-            return await stack.enter_async_context(running(load(environ={}, **given)))
+            return await stack.enter_async_context(running(load_settings(environ={}, **given)))
 
         yield start
         async with asyncio.timeout(20):

@@ -20,8 +20,8 @@ from tests.gateway.loudness import LoudnessDetector, speech
 from tests.gateway.wire import pcm, plain, say, subscribed
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps follow each other within tenths of a second, in both directions."""
     monkeypatch.setattr(overload, "RAISE_AFTER_S", 0.5)
     monkeypatch.setattr(overload, "CLEAR_AFTER_S", 0.3)
