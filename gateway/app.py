@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from gateway import logs, pages, policy
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
+from gateway.alerts.retention import retaining
 from gateway.call.aftermath import endings
 from gateway.call.load import Load
 from gateway.call.overload import Step
@@ -146,7 +147,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         async with (
             judging(settings, publisher, loaded) as judges,
             trusted(settings.jwt) as issuer,
-            _telemetry(settings, bus, metrics),
+            _beside(settings, bus, metrics),
         ):
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
@@ -267,6 +268,13 @@ def _call_routes(registry: Registry, fleet: Fleet | None, bus: Bus) -> list[Base
 async def _metrics(fleet: Fleet | None) -> bytes:
     own = await own_metrics()
     return labelled({FIRST: own.decode()} | await fleet.metrics()) if fleet else own
+
+
+@contextlib.asynccontextmanager
+async def _beside(settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
+    """Do what has nothing to do with calls, until the bus is closed."""
+    async with retaining(bus, settings.journal_max_days), _telemetry(settings, bus, metrics):
+        yield
 
 
 def _telemetry(

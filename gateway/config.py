@@ -45,6 +45,9 @@ LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveRate = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+OTLP_EXAMPLE = "http://127.0.0.1:4318"
+HttpUrlText = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
+PositiveDays = Annotated[float, Field(gt=0.0, le=36_500.0)]
 CpuSeconds = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """Of the one thread that verifies, in a second: it cannot take more than a core."""
 
@@ -213,6 +216,9 @@ class Settings(BaseSettings):
     # Events
     journal: Path = Field(Path("callscreen.sqlite3"), description="SQLite file that holds every event")
     journal_max_events: Count = Field(1_000_000, description="events kept in the journal; older ones are deleted")
+    journal_max_days: PositiveDays | None = Field(
+        None, description="days that an event is kept in the journal; not set: by number alone", examples=[30]
+    )
     subscriber_queue_events: Count = Field(
         1000, description="events that may wait for one subscriber before it is closed"
     )
@@ -238,11 +244,8 @@ class Settings(BaseSettings):
     )
 
     # Telemetry
-    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")] | None = Field(
-        None,
-        description="OTLP/HTTP receiver of traces and metrics; needs the extra `otel`; `/v1/traces` and `/v1/metrics` "
-        "are appended",
-        examples=["http://127.0.0.1:4318"],
+    otlp_endpoint: HttpUrlText | None = Field(
+        None, description="OTLP/HTTP receiver of traces and metrics; needs the extra `otel`", examples=[OTLP_EXAMPLE]
     )
     otlp_interval_s: PositiveSeconds = Field(15.0, description="seconds between two exports of traces and metrics")
 

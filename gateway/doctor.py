@@ -1,6 +1,7 @@
 """`callscreen doctor`: looks at a configuration before it is served, and names what is missing.  [IO]
 
-Opens what a gateway would open, and closes it again; nothing is changed, and nothing is asked of other machines.
+Opens what a gateway would open, and closes it again; nothing is changed, and no other machine is asked anything but the
+OTLP endpoint, which is sent an empty export.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from aioice.ice import get_host_addresses
@@ -41,6 +41,7 @@ from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
 from gateway.client.capture import CaptureError, list_devices
 from gateway.config import Settings, is_loopback, load
 from gateway.errors import ConfigError
+from gateway.findings import Finding, State, clock, disk, otlp
 from gateway.host import tls_context
 from gateway.ingest.doors import Door
 from gateway.ingest.kinds import kind_of
@@ -53,19 +54,6 @@ SHORT_TOKEN = 16
 """Characters; shorter ones can be guessed."""
 EXPIRES_SOON = timedelta(days=14)
 STYLES = {"ok": "green", "note": "dim", "warning": "yellow", "error": "bold red"}
-
-State = Literal["ok", "note", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found out."""
-
-    check: str
-    """What was looked at: a setting, or a part of the machine."""
-    state: State
-    """``note`` matters to some only; ``error``: the gateway would not start, or that way in would not work."""
-    detail: str
 
 
 def run(config: Path | None, as_json: bool) -> int:
@@ -381,6 +369,9 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _policy,
     _verifier,
     _journal,
+    disk,
+    clock,
+    otlp,
     _ports,
     _tls,
     _access,

@@ -55,6 +55,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gateway.workers": ("gateway",),
     "gateway.connection": ("gateway.frames", "gateway.ingest.websocket", "gateway.refusals", "gateway.logs"),
     "gateway.doctor": ("gateway", "detection"),
+    "gateway.findings": ("gateway.alerts", "gateway.config", "gateway.errors"),
     "gateway.telemetry": ("gateway.alerts", "gateway.clock", "gateway.errors", "gateway.logs"),
     "gateway.pages": (),
     "gateway.contract": ("gateway.alerts.event", "gateway.paths"),

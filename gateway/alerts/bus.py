@@ -147,6 +147,14 @@ class Bus:
         """
         return await self._off_the_loop(self._write_thread, partial(self.journal.change, change))
 
+    async def maintain(self, work: Callable[[], Answer]) -> Answer:
+        """Run one of the journal's own methods in the writer's thread, between two batches of events.
+
+        Raises:
+            sqlite3.Error, OSError: as `work` does.
+        """
+        return await self._off_the_loop(self._write_thread, work)
+
     async def open_calls(self) -> list[CloudEvent]:
         """`Journal.open_calls`, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.open_calls)

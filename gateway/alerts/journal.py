@@ -10,20 +10,20 @@ one that was deleted since, is recognised as unknown instead of being taken for 
 
 from __future__ import annotations
 
-import fcntl
 import re
 import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from itertools import count
+from datetime import datetime
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
-from gateway.alerts import call_index
+import msgspec
+
+from gateway.alerts import call_index, journal_file
 from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, CloudEvent, LegEnded, LegStarted, Scored
-from gateway.errors import ConfigError
 
 SCORE = EVENT_TYPES[Scored]
 SCORES_SHARE = 10
@@ -47,6 +47,13 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
 _ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
 Answer = TypeVar("Answer")
+
+
+class _Timed(msgspec.Struct):
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+_timed = msgspec.json.Decoder(_Timed)
 
 
 class Entry(NamedTuple):
@@ -79,7 +86,7 @@ class Journal:
         self._unpruned = 0
         self._reading = threading.Lock()
         """Held while the reader's connection is used or replaced."""
-        self._lock = _lock(path)
+        self._lock = journal_file.lock(path)
         try:
             self._connect()
             row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
@@ -87,7 +94,7 @@ class Journal:
             _check_marks(row, newest)
         except (sqlite3.Error, ValueError) as error:
             self.close()
-            raise _unusable(path, error) from None
+            raise journal_file.unusable(path, error) from None
         self.id: str
         self._count: int
         self._events_after: int
@@ -171,6 +178,40 @@ class Journal:
         with self._writer as writer:
             return change(writer)
 
+    def expire(self, before: datetime, most: int) -> int:
+        """Delete the oldest events, of `most`, up to the newest that was made before `before`. For the writer's thread.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            sqlite3.Error: nothing was deleted.
+        """
+        with self._writer as writer:
+            oldest = writer.execute("SELECT seq, text FROM events ORDER BY seq LIMIT ?", (most,)).fetchall()
+            stale = [seq for seq, text in oldest if (made := _time(text)) and made < before]
+            if not stale:
+                return 0
+            self._events_after = max(self._events_after, stale[-1])
+            gone = writer.execute("DELETE FROM events WHERE seq <= ?", (self._events_after,)).rowcount
+            call_index.prune(writer, self._events_after)
+            writer.execute(
+                "UPDATE journal SET events = ?, events_after = ?", (max(0, self._count - gone), self._events_after)
+            )
+        self._count = max(0, self._count - gone)
+        return gone
+
+    def shrink(self, most_pages: int) -> None:
+        """Give room in the file back to the file system, if more than a tenth of it is empty. For the writer's thread.
+
+        Files of versions before this one stay as large as they are.
+        """
+        (empty,), (pages,) = (
+            self._writer.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count")
+        )
+        if empty > pages // 10:
+            self._writer.execute(f"PRAGMA incremental_vacuum({most_pages:d})").fetchall()
+
     def open_calls(self) -> list[CloudEvent]:
         """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
 
@@ -184,7 +225,7 @@ class Journal:
         try:
             return sorted((_start(text) for (text,) in rows), key=lambda event: event.id)
         except ValueError:
-            raise _unusable(self._path, "a call that had not ended is stored as something else") from None
+            raise journal_file.unusable(self._path, "a call that had not ended is stored as something else") from None
 
     def renew(self, renewals: int) -> Path | None:
         """Go on in a new file, because this one is damaged; it is kept beside it. For the writer's thread.
@@ -207,7 +248,7 @@ class Journal:
             with suppress(sqlite3.Error):
                 open_calls = self._reader.execute("SELECT call_id, leg, text FROM open").fetchall()
             self._disconnect()
-            kept = _moved_aside(self._path)
+            kept = journal_file.moved_aside(self._path)
             self._connect()
             with self._writer as writer:
                 writer.execute(
@@ -282,23 +323,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _moved_aside(path: Path) -> Path:
-    """Rename a journal, with what SQLite keeps beside it; return its new name."""
-    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
-    kept = next(name for name in names if not name.exists())
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
-    return kept
-
-
-def _unusable(path: Path, why: object) -> ConfigError:
-    advice = "Move the file away to start a new journal, or set `journal` to another path"
-    if getattr(why, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
-        advice = "Expected a file, and a folder, that this user can write"
-    return ConfigError(f"journal: {path} cannot be used: {why}. {advice}")
-
-
 def _text(stored: bytes) -> str:
     """Read what stands where a text should, so that a damaged event costs itself and not the replay of the others."""
     return stored.decode("utf-8", "replace")
@@ -312,6 +336,14 @@ def _start(text: str) -> CloudEvent:
     return event
 
 
+def _time(text: str) -> datetime | None:
+    """Return when a stored event was made; None where it cannot be read."""
+    try:
+        return _timed.decode(text).time
+    except msgspec.MsgspecError:
+        return None
+
+
 def _check_marks(row: tuple[object, ...] | None, newest: int | None) -> None:
     """Raises ValueError unless the journal's own row is what `append` writes."""
     journal_id, *marks = row or (None,)
@@ -321,28 +353,6 @@ def _check_marks(row: tuple[object, ...] | None, newest: int | None) -> None:
         raise ValueError("it is damaged: it does not know what it holds")
 
 
-def _lock(path: Path) -> IO[bytes]:
-    """Take the journal for this process, until the file is closed or the process dies.
-
-    A second gateway on the same journal would give out the same cursors. The lock is a file beside it, because SQLite's
-    own locks on the journal are lost when the process closes any other descriptor of it.
-    """
-    try:
-        lock = path.with_name(path.name + "-lock").open("ab")
-    except OSError as error:
-        raise ConfigError(
-            f"journal: {path} cannot be used: {error.strerror}; expected a file in a folder that can be written"
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigError(
-            f"journal: {path} is used by another gateway that is running; set `journal` to another path"
-        ) from None
-    return lock
-
-
 def _prepare(writer: sqlite3.Connection) -> None:
     """Check that the file is ours, sound and writable, and fill it when it is new."""
     (application_id,) = writer.execute("PRAGMA application_id").fetchone()
@@ -350,6 +360,7 @@ def _prepare(writer: sqlite3.Connection) -> None:
     if application_id != _APPLICATION_ID:
         if writer.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
             raise ValueError("it is the database of another program")
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible only while the file is empty; see `shrink`
         writer.execute("PRAGMA journal_mode = WAL")
         writer.executescript(_SCHEMA)
         writer.execute("INSERT INTO journal VALUES (?, 0, 0, 0)", (secrets.token_hex(6),))

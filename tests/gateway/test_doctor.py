@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway import doctor
 from gateway.__main__ import main
-from gateway.alerts.journal import Journal
+from gateway.alerts.event import envelope
+from gateway.alerts.journal import Entry, Journal
 from gateway.call import verification
+from tests.gateway.alerts.events import alert
 from tests.gateway.test_jwt_tokens import NEXT, OURS, public
 
 TOKEN = "0123456789abcdef01234567"
@@ -210,3 +213,27 @@ def test_the_keys_of_an_issuer_are_looked_at(tmp_path: Path) -> None:
     assert found(tmp_path, text)["jwt.jwks_file"][0] == "error"
     jwks.write_text(json.dumps({"keys": [public(OURS, "one"), public(NEXT, "next")]}))
     assert found(tmp_path, text)["jwt.jwks_file"] == ("ok", "2 key(s) of i")
+
+
+def test_the_clock_is_compared_with_the_journal(tmp_path: Path) -> None:
+    ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)
+    with closing(Journal(tmp_path / "j.sqlite3", 10)) as journal:
+        event = envelope(alert(), event_id=journal.cursor(1), source=journal.source, time=ahead, sequence="1")
+        journal.append([Entry(1, event.type, "CA1", "inbound", event.model_dump_json())])
+    state, detail = found(tmp_path, "port = 0")["clock"]
+    assert (state, f"{ahead:%Y-%m-%d}" in detail) == ("warning", True)
+
+
+def test_the_disk_must_hold_the_journal(tmp_path: Path) -> None:
+    assert found(tmp_path, "port = 0\njournal_max_events = 1")["journal: disk"][0] == "ok"
+    state, detail = found(tmp_path, "port = 0\njournal_max_events = 1000000000000000")["journal: disk"]
+    assert (state, "GB are free" in detail) == ("warning", True)
+
+
+def test_an_otlp_endpoint_that_does_not_answer(tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        state, detail = found(tmp_path, f'port = 0\notlp_endpoint = "{url}"')["otlp_endpoint"]
+    assert (state, url in detail) == ("warning", True)
