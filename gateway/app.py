@@ -42,6 +42,7 @@ from gateway.ingest.sip.server import SipServer
 from gateway.ingest.whip import Whip
 from gateway.judges import judging
 from gateway.jwt_tokens import trusted
+from gateway.policy_watch import PolicyWatch, watching
 from gateway.web import build, contract_routes, event_routes, own_metrics, state_routes
 from gateway.webhooks.delivery import Webhooks
 from gateway.webhooks.routes import webhook_routes
@@ -74,6 +75,7 @@ async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
     stopping = _signalled()  # before anybody can know that we are here
     async with running(settings) as house:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, house.policy_watch.reload)
         print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
         _log.info("listening", url=house.url, model=house.model, verifier=house.verifier)
         gc.freeze()  # what lives as long as the process need not be looked through again and again
@@ -96,6 +98,7 @@ class House:
     doors: _Doors
     serving: asyncio.Task[None]
     """Done only if the server gave up by itself."""
+    policy_watch: PolicyWatch
 
     @property
     def model(self) -> str:
@@ -148,6 +151,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
             judging(settings, publisher, loaded) as judges,
             trusted(settings.jwt) as issuer,
             _beside(settings, bus, metrics),
+            watching(settings.policy, judges.policies, fleet.use_policy if fleet else _nobody) as watch,
         ):
             registry = Registry(judges, settings)
             doors = _Doors(registry, settings)
@@ -169,8 +173,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                 serving = host.start([] if reception else [listener])
                 if reception:
                     reception.start()
-                url = _url(settings, listener)
-                yield House(url, app, judges, registry, bus, doors, serving)
+                yield House(_url(settings, listener), app, judges, registry, bus, doors, serving, watch)
             finally:
                 if reception:
                     await reception.close()
@@ -304,8 +307,12 @@ def _unready(judges: Judging, registry: Registry, fleet: Fleet | None, shared: S
     return reasons + (shared.unready if shared else [])
 
 
+def _nobody(_told: object) -> None:
+    """There are no other processes to tell."""
+
+
 def _signalled() -> asyncio.Future[None]:
-    """Return a future that is done when SIGTERM or SIGINT came."""
+    """Return a future that is done when SIGTERM or SIGINT came. SIGHUP does nothing yet."""
     loop = asyncio.get_running_loop()
     came: asyncio.Future[None] = loop.create_future()
 
@@ -315,6 +322,7 @@ def _signalled() -> asyncio.Future[None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, come)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     return came
 
 

@@ -92,6 +92,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "detection",
     ),
     "gateway.policy": ("gateway.errors", "gateway.ingest.events"),
+    "gateway.policy_watch": ("gateway.call.policies", "gateway.errors", "gateway.logs", "gateway.policy"),
     "gateway.policy_command": ("gateway.ingest.events", "gateway.policy"),
     "gateway.alerts": (
         "gateway.access",

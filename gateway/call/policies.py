@@ -6,9 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Gauge
+
 from detection import Policy
 from gateway.ingest.events import LegDescription, StreamStarted
 from gateway.policy import Loaded, facts_of
+
+IN_FORCE = Gauge("callscreen_policy", "1 for the policy in force.", ["version"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Policies:
         judges = [judge.rules for judge in (self._alone, self._fused) if judge]
         loaded.policy.check_thresholds(min(one.raise_p for one in judges), max(one.clear_p for one in judges))
         self._loaded = loaded
+        IN_FORCE.clear()
+        IN_FORCE.labels(loaded.version).set(1)
 
     def for_leg(self, stream: StreamStarted, leg: LegDescription) -> LegPolicy:
         """Return what holds for a leg that starts now."""

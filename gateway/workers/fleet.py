@@ -114,6 +114,12 @@ class Fleet:
         except TimeoutError:
             raise ConfigError(f"workers: {self.missing} did not start within {START_S:g} s; the log says why") from None
 
+    def use_policy(self, policy: Loaded) -> None:
+        """Have all workers, and those that start later, use this policy for legs that start from now on."""
+        self._policy = policy
+        for worker in self._workers.values():
+            worker.link.send("policy", text=policy.text)
+
     @property
     def processes(self) -> int:
         """How many there are, the first one included."""

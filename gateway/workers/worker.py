@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from gateway import logs
 from gateway.alerts.event import EVENT_TYPES, EventData, Scored
 from gateway.call.registry import Elsewhere, Registry
+from gateway.call.session import Judging
 from gateway.config import Settings
 from gateway.host import Host
 from gateway.ingest.whip import Whip
@@ -54,7 +55,7 @@ class Uplink:
 async def work(messages: socket.socket, connections: socket.socket) -> None:
     """Hear calls until the first process says that it is enough, or is gone."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, lambda: None)  # the first process is told, too, and says what to do
     link = await Link.open(messages)
     said = link.messages()
@@ -77,7 +78,7 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             async for message in said:
                 if message["kind"] == "drain":
                     break
-                await _obey(message, registry, link)
+                await _obey(message, registry, judges, link)
         finally:
             loop.remove_reader(connections)
             await registry.drain()
@@ -88,8 +89,11 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             link.close()
 
 
-async def _obey(message: Message, registry: Registry, link: Link) -> None:
+async def _obey(message: Message, registry: Registry, judges: Judging, link: Link) -> None:
     match message["kind"]:
+        case "policy":  # checked by the first process, which has the same models
+            loaded = await asyncio.to_thread(parse, message["text"], "policy")
+            await asyncio.to_thread(judges.policies.use, loaded)
         case "elsewhere":
             registry.elsewhere = Elsewhere(
                 message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])

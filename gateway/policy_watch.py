@@ -1,0 +1,104 @@
+"""Reads the policy file again while the gateway runs: on SIGHUP, and when the file has changed.  [IO]
+
+A file that is refused changes nothing: the policy in force stays, the log says what is wrong with the file, and a gauge
+is 1 until a right one was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import Counter, Gauge
+
+from gateway import logs
+from gateway.call.policies import Policies
+from gateway.errors import ConfigError
+from gateway.policy import Loaded, read
+
+LOOK_EVERY_S = 1.0
+"""Between two looks at the file; it is read when it changed and then stayed the same from one look to the next."""
+RELOADS = Counter("callscreen_policy_reloads_total", "The policy file was read again, by what came of it.", ["result"])
+REFUSED = Gauge("callscreen_policy_refused", "1 while the policy file is refused, and an earlier policy is in force.")
+
+_State = tuple[int, int, int] | None
+_log = logs.get(__name__)
+
+
+class PolicyWatch:
+    """Keeps the policy in force up with its file."""
+
+    def __init__(self, file: Path | None, policies: Policies, on_new: Callable[[Loaded], None]) -> None:
+        """`on_new` is told each policy that was put in force."""
+        self._file = file
+        self._policies = policies
+        self._on_new = on_new
+        self._asked = asyncio.Event()
+
+    def reload(self) -> None:
+        """Have the file read again, soon."""
+        if self._file is None:
+            _log.warning("no policy to reload", reason="the setting `policy` names no file")
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Watch the file until cancelled."""
+        assert self._file is not None
+        read_state: _State | Literal["at the start"] = "at the start"  # and it may have changed since
+        seen = await asyncio.to_thread(_state, self._file)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._asked.wait()
+            state = await asyncio.to_thread(_state, self._file)
+            if self._asked.is_set() or (state == seen and state != read_state):
+                self._asked.clear()
+                read_state = state
+                await self._read(self._file)
+            seen = state
+
+    async def _read(self, file: Path) -> None:
+        before = self._policies.version
+        try:
+            loaded = await asyncio.to_thread(read, file)
+            await asyncio.to_thread(self._policies.use, loaded)  # it may have many pairs of rules to check
+        except ConfigError as error:
+            RELOADS.labels("refused").inc()
+            REFUSED.set(1)
+            _log.error("policy refused", file=str(file), error=str(error), in_force=before)
+            return
+        REFUSED.set(0)
+        if loaded.version == before:
+            RELOADS.labels("unchanged").inc()
+            return
+        RELOADS.labels("loaded").inc()
+        _log.info("policy loaded", file=str(file), version=loaded.version, rules=len(loaded.policy.rule))
+        self._on_new(loaded)
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    file: Path | None, policies: Policies, on_new: Callable[[Loaded], None]
+) -> AsyncIterator[PolicyWatch]:
+    """Keep the policy in force up with its file for as long as the body runs; without a file, nothing is watched."""
+    watch = PolicyWatch(file, policies, on_new)
+    running = asyncio.create_task(watch.run(), name="policy watch") if file else None
+    try:
+        yield watch
+    finally:
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+            REFUSED.set(0)
+
+
+def _state(file: Path) -> _State:
+    """Return what changes when a file is written or replaced; None: it is not there."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

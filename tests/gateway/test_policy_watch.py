@@ -1,0 +1,126 @@
+"""A policy that changes while calls run, over real sockets: by a signal, by its file alone, and when it is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from gateway import policy_watch
+from gateway.app import House
+from gateway.policy import read
+from tests.gateway.conftest import Serve
+from tests.gateway.loudness import speech
+from tests.gateway.process import gateway
+from tests.gateway.test_workers import FIRST_S, TWO, WORKER_S, subscribed
+from tests.gateway.test_workers import plain as plain_of
+from tests.gateway.wire import plain, say
+from tests.gateway.wire import subscribed as follow
+
+STRICT, USUAL = "[default]\nalert_p = 0.99999\n", "[default]\nalert_p = 0.9\n"
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  files and metrics tell nobody
+            await asyncio.sleep(0.01)
+
+
+def in_force(house: House, file: Path) -> Callable[[], bool]:
+    version = read(file).version
+    return lambda: house.judges.policies.version == version
+
+
+def refused() -> float:
+    return REGISTRY.get_sample_value("callscreen_policy_refused") or 0.0
+
+
+@pytest.mark.usefixtures("detector")
+async def test_legs_keep_the_policy_that_they_started_with(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(STRICT)
+    house = await serve(policy=file)
+    async with follow(house) as events, plain(house, "before") as before:
+        await say(before, speech(1, synthetic=True))
+        await events.until("leg.started", leg="before")
+        file.write_text(USUAL)
+        house.policy_watch.reload()
+        await until(in_force(house, file))
+        async with plain(house, "after") as after:
+            await asyncio.gather(*(say(media, speech(8, synthetic=True)) for media in (before, after)))
+            await events.until("alert.raised", leg="after", stage="confirmed")
+        await before.close()
+        await events.until("call.ended")
+    alerted = {event["data"]["leg"] for event in events.seen if event["type"] == "alert.raised"}
+    versions = [event["data"]["policy"] for event in events.seen if event["type"] == "leg.started"]
+    assert alerted == {"after"}
+    assert (len(set(versions)), versions[1]) == (2, read(file).version)
+
+
+@pytest.mark.usefixtures("detector")
+async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_nothing(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_watch, "LOOK_EVERY_S", 0.02)
+    file, other = tmp_path / "policy.toml", tmp_path / "new.toml"
+    file.write_text(USUAL)
+    with capture_logs() as logs:
+        house = await serve(policy=file)
+        version = house.judges.policies.version
+        file.write_text("[default]\nalert = 0.9\n")
+        await until(lambda: refused() == 1)
+        assert house.judges.policies.version == version
+        other.write_text(STRICT)
+        other.replace(file)
+        await until(in_force(house, file))
+        await until(lambda: refused() == 0)
+        file.unlink()
+        await until(lambda: refused() == 1)
+        assert house.judges.policies.version not in (None, version)
+    first, second = (line for line in logs if line["event"] == "policy refused")
+    assert first["error"].startswith(f"{file}:2: default.alert: there is no such key")
+    assert first["in_force"] == version
+    assert "No such file" in second["error"]
+
+
+async def test_without_a_policy_there_is_nothing_to_reload(serve: Serve) -> None:
+    house = await serve()
+    with capture_logs() as logs:
+        house.policy_watch.reload()
+    assert [line["event"] for line in logs] == ["no policy to reload"]
+
+
+@pytest.mark.slow
+async def test_on_sighup_every_process_has_the_new_policy(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(USUAL)
+    async with (
+        asyncio.timeout(120),
+        gateway(tmp_path, f'policy = "{file}"\n{TWO}') as running,
+        subscribed(running) as told,
+        AsyncExitStack() as stack,
+    ):
+        for call_id in (FIRST_S, WORKER_S):
+            await stack.enter_async_context(plain_of(running, call_id, "before"))
+        await told.until(*(("leg.started", f"{call_id}/before") for call_id in (FIRST_S, WORKER_S)))
+        file.write_text("[default]\nscreen = false\n")
+        os.kill(running.process.pid, signal.SIGHUP)
+        version = read(file).version
+        for process in "01":
+            while not await running.metric("callscreen_policy", process=process, version=version):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert running.logged("policy loaded", version=version)
+        for call_id in (FIRST_S, WORKER_S):
+            await stack.enter_async_context(plain_of(running, call_id, "after"))
+        await told.until(*(("leg.started", f"{call_id}/after") for call_id in (FIRST_S, WORKER_S)))
+    started = {(leg["call_id"], leg["leg"]): (leg["screened"], leg["policy"]) for leg in told.of("leg.started")}
+    for call_id in (FIRST_S, WORKER_S):
+        assert started[call_id, "before"][0] is True
+        assert started[call_id, "after"] == (False, version)
