@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from gateway.call.expected import ExpectedMachine
+from gateway.call.shadow_settings import ShadowSettings
 from gateway.errors import ConfigError
 from gateway.ingest.audiosocket_door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
@@ -197,10 +198,10 @@ class Settings(BaseSettings):
         examples=[[{"role": "callee", "to_s": 12.0}]],
     )
     policy: Path | None = Field(
-        None,
-        description="TOML file that says which legs are screened, and from which thresholds; it can change while the "
-        "gateway runs",
-        examples=["policy.toml"],
+        None, description="TOML file: which legs are screened, and from which thresholds", examples=["policy.toml"]
+    )
+    shadow: ShadowSettings | None = Field(
+        None, description="a candidate beside what is live; it raises no alert", examples=[{"model": "tinystatnet"}]
     )
     verifier: str = Field(
         "auto", description="the larger model that scores again: a name or path; auto: the one that ships, if any; off"

@@ -132,6 +132,21 @@ def _policy(settings: Settings) -> Iterator[Finding]:
         yield Finding("policy", "ok", f"{settings.policy}: {len(loaded.policy.rule)} rules, version {loaded.version}")
 
 
+def _shadow(settings: Settings) -> Iterator[Finding]:
+    if settings.shadow is None:
+        return
+    told = []
+    try:
+        if settings.shadow.model:
+            told.append(open_detector(settings.shadow.model).name)
+        if settings.shadow.policy:
+            told.append(f"policy version {policy.read(settings.shadow.policy).version}")
+    except (ConfigError, DetectionError) as error:
+        yield Finding("shadow", "error", str(error))
+    else:
+        yield Finding("shadow", "ok", f"tries {' and '.join(told)}; it never raises an alert")
+
+
 def _verifier(settings: Settings) -> Iterator[Finding]:
     share = settings.verifier_cpu_share
     name = verifier_name(settings.verifier, share)
@@ -367,6 +382,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _model,
     _signatures,
     _policy,
+    _shadow,
     _verifier,
     _journal,
     disk,

@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
 from detection.detector import CardDetector
 from detection.errors import DetectionError
+from detection.evidence import light_alone
 from detection.signing import check_model, read_verify_key
 from gateway import logs
 from gateway.call.load import Load
 from gateway.call.policies import Judge, Policies
 from gateway.call.scorer import Fifo, Scorer
 from gateway.call.session import Judging, Publisher
+from gateway.call.shadow import Shadow
 from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.errors import ConfigError
-from gateway.policy import Loaded
+from gateway.policy import Loaded, read
 
 _log = logs.get(__name__)
 
@@ -35,15 +38,17 @@ async def judging(settings: Settings, bus: Publisher, loaded: Loaded | None) -> 
     detector = await asyncio.to_thread(_open_detector, settings)
     second = await asyncio.to_thread(_open_verifier, settings)
     fusion = _open_fusion(detector, second) if second else None
-    policies = _policies(settings, detector, fusion, loaded)
+    policies = _policies(settings, detector, fusion, settings.policy, loaded)
+    policies.tell()
     backlog = Fifo(settings.scorer_queue_windows)
     scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
     load = Load(backlog.waiting_s)
     verifier = (
         Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
     )
-    judges = Judging(detector, scorer, policies, bus, load, settings.expected_machine, verifier)
-    running = [part for part in (load, scorer, verifier) if part]
+    shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load)
+    judges = Judging(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow)
+    running = [part for part in (load, scorer, verifier, shadow) if part]
     for part in running:
         part.start()
     try:
@@ -53,7 +58,28 @@ async def judging(settings: Settings, bus: Publisher, loaded: Loaded | None) -> 
             await part.close()
 
 
-def _policies(settings: Settings, light: CardDetector, fusion: Fusion | None, loaded: Loaded | None) -> Policies:
+def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load) -> Shadow | None:
+    """Open the candidate that is asked for. Raises ConfigError."""
+    wanted = settings.shadow
+    if wanted is None:
+        return None
+    candidate = None
+    if wanted.model:
+        try:
+            candidate = open_detector(wanted.model)
+        except DetectionError as error:
+            raise ConfigError(f"shadow.model: {error}") from None
+        if (candidate.window_s, candidate.hop_s) != (light.window_s, light.hop_s):
+            raise ConfigError(f"shadow.model: expected windows of {light.window_s:g} s every {light.hop_s:g} s")
+    loaded = read(wanted.policy) if wanted.policy else None
+    policies = _policies(settings, candidate or light, None if candidate else fusion, wanted.policy, loaded)
+    share = wanted.cpu_share / settings.workers
+    return Shadow(policies, load, fusion.llr if fusion else light_alone, candidate, share)
+
+
+def _policies(
+    settings: Settings, light: CardDetector, fusion: Fusion | None, file: Path | None, loaded: Loaded | None
+) -> Policies:
     fused = Judge(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
     # Legs without the verifier: a rate that its fusion keeps may be one that the light model cannot promise.
     raise_p = light.raise_p if fused and settings.alerts_per_hour else threshold(settings, light, None)
@@ -61,7 +87,7 @@ def _policies(settings: Settings, light: CardDetector, fusion: Fusion | None, lo
     try:
         return Policies(alone, fused, loaded)
     except ConfigError as error:
-        raise ConfigError(f"{settings.policy}: {error}") from None
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _rules(settings: Settings, raise_p: float) -> Policy:
@@ -77,6 +103,8 @@ def models(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "model", settings.model or DEFAULT_MODEL
     if verifier := verifier_name(settings.verifier, settings.verifier_cpu_share):
         yield "verifier", verifier
+    if settings.shadow and settings.shadow.model:
+        yield "shadow.model", settings.shadow.model
 
 
 def _check_signatures(settings: Settings) -> None:

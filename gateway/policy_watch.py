@@ -75,6 +75,7 @@ class PolicyWatch:
             RELOADS.labels("unchanged").inc()
             return
         RELOADS.labels("loaded").inc()
+        self._policies.tell()
         _log.info("policy loaded", file=str(file), version=loaded.version, rules=len(loaded.policy.rule))
         self._on_new(loaded)
 

@@ -26,6 +26,7 @@ STYLES = {
     "voice.expected": "cyan",
     "feedback.given": "cyan",
     "coverage.reduced": "yellow",
+    "shadow.compared": "dim",
     "gap": "bold magenta",
     "provisional": "yellow",
     "cleared": "green",

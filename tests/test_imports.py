@@ -110,6 +110,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "gateway.client": ("gateway.alerts.event",),
     "gateway.config": (
+        "gateway.call.shadow_settings",
         "gateway.call.expected",
         "gateway.errors",
         "gateway.webhooks.settings",
@@ -193,6 +194,7 @@ SANS_IO = (
     "gateway/call/plausible.py",
     "gateway/call/policies.py",
     "gateway/call/resample.py",
+    "gateway/call/shadow_settings.py",
     "gateway/call/share.py",
     "gateway/call/verdicts.py",
     "gateway/ingest/audiosocket_door.py",

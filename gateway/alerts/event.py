@@ -13,6 +13,7 @@ Every event carries the same nine facts in `data` (`EventData`), null where one 
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
     feedback.given        somebody confirmed or dismissed an alert; the last word counts
     coverage.reduced      some audio was not judged: overload, lost or late media, a wrong format
+    shadow.compared       what a candidate says of a leg beside what is live; only where one is being tried
 
 and, made for one subscriber and never stored:
 
@@ -29,7 +30,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_serializer
 
 SUBPROTOCOL = "cloudevents.json"
@@ -268,6 +268,27 @@ class CoverageReduced(EventData):
     """Audio of this leg that was left unheard so far, because of overload, in seconds."""
 
 
+class ShadowCompared(Judged):
+    """What a candidate, another model or another policy, says of the leg beside what is live. It never is an alert.
+
+    `reason`: ``alert_candidate_only`` or ``alert_live_only``, once for each leg, when one side has an alert that the
+    other has not; ``leg_ended``. `p_synthetic` and `model` are what is live.
+    """
+
+    candidate_model: str | None
+    """As `model`, of the candidate; null: the candidate is another policy, and what is live scores for it."""
+    candidate_policy: str | None
+    """Version of the candidate's policy file, as `policy` in ``leg.started``; null: it has none."""
+    candidate_p_synthetic: Probability
+    """As `p_synthetic`, by the candidate: of recent windows, or, when the leg has ended, of the whole leg."""
+    candidate_windows_scored: Count
+    """Windows that the candidate has scored so far."""
+    verdict: Verdict | None
+    """As in ``leg.ended``; null before that."""
+    candidate_verdict: Verdict | None
+    """The same, by the candidate."""
+
+
 class Gap(Contract):
     """Events were lost to this subscriber: they are gone from the journal."""
 
@@ -294,7 +315,7 @@ class Unknown(Contract):
 
 AnyData = (
     CallStarted | CallEnded | LegStarted | LegEnded | Scored | AlertRaised | AlertCleared | AlertVerified
-    | VoiceExpected | FeedbackGiven | CoverageReduced | Gap | Heartbeat | Unknown
+    | VoiceExpected | FeedbackGiven | CoverageReduced | ShadowCompared | Gap | Heartbeat | Unknown
 )  # fmt: skip
 EVENT_TYPES: dict[type[Contract], str] = {
     CallStarted: "call.started",
@@ -308,6 +329,7 @@ EVENT_TYPES: dict[type[Contract], str] = {
     VoiceExpected: "voice.expected",
     FeedbackGiven: "feedback.given",
     CoverageReduced: "coverage.reduced",
+    ShadowCompared: "shadow.compared",
     Gap: "gap",
     Heartbeat: "heartbeat",
 }
@@ -359,25 +381,6 @@ class CloudEvent(Contract):
     @field_serializer("data")
     def _write_data(self, data: Contract) -> dict[str, Any]:
         return data.model_dump(mode="json") | (data.model_extra or {})
-
-
-class _Owned(msgspec.Struct):
-    tenant: str | None = None
-
-
-class _OwnedEvent(msgspec.Struct):
-    data: _Owned
-
-
-_owned = msgspec.json.Decoder(_OwnedEvent)
-
-
-def tenant_of(text: str) -> str | None:
-    """Return the tenant of a stored event (a CloudEvent as JSON); None where it has none, or cannot be read."""
-    try:
-        return _owned.decode(text).data.tenant
-    except msgspec.MsgspecError:
-        return None
 
 
 def envelope(

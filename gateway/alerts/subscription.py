@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Never
 from uuid import uuid4
 
+import msgspec
 from prometheus_client import Counter
 
-from gateway.alerts.event import Gap, Heartbeat, envelope, tenant_of
+from gateway.alerts.event import Gap, Heartbeat, envelope
 from gateway.alerts.journal import SCORE, Entry
 from gateway.clock import utc_now
 from gateway.errors import SlowConsumer
@@ -27,6 +28,25 @@ SCORES_SKIPPED = Counter("callscreen_subscriber_scores_skipped_total", "Scores n
 
 PAGE_EVENTS = 500
 """Events read from the journal at a time."""
+
+
+class _Owned(msgspec.Struct):
+    tenant: str | None = None
+
+
+class _OwnedEvent(msgspec.Struct):
+    data: _Owned
+
+
+_owned = msgspec.json.Decoder(_OwnedEvent)
+
+
+def _tenant_of(text: str) -> str | None:
+    """Return the tenant of a stored event (a CloudEvent as JSON); None where it has none, or cannot be read."""
+    try:
+        return _owned.decode(text).data.tenant
+    except msgspec.MsgspecError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -50,7 +70,7 @@ class Filter:
             (entry.type in self.types if self.types else entry.type != SCORE)
             and self.call_id in (None, entry.call_id)
             and self.leg in (None, entry.leg)
-            and (self.tenant is None or self.tenant == tenant_of(entry.text))
+            and (self.tenant is None or self.tenant == _tenant_of(entry.text))
         )
 
 

@@ -71,8 +71,12 @@ class Policies:
         judges = [judge.rules for judge in (self._alone, self._fused) if judge]
         loaded.policy.check_thresholds(min(one.raise_p for one in judges), max(one.clear_p for one in judges))
         self._loaded = loaded
+
+    def tell(self) -> None:
+        """Tell Prometheus that this is what is live."""
         IN_FORCE.clear()
-        IN_FORCE.labels(loaded.version).set(1)
+        if self._loaded is not None:
+            IN_FORCE.labels(self._loaded.version).set(1)
 
     def for_leg(self, stream: StreamStarted, leg: LegDescription) -> LegPolicy:
         """Return what holds for a leg that starts now."""

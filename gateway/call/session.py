@@ -41,12 +41,15 @@ from gateway.call.leg import Leg, Run
 from gateway.call.load import Load
 from gateway.call.policies import LegPolicy, Policies
 from gateway.call.scorer import WINDOWS, Scorer
+from gateway.call.shadow import Shadow
 from gateway.call.verdicts import EXPECTED_SYNTHETIC, NOT_SCREENED, verdict_on, word
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
 
+CROSSTALK = "crosstalk"
+"""What becomes of a window that holds another leg's voice."""
 _log = logs.get(__name__)
 
 
@@ -74,6 +77,7 @@ class Judging:
     load: Load
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None
+    shadow: Shadow | None = None
 
 
 class LegSession:
@@ -116,8 +120,10 @@ class LegSession:
         logger = _log.bind(call_id=stream.call_id, leg=description.leg)
         self._alerts = LegAlerts(self._publish, logger)
         self._format = FormatWatch(description.format, stream.source, logger)
-        self._verification = (
-            LegVerification(verifier, self._decider, self._alerts, self._end_when_done) if verifier else None
+        shadow = judging.shadow
+        self._shadow = shadow.follow(stream, description, self._policy, self._publish) if shadow else None
+        self._verification = verifier and LegVerification(
+            verifier, self._decider, self._alerts, self._end_when_done, self._shadow
         )
         self._coverage = Coverage(self._leg.counters)
         self._pace = pace
@@ -199,30 +205,30 @@ class LegSession:
         self._report_coverage()
 
     def _offer(self, window: Window) -> None:
+        if (why_not := self._why_not(window)) is None:
+            self._waiting_windows += 1
+            self._judging.scorer.offer(self, window, self._received_s)
+            return
+        WINDOWS.labels(why_not).inc()
+        self._skipped_windows += why_not == FORMAT_MISMATCH
+        self._leaked_windows += why_not == CROSSTALK
+        self._skip(window)
+
+    def _why_not(self, window: Window) -> str | None:
+        """Return why a window is not to be scored; None: it is."""
         if not self._policy.screen:
-            WINDOWS.labels(NOT_SCREENED).inc()
-            self._skip(window)
-            return
+            return NOT_SCREENED
         if self._format.in_doubt:
-            WINDOWS.labels(FORMAT_MISMATCH).inc()
-            self._skipped_windows += 1
-            self._skip(window)
-            return
+            return FORMAT_MISMATCH
         if window.speech_s < self._policy.rules.min_window_speech_s:
-            WINDOWS.labels("no_speech").inc()
-            self._skip(window)
-            return
-        if self._crosstalk.is_leak(self.description.leg, window):
-            WINDOWS.labels("crosstalk").inc()
-            self._leaked_windows += 1
-            self._skip(window)
-            return
-        self._waiting_windows += 1
-        self._judging.scorer.offer(self, window, self._received_s)
+            return "no_speech"
+        return CROSSTALK if self._crosstalk.is_leak(self.description.leg, window) else None
 
     def _skip(self, window: Window) -> None:
         """A window is no evidence for or against this leg's speaker."""
         self._decider.skip(window)
+        if self._shadow:
+            self._shadow.skip(window, self._decider)
         if self._verification and not self._waiting_windows:  # else it is not its turn yet
             self._verification.skip(window, self._received_s)
 
@@ -252,6 +258,8 @@ class LegSession:
             self._tell_expected(change)
         elif change is not None:
             self._alerts.moved(change, received_s)
+        if self._shadow and not expected:
+            self._shadow.hear(window, score, self._decider, received_s)
         if self._verification and not expected:
             self._verification.hear(window, received_s)
         self._end_when_done()
@@ -293,6 +301,8 @@ class LegSession:
                 return
             self._verification.close()
         verdict = self._verdict()
+        if self._shadow:
+            self._shadow.end(verdict)
         self._publish(
             LegEnded,
             reason=verdict.reason,

@@ -37,6 +37,7 @@ from gateway.call.alerting import Answered, LegAlerts
 from gateway.call.load import Load
 from gateway.call.overload import Step
 from gateway.call.scorer import Dropped, Job, Meters, Scorer
+from gateway.call.shadow import LegShadow
 from gateway.call.share import CpuShare
 
 AUTO, OFF = "auto", "off"
@@ -209,8 +210,13 @@ class LegVerification:
         decider: Decider,
         alerts: LegAlerts,
         on_settled: Callable[[], None],
+        shadow: LegShadow | None = None,
     ) -> None:
-        """`alerts` is told each answer; `on_settled` is called after each, and when none is waited for any longer."""
+        """`alerts` is told each answer; `on_settled` is called after each, and when none is waited for any longer.
+
+        `shadow` hears each answer that `decider` takes.
+        """
+        self._shadow = shadow
         self._verifier = verifier
         self._decider = decider
         self._alerts = alerts
@@ -273,6 +279,8 @@ class LegVerification:
             VERIFICATIONS.labels("too_old").inc()
         else:
             self._heard = True
+            if self._shadow:
+                self._shadow.answer(question.start_s, question.end_s, log_odds, self._decider)
             VERIFICATIONS.labels(verification.ruling.value).inc()
             self._alerts.verified(Answered(verification, question, self._verifier.name, received_s))
         self._settle()

@@ -24,6 +24,7 @@ Type = Literal[
     "voice.expected",
     "feedback.given",
     "coverage.reduced",
+    "shadow.compared",
 ]
 """Events that can be delivered. Not `score`: one a second and leg is for the event socket."""
 TYPES = get_args(Type)

@@ -94,6 +94,7 @@ async def _obey(message: Message, registry: Registry, judges: Judging, link: Lin
         case "policy":  # checked by the first process, which has the same models
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
             await asyncio.to_thread(judges.policies.use, loaded)
+            judges.policies.tell()
         case "elsewhere":
             registry.elsewhere = Elsewhere(
                 message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])

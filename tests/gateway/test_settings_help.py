@@ -14,6 +14,7 @@ TABLES = {
     "rtp.NAME": 'listen = "127.0.0.1:5004"\nallow_ips = ["127.0.0.0/8"]\nlegs = {a = {}}\n',
     "rtp.NAME.legs.LEG": "",
     "audiosocket": "",
+    "shadow": "",
     "audiosocket.uuids.UUID": 'call_id = "a"\nleg = "b"\n',
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',

@@ -78,7 +78,9 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_every_event_is_as_its_schema_says(serve: Serve) -> None:
-    house = await serve(verifier="the same again", expected_machine=[{"leg": "callee"}], heartbeat_s=0.2)
+    house = await serve(
+        verifier="the same again", expected_machine=[{"leg": "callee"}], heartbeat_s=0.2, shadow={"model": "candidate"}
+    )
     events, _ = await asyncio.gather(until_all(house), play(house))
     for event in events:
         check(event)
