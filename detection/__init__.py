@@ -7,14 +7,14 @@ each `Window` into model input; `Detector.score` gives log-odds; `Decider` makes
 
 from __future__ import annotations
 
-from detection.activity import Activity
-from detection.coverage import Coverage, Question
-from detection.decision import AlertState, Change, Decider, Outcome, Policy, Ruling, Verdict, Verification
+from detection.decision.coverage import Coverage, Question
+from detection.decision.fusion import Fusion, open_fusion
+from detection.decision.rule import AlertState, Change, Decider, Outcome, Policy, Ruling, Verdict, Verification
 from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, Frontend, open_detector
 from detection.errors import AudioError, DetectionError, ModelError
-from detection.fusion import Fusion, open_fusion
+from detection.signal.activity import Activity
+from detection.signal.windows import Windower
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window, WindowScores
-from detection.windows import Windower
 
 __all__ = [
     "DEFAULT_MODEL",

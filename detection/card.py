@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from detection.alarms import AlarmRates
-from detection.calibration import ChannelCalibration
-from detection.features import Features
+from detection.decision.alarms import AlarmRates
+from detection.decision.calibration import ChannelCalibration
+from detection.signal.features import Features
 from detection.types import SAMPLE_RATE_HZ
 
 

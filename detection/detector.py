@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detection.backends.onnx import OnnxBackend
-from detection.bandwidth import is_narrow
-from detection.calibration import fingerprint
 from detection.card import Card
+from detection.decision.calibration import fingerprint
 from detection.errors import ModelError
-from detection.features import WindowFrontend
+from detection.signal.bandwidth import is_narrow
+from detection.signal.features import WindowFrontend
 from detection.types import Window, WindowScores
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detection.activity import Activity
-from detection.coverage import Coverage, Question
-from detection.decision import Change, Decider, Outcome, Policy
+from detection.decision.coverage import Coverage, Question
+from detection.decision.rule import Change, Decider, Outcome, Policy
 from detection.detector import Detector
 from detection.errors import AudioError, ModelError
+from detection.signal.activity import Activity
+from detection.signal.windows import Windower
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
-from detection.windows import Windower
 
 _PUSH_SAMPLES = 10 * SAMPLE_RATE_HZ  # bounds the windows held at once, however long the recording
 
@@ -33,7 +33,7 @@ class ClipScore:
     """Windows scored."""
     state: Outcome
     reason: str
-    """As in `detection.decision.Verdict`."""
+    """As in `detection.decision.rule.Verdict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Answer:
     log_odds: float
     """Calibrated natural log-odds that the voice is synthetic."""
     narrow: bool
-    """Whether the verifier's window came through a narrow channel (`detection.bandwidth`)."""
+    """Whether the verifier's window came through a narrow channel (`detection.signal.bandwidth`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from rich.progress import track
 from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
-from detection.audio import read_audio, read_channels
-from detection.channels import CHANNELS, apply_channel
 from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, open_detector
 from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
+from detection.signal.audio import read_audio, read_channels
+from detection.signal.channels import CHANNELS, apply_channel
 from detection.types import Samples
 
 DESCRIPTION = """\

@@ -16,9 +16,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+from detection.decision.fusion import FILE as FUSION
 from detection.detector import find_model, open_detector
 from detection.errors import ModelError
-from detection.fusion import FILE as FUSION
 
 EPILOG = """\
 Make the keys once; give the gateway the public one as `verify_key`, and keep the other one where no gateway is:

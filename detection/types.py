@@ -64,7 +64,7 @@ class Score:
     out_of_domain: bool = False
     """As in `Window`."""
     narrow: bool = False
-    """Whether the window came through a narrow channel (`detection.bandwidth`)."""
+    """Whether the window came through a narrow channel (`detection.signal.bandwidth`)."""
 
     @classmethod
     def of(cls, window: Window, log_odds: float, narrow: bool = False) -> Score:
@@ -87,4 +87,4 @@ class WindowScores(NamedTuple):
     log_odds: NDArray[np.float32]
     """Calibrated natural log-odds of 'synthetic', shape ``(batch,)``."""
     narrow: NDArray[np.bool_]
-    """Which windows came through a narrow channel (`detection.bandwidth`), shape ``(batch,)``."""
+    """Which windows came through a narrow channel (`detection.signal.bandwidth`), shape ``(batch,)``."""

@@ -13,10 +13,10 @@ from prometheus_client import REGISTRY
 
 import gateway
 from gateway.__main__ import parser
-from gateway.access import RULES
 from gateway.alerts.event import EVENT_TYPES, CloudEvent, EventData
+from gateway.auth.access import RULES
+from gateway.commands.settings_help import all_settings
 from gateway.contract.schemas import model_schema
-from gateway.settings_help import all_settings
 
 
 def cli() -> str:

@@ -11,16 +11,11 @@ from pathlib import Path
 
 import shtab
 
-from gateway import (
-    asterisk,
-    attach,
-    feedback_command,
-    policy_command,
-    settings_help,
-    token_command,
-    watch,
-    webhooks_command,
-)
+from gateway.commands import asterisk, attach, settings_help, watch
+from gateway.commands import feedback as feedback_command
+from gateway.commands import policy as policy_command
+from gateway.commands import token as token_command
+from gateway.commands import webhooks as webhooks_command
 from gateway.config import load
 from gateway.errors import CallscreenError
 
@@ -152,7 +147,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from gateway import doctor  # only now: it opens the model, as `serve` does
+    from gateway.commands import doctor  # only now: it opens the model, as `serve` does
 
     return doctor.run(args.config, args.json)
 

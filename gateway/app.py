@@ -26,24 +26,24 @@ from gateway import logs, pages, policy
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.alerts.retention import retaining
-from gateway.call.aftermath import endings
+from gateway.auth.jwt_tokens import trusted
 from gateway.call.load import Load
 from gateway.call.overload import Step
+from gateway.call.recovery import endings
 from gateway.call.registry import CallState, Registry
-from gateway.call.session import Judging
-from gateway.call_routes import call_routes
+from gateway.call.session import Engine
 from gateway.config import Settings
+from gateway.engine import open_engine
 from gateway.errors import ConfigError
-from gateway.feedback_routes import feedback_routes
-from gateway.host import Host
-from gateway.ingest.audiosocket import AudioSocketPort
-from gateway.ingest.rtp_port import RtpPorts
+from gateway.http.calls import call_routes
+from gateway.http.feedback import feedback_routes
+from gateway.http.host import Host
+from gateway.http.web import build, contract_routes, event_routes, own_metrics, state_routes
+from gateway.ingest.audiosocket.port import AudioSocketPort
+from gateway.ingest.rtp.port import RtpPorts
 from gateway.ingest.sip.server import SipServer
-from gateway.ingest.whip import Whip
-from gateway.judges import judging
-from gateway.jwt_tokens import trusted
+from gateway.ingest.webrtc.whip import Whip
 from gateway.policy_watch import PolicyWatch, watching
-from gateway.web import build, contract_routes, event_routes, own_metrics, state_routes
 from gateway.webhooks.delivery import Webhooks
 from gateway.webhooks.routes import webhook_routes
 from gateway.workers.fleet import FIRST, Fleet, Part
@@ -74,25 +74,25 @@ def run(settings: Settings) -> None:
 async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
     stopping = _signalled()  # before anybody can know that we are here
-    async with running(settings) as house:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, house.policy_watch.reload)
-        print(f"callscreen listening on {house.url}", flush=True)  # noqa: T201  for whoever started us
-        _log.info("listening", url=house.url, model=house.model, verifier=house.verifier)
+    async with running(settings) as server:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.policy_watch.reload)
+        print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for whoever started us
+        _log.info("listening", url=server.url, model=server.model, verifier=server.verifier)
         gc.freeze()  # what lives as long as the process need not be looked through again and again
-        await asyncio.wait({house.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({server.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         gc.unfreeze()
-        _log.info("draining", calls=len(house.registry.calls()))
+        _log.info("draining", calls=len(server.registry.calls()))
     _log.info("stopped")
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Server:
     """A gateway that serves."""
 
     url: str
     app: ASGIApp
     """What answers at `url`; calls that are simulated in this process are put into it directly."""
-    judges: Judging
+    engine: Engine
     registry: Registry
     bus: Bus
     doors: _Doors
@@ -103,17 +103,17 @@ class House:
     @property
     def model(self) -> str:
         """The light model."""
-        return self.judges.detector.name
+        return self.engine.detector.name
 
     @property
     def verifier(self) -> str | None:
         """The heavy model that hears legs, too."""
-        return self.judges.verifier.name if self.judges.verifier else None
+        return self.engine.verifier.name if self.engine.verifier else None
 
     @property
     def load(self) -> Load:
         """How much there is to do."""
-        return self.judges.load
+        return self.engine.load
 
     @property
     def rtp(self) -> Mapping[str, tuple[str, int]]:
@@ -132,7 +132,7 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[House]:
+async def running(settings: Settings) -> AsyncIterator[Server]:
     """Serve for as long as the body runs; then drain: verdicts first, then events, then goodbye.
 
     Raises:
@@ -148,15 +148,15 @@ async def running(settings: Settings) -> AsyncIterator[House]:
         publisher = Part(fleet, bus) if fleet else bus
         metrics = partial(_metrics, fleet)
         async with (
-            judging(settings, publisher, loaded) as judges,
+            open_engine(settings, publisher, loaded) as engine,
             trusted(settings.jwt) as issuer,
             _beside(settings, bus, metrics),
-            watching(settings.policy, judges.policies, fleet.use_policy if fleet else _nobody) as watch,
+            watching(settings.policy, engine.policies, fleet.use_policy if fleet else _nobody) as watch,
         ):
-            registry = Registry(judges, settings)
+            registry = Registry(engine, settings)
             doors = _Doors(registry, settings)
             outlets = _Outlets(settings, bus)
-            unready = partial(_unready, judges, registry, fleet, outlets.shared)
+            unready = partial(_unready, engine, registry, fleet, outlets.shared)
             state = [*_call_routes(registry, fleet, bus), *state_routes(metrics, unready, outlets.warnings)]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *outlets.routes, *state]
             app = build(settings, registry, routes, issuer)
@@ -173,7 +173,7 @@ async def running(settings: Settings) -> AsyncIterator[House]:
                 serving = host.start([] if reception else [listener])
                 if reception:
                     reception.start()
-                yield House(_url(settings, listener), app, judges, registry, bus, doors, serving, watch)
+                yield Server(_url(settings, listener), app, engine, registry, bus, doors, serving, watch)
             finally:
                 if reception:
                     await reception.close()
@@ -293,13 +293,13 @@ def _telemetry(
     return exporting(settings.otlp_endpoint, settings.otlp_interval_s, bus, metrics)
 
 
-def _unready(judges: Judging, registry: Registry, fleet: Fleet | None, shared: SharedStream | None) -> list[str]:
+def _unready(engine: Engine, registry: Registry, fleet: Fleet | None, shared: SharedStream | None) -> list[str]:
     """Return why no call should be sent here now."""
     checks = {
-        "the model is not scoring": not judges.scorer.healthy,
-        "the verifier is not verifying": judges.verifier is not None and not judges.verifier.healthy,
-        "the journal cannot be written": not judges.bus.healthy,
-        "too much to do": judges.load.step is Step.NO_NEW_CALLS,
+        "the model is not scoring": not engine.scorer.healthy,
+        "the verifier is not verifying": engine.verifier is not None and not engine.verifier.healthy,
+        "the journal cannot be written": not engine.bus.healthy,
+        "too much to do": engine.load.step is Step.NO_NEW_CALLS,
         "a worker is not there": fleet is not None and bool(fleet.missing),
         "shutting down": registry.draining,
     }

@@ -22,17 +22,17 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from gateway.auth.jwt_settings import JwtSettings
+from gateway.auth.tokens import ScopedToken
 from gateway.call.expected import ExpectedMachine
 from gateway.call.shadow_settings import ShadowSettings
 from gateway.errors import ConfigError
-from gateway.ingest.audiosocket_door import AudioSocketDoor
+from gateway.ingest.audiosocket.door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
-from gateway.ingest.rtp_settings import RtpPort
+from gateway.ingest.rtp.settings import RtpPort
 from gateway.ingest.sip.settings import SipSettings
-from gateway.jwt_settings import JwtSettings
 from gateway.shared.settings import NatsSettings
 from gateway.sources import RateLimits
-from gateway.tokens import ScopedToken
 from gateway.webhooks.settings import Webhook
 
 ENV_PREFIX = "CALLSCREEN_"

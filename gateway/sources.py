@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import TooManyRequests
-from gateway.ingest.rtp_settings import Network, is_allowed
+from gateway.ingest.rtp.settings import Network, is_allowed
 
 RATE_LIMITED = Counter(
     "callscreen_rate_limited_total",

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from gateway import clock
 from gateway.alerts.event import CloudEvent, Heartbeat
-from gateway.app import House, running
+from gateway.app import Server, running
 from gateway.client.media import bearer
 from gateway.config import Settings
 from gateway.config import load as load_settings
@@ -46,7 +46,7 @@ class InProcess:
     def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
         """Take settings of the gateway, and a folder for its journal. Raises ScenarioError: a setting is wrong."""
         self._settings = settings_of(settings, folder)
-        self._house: House | None = None
+        self._house: Server | None = None
         self._running = AsyncExitStack()
         self._up = asyncio.Event()
 
@@ -72,7 +72,7 @@ class InProcess:
     def alert_p(self) -> float:
         """The probability from which it raises an alert, while it runs."""
         assert self._house is not None
-        return self._house.judges.policies.usual.rules.raise_p
+        return self._house.engine.policies.usual.rules.raise_p
 
     async def start(self) -> None:
         """Open models and journal. Raises ScenarioError: a setting is wrong."""

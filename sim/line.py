@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import fftconvolve
 
-from detection.channels import CHANNELS, apply_channel
+from detection.signal.channels import CHANNELS, apply_channel
 from gateway.client.codecs import CLIP_RATE_HZ, Samples
 
 CODECS = tuple(name for name, channel in CHANNELS.items() if channel.codec and not channel.loss)

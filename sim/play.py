@@ -92,12 +92,12 @@ def play_virtually(
     began_s = time.perf_counter()
 
     async def body(folder: Path) -> Play:
-        house = inprocess.InProcess(wanted, folder)
-        await house.start()
+        server = inprocess.InProcess(wanted, folder)
+        await server.start()
         try:
-            return await _play(scenario, calls, house.gateway, console)
+            return await _play(scenario, calls, server.gateway, console)
         finally:
-            await house.stop()
+            await server.stop()
 
     played = inprocess.run(body)
     return Play(

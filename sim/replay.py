@@ -117,12 +117,12 @@ async def _over_sockets(call: Recording, args: argparse.Namespace, console: Cons
 
 def _virtually(call: Recording, console: Console) -> Fleet:
     async def body(folder: Path) -> Fleet:
-        house = inprocess.InProcess({}, folder)
-        await house.start()
+        server = inprocess.InProcess({}, folder)
+        await server.start()
         try:
-            return await _play(call, house.gateway, 1.0, console)
+            return await _play(call, server.gateway, 1.0, console)
         finally:
-            await house.stop()
+            await server.stop()
 
     return inprocess.run(body)
 

@@ -1,4 +1,4 @@
-"""The way of one audio frame through the house, step by step: the executable map.
+"""The way of one audio frame through the gateway, step by step: the executable map.
 
 Read it beside the folder names. Each step is the real part; what one returns is what the next one takes.
 """

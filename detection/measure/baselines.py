@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detection.features import FeatureSpec, FeatureStream
 from detection.measure.conditions import Condition
 from detection.measure.metrics import Labels, Scores
+from detection.signal.features import FeatureSpec, FeatureStream
 from detection.types import Samples
 
 _MFCC = FeatureSpec(bands=64, coefficients=32)

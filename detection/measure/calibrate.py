@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from detection.calibration import Calibration, ChannelCalibration, fit
 from detection.card import Card
-from detection.decision import Policy
+from detection.decision.calibration import Calibration, ChannelCalibration, fit
+from detection.decision.rule import Policy
 from detection.detector import find_model, open_detector
 from detection.measure import heldout
 from detection.measure.heldout import HeldOut, Material, models_by_fold

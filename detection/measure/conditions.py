@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from detection.activity import FRAME_SAMPLES, Activity
-from detection.channels import CHANNELS
+from detection.signal.activity import FRAME_SAMPLES, Activity
+from detection.signal.channels import CHANNELS
 from detection.training.augment import load_surroundings, rms
 from detection.training.bank import ORIGINAL, Bank, Ragged
 from detection.types import SAMPLE_RATE_HZ, Samples

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from scipy.special import logit
 
-from detection.channels import CHANNELS
-from detection.decision import Policy
+from detection.decision.fusion import open_fusion
+from detection.decision.rule import Policy
 from detection.detector import DEFAULT_MODEL, VERIFIER, WEIGHTS, CardDetector, open_detector
 from detection.errors import ModelError
-from detection.fusion import open_fusion
 from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
 from detection.measure.conditions import FIRST_S, Condition, channel_class, conditions
@@ -26,6 +25,7 @@ from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
 from detection.measure.scoring import Listener, clips_alone, legs_of
 from detection.offline import ClipScore, Cut, summarise
+from detection.signal.channels import CHANNELS
 from detection.training.bank import Bank
 from detection.training.data import Clip, read_manifest
 from detection.types import Score

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.channels import CHANNELS
-from detection.decision import Outcome
+from detection.decision.rule import Outcome
 from detection.measure.metrics import (
     NAN,
     Curve,
@@ -22,6 +21,7 @@ from detection.measure.metrics import (
     log_likelihood_cost,
 )
 from detection.offline import ClipScore
+from detection.signal.channels import CHANNELS
 from detection.training.data import Clip, is_known
 
 EVEN_ODDS = 0.0

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from detection.calibration import ChannelCalibration, logistic_regression
-from detection.decision import Policy
+from detection.decision.calibration import ChannelCalibration, logistic_regression
+from detection.decision.evidence import Entry, LegEvidence, light_alone
+from detection.decision.fusion import FILE, MEAN, VERIFIER_ALONE, Fusion, FusionWeights
+from detection.decision.rule import Policy
 from detection.detector import open_detector
 from detection.errors import DataError
-from detection.evidence import Entry, LegEvidence, light_alone
-from detection.fusion import FILE, MEAN, VERIFIER_ALONE, Fusion, FusionWeights
 from detection.measure import heldout
 from detection.measure.calibrate import MIN_WINDOWS, groups_of
 from detection.measure.heldout import HeldOut, Material, Said, models_by_fold

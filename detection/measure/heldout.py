@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 import detection
-from detection.calibration import Calibration, ChannelCalibration
-from detection.channels import CHANNELS
+from detection.decision.calibration import Calibration, ChannelCalibration
 from detection.detector import CardDetector, open_detector
 from detection.errors import DataError
 from detection.measure.conditions import Condition, conditions
 from detection.measure.metrics import Labels
 from detection.measure.scoring import MIN_SPEECH_S, Leg, Listener, leg_samples, legs_of
 from detection.offline import Answer, Cut, score_windows, verify_windows
+from detection.signal.channels import CHANNELS
 from detection.training.bank import ORIGINAL, Bank, whole
 from detection.training.data import Clip, is_known, read_manifest
 from detection.training.sampling import FOLDS, source_folds, split_by_source
@@ -35,8 +35,8 @@ from detection.types import Samples, Score
 
 Said = TypeVar("Said", Score, Answer)
 _SOURCES = (
-    "activity", "bandwidth", "coverage", "domain", "features", "framing", "music", "offline", "spectra", "traits",
-    "windows",
+    "decision/coverage", "offline", "signal/activity", "signal/bandwidth", "signal/domain", "signal/features",
+    "signal/framing", "signal/music", "signal/spectra", "signal/traits", "signal/windows",
 )  # fmt: skip
 """Modules on which it depends what is scored: what was scored before one of them changed is not found again."""
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detection.alarms import RULE_OF_THREE
-from detection.decision import AlertState, Change, Decider, Policy, Verdict
-from detection.evidence import Llr, light_alone
+from detection.decision.alarms import RULE_OF_THREE
+from detection.decision.evidence import Llr, light_alone
+from detection.decision.rule import AlertState, Change, Decider, Policy, Verdict
 from detection.measure.figures import Figures, endings, share, with_intervals
 from detection.measure.metrics import NAN, Curve, Labels, Scores, Weights, intervals
 from detection.measure.scoring import Leg

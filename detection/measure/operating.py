@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
-from detection.alarms import AlarmRate, AlarmRates
+from detection.decision.alarms import AlarmRate, AlarmRates
 from detection.errors import DataError, ModelError
 from detection.measure.figures import Figures
 from detection.measure.legs import DETECTED_WITHIN_S, Course, of_alarms, of_detections

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from detection.decision import Policy
+from detection.decision.rule import Policy
 from detection.detector import CardDetector, open_detector
 from detection.measure.conditions import Condition
 from detection.offline import Answer, Cut, score_windows, verify_windows

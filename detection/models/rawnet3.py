@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.card import Contract
-from detection.features import Waveform
 from detection.models.layers import AttentiveStatistics, Direction, Res2Convolution, at_unit_level
+from detection.signal.features import Waveform
 from detection.training.settings import Settings
 from detection.types import SAMPLE_RATE_HZ
 

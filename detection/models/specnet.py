@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.card import Contract
-from detection.features import ComplexSpectrum
+from detection.signal.features import ComplexSpectrum
 
 CONTRACT = Contract(window_s=3.0, hop_s=3.0, features=ComplexSpectrum())
 

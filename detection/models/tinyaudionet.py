@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.card import Contract
-from detection.features import FeatureSpec
+from detection.signal.features import FeatureSpec
 from detection.training.settings import Settings
 
 CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64, coefficients=32))

@@ -14,10 +14,10 @@ import numpy as np
 import soxr
 from scipy.signal import fftconvolve
 
-from detection.audio import read_audio
-from detection.channels import ALAW, G722, GSM, MULAW, Codec, limit_band, lose_packets, opus, transcode
 from detection.errors import AudioError, DataError
-from detection.features import hann
+from detection.signal.audio import read_audio
+from detection.signal.channels import ALAW, G722, GSM, MULAW, Codec, limit_band, lose_packets, opus, transcode
+from detection.signal.features import hann
 from detection.training import rawboost
 from detection.training.data import read_rows
 from detection.types import SAMPLE_RATE_HZ, Samples
@@ -32,7 +32,7 @@ _AMR_BIT_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Recordings that clips are spoiled with."""
+    """Recordings that clips are augmented with."""
 
     noises: list[Samples]
     rooms: list[Samples]
@@ -75,8 +75,8 @@ def level(samples: Samples, rng: np.random.Generator) -> Samples:
     return np.clip(with_floor * (target_rms / rms(with_floor)), -1, 1).astype(np.float32)
 
 
-def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
-    """Return one random spoiled version of `samples`, at about the same length; one in eight stays clean."""
+def augment_clip(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Return one random augmented version of `samples`, at about the same length; one in eight stays clean."""
     if rng.random() < 0.125:
         return level(samples, rng)
     for chance, step in STEPS.values():
@@ -88,8 +88,8 @@ def spoil(samples: Samples, surroundings: Surroundings, rng: np.random.Generator
     return samples
 
 
-def spoil_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
-    """Return a version spoiled by the one step of `STEPS` alone, or by a codec: what is that step worth?
+def augment_clip_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
+    """Return a version augmented by the one step of `STEPS` alone, or by a codec: what is that step worth?
 
     Raises:
         DataError: no such step.
@@ -97,7 +97,7 @@ def spoil_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.ra
     if name == "codec":
         return through_codec(level(samples, rng), rng)
     if name not in STEPS:
-        raise DataError(f"{name!r}: expected a way of spoiling, one of {', '.join(STEPS)}, codec")
+        raise DataError(f"{name!r}: expected a augmentation, one of {', '.join(STEPS)}, codec")
     return level(STEPS[name][1](samples, surroundings, rng), rng)
 
 

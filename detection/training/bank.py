@@ -1,9 +1,9 @@
-"""The decoded, spoiled and analysed corpus on disk, so that an epoch reads memory-mapped features and nothing else.
+"""The decoded, augmented and analysed corpus on disk, so that an epoch reads memory-mapped features and nothing else.
 
-A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), spoiled versions
-(``spoiled-1`` ...), and versions spoiled by one step alone (``only-noise`` ...). Audio and features are made once, in
-parallel, and found again by the hash of the data; what is spoiled, also by the hash of the code and recordings it is
-spoiled with.
+A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), augmented versions
+(``augmented-1`` ...), and versions augmented by one step alone (``only-noise`` ...). Audio and features are made once,
+in parallel, and found again by the hash of the data; what is augmented, also by the hash of the code and recordings it
+is augmented with.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from detection import channels
-from detection.audio import read_audio
-from detection.channels import CHANNELS, apply_channel
 from detection.errors import DataError
-from detection.features import Features, Waveform
+from detection.signal import channels
+from detection.signal.audio import read_audio
+from detection.signal.channels import CHANNELS, apply_channel
+from detection.signal.features import Features, Waveform
 from detection.training import augment, rawboost
-from detection.training.augment import Surroundings, load_surroundings, spoil, spoil_by
+from detection.training.augment import Surroundings, augment_clip, augment_clip_by, load_surroundings
 from detection.training.data import Clip, data_hash
 from detection.types import Samples
 
 ORIGINAL = "original"
-SPOILED = "spoiled-"
+AUGMENTED = "augmented-"
 ONLY = "only-"
 FULL_SCALE = 32_767
 
@@ -82,24 +82,24 @@ class Bank:
         self._workers = workers
 
     def audio(self, rendering: str) -> Ragged:
-        """Return the clips' audio as int16, rendered as `original`, `spoiled-N`, `only-STEP` or a channel's name.
+        """Return the clips' audio as int16, rendered as `original`, `augmented-N`, `only-STEP` or a channel's name.
 
         Raises:
             AudioError: a clip that cannot be read.
-            DataError: no such rendering, or no noises and rooms to spoil clips with.
+            DataError: no such rendering, or no noises and rooms to augment clips with.
         """
-        if rendering not in (ORIGINAL, *CHANNELS) and not rendering.startswith((SPOILED, ONLY)):
-            kinds = f"{ORIGINAL}, {SPOILED}N, {ONLY}STEP"
+        if rendering not in (ORIGINAL, *CHANNELS) and not rendering.startswith((AUGMENTED, ONLY)):
+            kinds = f"{ORIGINAL}, {AUGMENTED}N, {ONLY}STEP"
             raise DataError(f"{rendering!r}: expected a rendering, one of {kinds}, {', '.join(CHANNELS)}")
         if rendering == ORIGINAL:
             jobs: Iterable[object] = [clip.file for clip in self.clips]
             return self._made(f"audio-{self.known_as(rendering)}", _decode, jobs)
         original = self.audio(ORIGINAL)
-        if rendering.startswith(SPOILED):
-            render: Callable[..., NDArray[np.int16]] = partial(_spoiled, load_surroundings(self._surroundings))
+        if rendering.startswith(AUGMENTED):
+            render: Callable[..., NDArray[np.int16]] = partial(_augmented, load_surroundings(self._surroundings))
         elif rendering.startswith(ONLY):
             step = rendering.removeprefix(ONLY)
-            render = partial(_spoiled_by, step, load_surroundings(self._surroundings))
+            render = partial(_augmented_by, step, load_surroundings(self._surroundings))
         else:
             render = partial(_in_channel, rendering)
         seeds = (int.from_bytes(hashlib.sha256(f"{rendering} {i}".encode()).digest()[:8]) for i in itertools.count())
@@ -107,11 +107,12 @@ class Bank:
         return self._made(f"audio-{self.known_as(rendering)}", render, jobs)
 
     def known_as(self, rendering: str) -> str:
-        """Return the rendering's name with a hash of the code, and of the listing, that spoil it: its name on disk."""
+        """Return the rendering's name with a hash of the code, and of the listing, that augment it: its name on
+        disk."""
         if rendering == ORIGINAL:
             return rendering
         made_by = hashlib.sha256(inspect.getsource(channels).encode())
-        if rendering.startswith((SPOILED, ONLY)):
+        if rendering.startswith((AUGMENTED, ONLY)):
             for module in (augment, rawboost):
                 made_by.update(inspect.getsource(module).encode())
             made_by.update(self._surroundings.read_bytes() if self._surroundings.is_file() else b"")
@@ -195,14 +196,14 @@ def _in_channel(name: str, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int
     return _to_int16(apply_channel(_to_float(job[1]), name))
 
 
-def _spoiled(surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+def _augmented(surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
     seed, samples = job
-    return _to_int16(spoil(_to_float(samples), surroundings, np.random.default_rng(seed)))
+    return _to_int16(augment_clip(_to_float(samples), surroundings, np.random.default_rng(seed)))
 
 
-def _spoiled_by(step: str, surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+def _augmented_by(step: str, surroundings: Surroundings, job: tuple[int, NDArray[np.int16]]) -> NDArray[np.int16]:
     seed, samples = job
-    return _to_int16(spoil_by(step, _to_float(samples), surroundings, np.random.default_rng(seed)))
+    return _to_int16(augment_clip_by(step, _to_float(samples), surroundings, np.random.default_rng(seed)))
 
 
 def _features(spec: Features, samples: NDArray[np.int16]) -> NDArray[np.float16]:

@@ -19,7 +19,7 @@ from scipy import fft
 from scipy.linalg import solve_toeplitz
 from scipy.signal import lfilter
 
-from detection.features import FeatureSpec, band_weights, hann
+from detection.signal.features import FeatureSpec, band_weights, hann
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 Spectrum = NDArray[np.complex64]

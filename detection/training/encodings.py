@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from detection.channels import apply_channel
 from detection.export import write_graph
 from detection.models import specnet
-from detection.training.augment import Surroundings, level, load_surroundings, spoil, through_codec, with_pauses
+from detection.signal.channels import apply_channel
+from detection.training.augment import Surroundings, augment_clip, level, load_surroundings, through_codec, with_pauses
 from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Ragged, whole
 from detection.training.distillmos import factorise
 from detection.types import Samples
@@ -32,7 +32,7 @@ from detection.types import Samples
 VIEWS = 3
 """Windows of each clip."""
 LINES = ("pstn", "augmented")
-"""What the second window of a clip went through, by lot: the PSTN alone, or everything in `augment.spoil`."""
+"""What the second window of a clip went through, by lot: the PSTN alone, or everything in `augment.augment_clip`."""
 FACTORISED_ON = 24
 """Clips whose spectra the convolutions are factorised on."""
 
@@ -52,7 +52,7 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, made_of: st
 
     `made_of` is a hash of what the encoder is made of; its own weights round otherwise on each machine.
     """
-    made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('spoiled-1')}".encode())
+    made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('augmented-1')}".encode())
     for part in (
         specnet.Encoder,
         specnet.levelled,
@@ -130,7 +130,7 @@ def _encode(job: tuple[int, int, str]) -> NDArray[np.float16]:
 def _heard(samples: Samples, view: int, line: str, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
     """Return the window as this view of the clip has it, at its own length."""
     if view == 1:
-        heard = apply_channel(samples, line) if line == "pstn" else spoil(samples, surroundings, rng)
+        heard = apply_channel(samples, line) if line == "pstn" else augment_clip(samples, surroundings, rng)
     elif view == 2:
         samples = with_pauses(samples, rng)
         match rng.integers(4):
@@ -141,7 +141,7 @@ def _heard(samples: Samples, view: int, line: str, surroundings: Surroundings, r
             case 2:
                 heard = through_codec(level(samples, rng), rng)
             case _:
-                heard = spoil(samples, surroundings, rng)
+                heard = augment_clip(samples, surroundings, rng)
     else:
         heard = samples
     return np.resize(heard, len(samples))

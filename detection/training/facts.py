@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detection.calibration import Calibration, ChannelCalibration, fit
 from detection.card import Provenance
-from detection.channels import CHANNELS
+from detection.decision.calibration import Calibration, ChannelCalibration, fit
 from detection.errors import ModelError
 from detection.measure.conditions import channel_class
 from detection.measure.metrics import Labels, area_under_curve, equal_error_rate, miss_rate_at
+from detection.signal.channels import CHANNELS
 
 DATA = (
     "Clips of public demonstration pages of speech synthesis, voice conversion and vocoder papers, and their human "

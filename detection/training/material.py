@@ -32,7 +32,7 @@ class Material:
     more_hashes: Sequence[str]
     """Like `data_hash`, of each further list."""
     renderings: Sequence[str]
-    """What is `heard`, with hashes of what spoils it: `Bank.known_as`."""
+    """What is `heard`, with hashes of what augments it: `Bank.known_as`."""
 
     @property
     def is_fake(self) -> Labels:

@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from detection.channels import CHANNELS
 from detection.errors import DataError
 from detection.measure.metrics import equal_error_rate
 from detection.models import specnet
+from detection.signal.channels import CHANNELS
 from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Ragged, whole
 from detection.training.data import Clip, file_hash, read_manifest
 from detection.training.distillmos import load_convolutions, read_published

@@ -16,8 +16,8 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from detection.audio import read_audio
 from detection.errors import DataError
+from detection.signal.audio import read_audio
 from detection.training.copysynthesis import VOCODERS
 from detection.training.data import COLUMNS, Clip, read_manifest
 from detection.training.engines import ENGINES, Utterance, say, utterances

@@ -25,8 +25,8 @@ class Settings:
     weight_decay: float = 1e-2
     patience: int = 8
     """Epochs without a better validation error before the run stops early."""
-    heard: tuple[str, ...] = ("original", "pstn", "spoiled-1", "spoiled-2", "spoiled-3")
-    """Renderings of each clip (`bank.Bank`); with spoiled ones alone the network does not fit what it will meet."""
+    heard: tuple[str, ...] = ("original", "pstn", "augmented-1", "augmented-2", "augmented-3")
+    """Renderings of each clip (`bank.Bank`); with augmented ones alone the network does not fit what it will meet."""
     masks: int = 0
     """SpecAugment: this many stripes of bands and of frames are blanked in each window (Park et al., 2019)."""
     loss: LossName = "cross-entropy"

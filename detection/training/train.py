@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add(
         "--heard", nargs="+", metavar="RENDERING",
-        help=f"versions of each clip: {ORIGINAL}, a telephone channel, spoiled-N, or by one step alone, such as "
+        help=f"versions of each clip: {ORIGINAL}, a telephone channel, augmented-N, or by one step alone, such as "
         f"only-noise ({' '.join(Settings.heard)})",
     )  # fmt: skip
     add(

@@ -24,10 +24,10 @@ from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import clock, logs, refusals
-from gateway.access import Access, access_of
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
 from gateway.alerts.subscription import Filter
+from gateway.auth.access import Access, access_of
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ProtocolError, SlowConsumer, Unauthorized
 

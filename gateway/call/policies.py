@@ -68,8 +68,8 @@ class Policies:
         Raises:
             ConfigError: thresholds that do not go with those of the settings or the models; the old policy stays.
         """
-        judges = [judge.rules for judge in (self._alone, self._fused) if judge]
-        loaded.policy.check_thresholds(min(one.raise_p for one in judges), max(one.clear_p for one in judges))
+        engine = [judge.rules for judge in (self._alone, self._fused) if judge]
+        loaded.policy.check_thresholds(min(one.raise_p for one in engine), max(one.clear_p for one in engine))
         self._loaded = loaded
 
     def tell(self) -> None:

@@ -16,7 +16,7 @@ from gateway import clock, logs
 from gateway.alerts.event import CallEnded, CallStarted, CoverageReduced
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.overload import Step
-from gateway.call.session import Judging, LegSession
+from gateway.call.session import Engine, LegSession
 from gateway.config import Settings
 from gateway.errors import DuplicateStream, Forbidden, Overloaded
 from gateway.ingest.events import AudioReceived, CallId, LegId, Separation, StreamStarted
@@ -77,8 +77,8 @@ class Call:
 class Registry:
     """Live calls. Everything happens on the event loop."""
 
-    def __init__(self, judging: Judging, settings: Settings) -> None:
-        self._judging = judging
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._judging = engine
         self._max_calls = settings.max_calls
         self._max_calls_per_tenant = settings.max_calls_per_tenant
         self._max_call_s = settings.max_call_s

@@ -162,7 +162,7 @@ class Scorer:
         self._batch_windows = batch_windows
         self._share = share
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, meters.name, initializer=_stand_back, initargs=(niceness,))
+        self._thread = ThreadPoolExecutor(1, meters.name, initializer=_lower_priority, initargs=(niceness,))
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -241,7 +241,7 @@ class Scorer:
             job.leg.scored(job.window, Score.of(job.window, log_odds, narrow), job.received_s)
 
 
-def _stand_back(niceness: int) -> None:
+def _lower_priority(niceness: int) -> None:
     """Runs first in the worker thread. On Linux each thread has a niceness of its own (sched(7))."""
     if niceness and sys.platform == "linux":
         os.nice(niceness)

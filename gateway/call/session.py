@@ -1,6 +1,6 @@
 """A leg's life: payloads in, windows to the scorer, scores to the decider, events out.  [IO]
 
-This is the way of one audio frame through the house; every step of it is a call below.
+This is the way of one audio frame through the gateway; every step of it is a call below.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class Engine:
     """What all legs share: the models, their queues, the rules of decision, and where events go."""
 
     detector: Detector
@@ -87,7 +87,7 @@ class LegSession:
         self,
         stream: StreamStarted,
         description: LegDescription,
-        judging: Judging,
+        engine: Engine,
         crosstalk: Crosstalk,
         pace: Pace,
         on_ended: Callable[[LegSession], None],
@@ -97,20 +97,20 @@ class LegSession:
         `on_ended` is called once, after ``leg.ended``.
         """
         self.description = description
-        self.frontend = judging.detector.frontend()
+        self.frontend = engine.detector.frontend()
         self._of_call = {"call_id": stream.call_id, "tenant": stream.tenant}
         self.source = stream.source
         self._speaker = description.leg if stream.separation == "separate" else None
-        self._judging = judging
+        self._judging = engine
         self._crosstalk = crosstalk
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
-        self._windower = Windower(judging.detector.window_s, judging.detector.hop_s, Activity())
+        self._windower = Windower(engine.detector.window_s, engine.detector.hop_s, Activity())
         self._leg.due_s = self._windower.due_s
-        self._policy = judging.policies.for_leg(stream, description)
-        verifier = judging.verifier if self._policy.verifier else None
+        self._policy = engine.policies.for_leg(stream, description)
+        verifier = engine.verifier if self._policy.verifier else None
         self._decider = Decider(self._policy.rules, *([verifier.fusion.llr] if verifier else []))
-        self._expectation = Expectation(judging.expected, stream, description)
+        self._expectation = Expectation(engine.expected, stream, description)
         self._expected_decider = Decider(self._policy.rules)
         """Judges what is said where a machine is expected, so that it is no evidence for the other."""
         self._media_time_s = self._received_s = 0.0
@@ -120,7 +120,7 @@ class LegSession:
         logger = _log.bind(call_id=stream.call_id, leg=description.leg)
         self._alerts = LegAlerts(self._publish, logger)
         self._format = FormatWatch(description.format, stream.source, logger)
-        shadow = judging.shadow
+        shadow = engine.shadow
         self._shadow = shadow.follow(stream, description, self._policy, self._publish) if shadow else None
         self._verification = verifier and LegVerification(
             verifier, self._decider, self._alerts, self._end_when_done, self._shadow

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter, Gauge, Histogram
 
 from detection import AlertState, Decider, Detector, Score, Verdict, Window
-from detection.evidence import Llr, light_alone
+from detection.decision.evidence import Llr, light_alone
 from gateway import clock
 from gateway.alerts.event import ShadowCompared
 from gateway.call.format_watch import FORMAT_MISMATCH

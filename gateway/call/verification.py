@@ -1,9 +1,9 @@
 """The heavy verifier beside the light model: what it hears, in which order, and at what expense.  [IO]
 
-Each leg's speech is cut for it once over (`detection.coverage`), and every window is offered to a second `Scorer`,
-whose thread stands back behind all others and takes no more than its share of CPU: no call, no score of the light model
-and no alert ever waits for it. Windows wait by the need of their legs (`Rank`); what there is no room or no time for is
-dropped and counted, and its leg goes on with what the light model says.
+Each leg's speech is cut for it once over (`detection.decision.coverage`), and every window is offered to a second
+`Scorer`, whose thread stands back behind all others and takes no more than its share of CPU: no call, no score of the
+light model and no alert ever waits for it. Windows wait by the need of their legs (`Rank`); what there is no room or no
+time for is dropped and counted, and its leg goes on with what the light model says.
 
 A leg that ends waits for answers that are due, for `ANSWER_WITHIN_S` at most: its call is over, and nobody else waits
 with it.
@@ -31,7 +31,7 @@ from detection import (
     Score,
     Window,
 )
-from detection.evidence import MEMORY_S
+from detection.decision.evidence import MEMORY_S
 from gateway import clock
 from gateway.call.alerting import Answered, LegAlerts
 from gateway.call.load import Load

@@ -13,7 +13,7 @@ from gateway.errors import Forbidden, Unauthorized
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import StreamStarted
-from gateway.ingest.rtp_settings import Network, is_allowed
+from gateway.ingest.rtp.settings import Network, is_allowed
 
 PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e9)]
 """Thirty years at most: beyond some centuries, and of infinity, timers know nothing."""

@@ -116,7 +116,7 @@ class OpenStream(Protocol):
 
 
 class Calls(Protocol):
-    """The rest of the house, as the shells see it."""
+    """The rest of the gateway, as the doors see it."""
 
     def open(self, started: StreamStarted) -> OpenStream:
         """Let a stream in.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from gateway import logs
 from gateway.errors import BadMessage, ProtocolError
 from gateway.ingest.events import AudioReceived, OpenStream
-from gateway.ingest.rtp_settings import Network, is_allowed
-from gateway.ingest.rtp_voice import Address, RtpDemux, Voice
+from gateway.ingest.rtp.settings import Network, is_allowed
+from gateway.ingest.rtp.voice import Address, RtpDemux, Voice
 from gateway.ingest.tolerance import Tolerance
 
 _log = logs.get(__name__)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from gateway import clock, logs
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, EventData, LegEnded, LegStarted
-from gateway.call.aftermath import endings
+from gateway.call.recovery import endings
 from gateway.call.registry import LEGS_OF_A_CALL, CallState, Elsewhere, Registry
 from gateway.config import Settings
 from gateway.errors import ConfigError

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from gateway import logs, refusals
-from gateway.connection import HttpConnection, most_waiting
+from gateway.http.connection import HttpConnection, most_waiting
 from gateway.workers.routing import LONGEST, Route, route_of
 
 LOOK_AGAIN_S = 0.02

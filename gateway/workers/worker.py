@@ -17,15 +17,15 @@ from prometheus_client import Counter
 
 from gateway import logs
 from gateway.alerts.event import EVENT_TYPES, EventData, Scored
+from gateway.auth.jwt_tokens import trusted
 from gateway.call.registry import Elsewhere, Registry
-from gateway.call.session import Judging
+from gateway.call.session import Engine
 from gateway.config import Settings
-from gateway.host import Host
-from gateway.ingest.whip import Whip
-from gateway.judges import judging
-from gateway.jwt_tokens import trusted
+from gateway.engine import open_engine
+from gateway.http.host import Host
+from gateway.http.web import build, own_metrics
+from gateway.ingest.webrtc.whip import Whip
 from gateway.policy import parse
-from gateway.web import build, own_metrics
 from gateway.workers.link import Link, Message, take_over
 from gateway.workers.whole import OneRequestAConnection
 
@@ -67,8 +67,8 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
     structlog.contextvars.bind_contextvars(worker=first["number"])
     logs.configure(settings.log_level, settings.log_format)
     loaded = None if first["policy"] is None else parse(first["policy"], str(settings.policy))
-    async with judging(settings, Uplink(link), loaded) as judges, trusted(settings.jwt) as issuer:
-        registry = Registry(judges, settings)
+    async with open_engine(settings, Uplink(link), loaded) as engine, trusted(settings.jwt) as issuer:
+        registry = Registry(engine, settings)
         whip = Whip(registry, settings)
         host = Host(OneRequestAConnection(build(settings, registry, whip.routes, issuer)), settings)
         host.start()
@@ -78,7 +78,7 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             async for message in said:
                 if message["kind"] == "drain":
                     break
-                await _obey(message, registry, judges, link)
+                await _obey(message, registry, engine, link)
         finally:
             loop.remove_reader(connections)
             await registry.drain()
@@ -89,12 +89,12 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             link.close()
 
 
-async def _obey(message: Message, registry: Registry, judges: Judging, link: Link) -> None:
+async def _obey(message: Message, registry: Registry, engine: Engine, link: Link) -> None:
     match message["kind"]:
         case "policy":  # checked by the first process, which has the same models
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
-            await asyncio.to_thread(judges.policies.use, loaded)
-            judges.policies.tell()
+            await asyncio.to_thread(engine.policies.use, loaded)
+            engine.policies.tell()
         case "elsewhere":
             registry.elsewhere = Elsewhere(
                 message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])

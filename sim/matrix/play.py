@@ -48,15 +48,15 @@ def play(
     people = Library(voice for voice in cast.voices if voice.label == "human")
 
     async def body(folder: Path) -> None:
-        house = inprocess.InProcess({"max_calls": 2 * CALLS_AT_ONCE, **settings}, folder)
-        await house.start()
-        played.models, played.alert_p = house.models, house.alert_p
+        server = inprocess.InProcess({"max_calls": 2 * CALLS_AT_ONCE, **settings}, folder)
+        await server.start()
+        played.models, played.alert_p = server.models, server.alert_p
         try:
             for number, cell in enumerate(cells):
                 for first in range(0, len(cast.pairs), CALLS_AT_ONCE):
                     pairs = cast.pairs[first : first + CALLS_AT_ONCE]
                     calls = cast_calls(scenario(cell, pairs, first, seed, noise), people, f"cell-{number + 1}")
-                    fleet = Fleet(calls, house.gateway, 1.0)
+                    fleet = Fleet(calls, server.gateway, 1.0)
                     await fleet.run(_nothing)
                     if fleet.interrupted:
                         played.problems.append(f"{INTERRUPTED} in cell {number + 1} of {len(cells)}")
@@ -64,7 +64,7 @@ def play(
                     _note(played, number, calls, fleet, pairs)
                     on_batch(played, cell)
         finally:
-            await house.stop()
+            await server.stop()
 
     try:
         inprocess.run(body)

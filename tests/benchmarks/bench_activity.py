@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from detection import SAMPLE_RATE_HZ, Activity, Samples
-from detection.activity import FRAME_SAMPLES
-from detection.audio import read_audio
-from detection.channels import apply_channel
-from tests.detection.sounds import cadence, noise, silence, tones
+from detection.signal.activity import FRAME_SAMPLES
+from detection.signal.audio import read_audio
+from detection.signal.channels import apply_channel
+from tests.detection.signals import cadence, noise, silence, tones
 
 try:
     import ten_vad
@@ -117,7 +117,7 @@ LINE_SOUNDS = {
 }
 
 
-def spoilt(samples: Samples, level_dbfs: float, snr_db: float | None, noises: list[Samples], seed: int) -> Samples:
+def degraded(samples: Samples, level_dbfs: float, snr_db: float | None, noises: list[Samples], seed: int) -> Samples:
     """Send speech through a telephone line at a level, with noise behind it."""
     if snr_db is not None:
         background = np.resize(noises[seed % len(noises)], len(samples))
@@ -137,7 +137,7 @@ def main() -> None:
     speech = {"missed: clean": clips}
     for level_dbfs, snr_db in ((-20, None), (-30, None), (-40, None), (-26, 20), (-26, 10), (-26, 5)):
         name = f"missed: pstn {level_dbfs} dBFS" + (f", noise at {snr_db} dB" if snr_db else "")
-        speech[name] = [spoilt(clip, level_dbfs, snr_db, noises, seed) for seed, clip in enumerate(clips)]
+        speech[name] = [degraded(clip, level_dbfs, snr_db, noises, seed) for seed, clip in enumerate(clips)]
     for name, heard in speech.items():
         table.add_row(name, *(f"{_missed(detector, clips, heard):.1%}" for detector in DETECTORS))
     for name, sounds in {"corpus noise": noises, **{name: [sound] for name, sound in LINE_SOUNDS.items()}}.items():

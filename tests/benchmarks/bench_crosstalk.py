@@ -22,9 +22,9 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from detection import Activity, Samples, Windower
-from detection.audio import read_audio
+from detection.signal.audio import read_audio
 from gateway.call.crosstalk import Crosstalk
-from tests.gateway.call.ears import BLOCK, CALLEE, CALLER, RATE_HZ, judged, leak, telephone
+from tests.gateway.call.two_legs import BLOCK, CALLEE, CALLER, RATE_HZ, judged, leak, telephone
 
 SECONDS = 12
 DELAYS_MS = (0, 3.3, 120, 500)

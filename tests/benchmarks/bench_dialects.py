@@ -39,10 +39,10 @@ from gateway.client.genesys import AudioHookCall
 from gateway.client.media import MediaSocket, PlainStream, TwilioCall
 from gateway.client.tracks import BandwidthCall, ExotelCall, PlivoCall, SignalWireCall, TelnyxCall, TrackCall
 from gateway.config import Settings, load
-from gateway.host import Host
+from gateway.http.host import Host
+from gateway.http.web import _media_routes
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.kinds import KINDS
-from gateway.web import _media_routes
 from tests.benchmarks.processes import Server, served
 from tests.gateway.granted import Granted
 from tests.gateway.loudness import speech

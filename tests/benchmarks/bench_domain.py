@@ -34,11 +34,11 @@ from detection import (
     Score,
     open_detector,
 )
-from detection.audio import read_audio
-from detection.channels import apply_channel, limit_band
 from detection.measure.conditions import add_noise
 from detection.measure.legs import course_of
 from detection.offline import score_windows
+from detection.signal.audio import read_audio
+from detection.signal.channels import apply_channel, limit_band
 from detection.training.augment import load_surroundings, rms
 from detection.training.data import Clip, read_manifest
 from detection.training.sampling import split_by_source

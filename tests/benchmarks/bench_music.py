@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from detection import SAMPLE_RATE_HZ, Activity, Policy, Samples, Windower
-from detection.audio import read_audio
-from detection.channels import apply_channel
-from detection.music import is_music, notes
-from detection.spectra import power_spectra
-from tests.detection.sounds import VOICES, drums, line_sounds
+from detection.signal.audio import read_audio
+from detection.signal.channels import apply_channel
+from detection.signal.music import is_music, notes
+from detection.signal.spectra import power_spectra
+from tests.detection.signals import VOICES, drums, line_sounds
 
 WINDOW = 3 * SAMPLE_RATE_HZ
 PIECE = 20 * SAMPLE_RATE_HZ

@@ -35,10 +35,10 @@ from detection import (
     Windower,
     open_detector,
 )
-from detection.coverage import step_s
+from detection.decision.coverage import step_s
 from detection.detector import CardDetector
-from detection.features import FeatureSpec
 from detection.models import ARCHITECTURES, LogOdds
+from detection.signal.features import FeatureSpec
 from gateway.call.leg import Leg
 from gateway.config import Settings
 from gateway.ingest.dialects.twilio import Twilio

@@ -36,7 +36,7 @@ from gateway.call.leg import Leg
 from gateway.client.whip import PACKET_MS, WhipPublisher
 from gateway.config import load
 from gateway.ingest.events import AudioReceived, StreamStarted
-from gateway.ingest.whip import ENDPOINT, Whip
+from gateway.ingest.webrtc.whip import ENDPOINT, Whip
 from tests.benchmarks.processes import Server, gateway, served
 from tests.gateway.granted import Granted
 from tests.gateway.loudness import speech

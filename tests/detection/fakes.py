@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection import Frontend, Fusion, Window, WindowScores
-from detection.calibration import Calibration, ChannelCalibration
-from detection.fusion import MEAN, FusedModel
+from detection.decision.calibration import Calibration, ChannelCalibration
+from detection.decision.fusion import MEAN, FusedModel
 
 
 class FakeDetector:

@@ -1,15 +1,15 @@
-"""What a network could learn instead of the voice: how much each cue alone tells, and what spoiling leaves of it.
+"""What a network could learn instead of the voice: how much each cue alone tells, and what augmentation leaves of it.
 
 Corpora of this kind give synthetic clips away by silence, level, bandwidth, duration, codecs, page and speaker. For
 each cue two small classifiers are trained on it alone, on windows of three seconds as recorded and on the same windows
-spoiled as the recipe does; each is judged on further clips of the pages it learnt from and on sources held out. Three
-claims, each with a check of its own: as recorded the cue gives labels away (else nothing could be shown); spoiling
+augmented as the recipe does; each is judged on further clips of the pages it learnt from and on sources held out. Three
+claims, each with a check of its own: as recorded the cue gives labels away (else nothing could be shown); augmentation
 takes some of it, all else alike; and what a network gets to hear is near chance on sources held out. Clips shorter than
 a window are looped, and stay recognisable as such.
 
-Pages and speakers are names, and no spoiling hides a voice; what closes them is that half of the loss only ranks fakes
-above humans of their own page. There, a page tells nothing by construction, and a speaker little. The other half, cross
-entropy over the whole batch, isn't closed to them, which is why validation holds sources out.
+Pages and speakers are names, and no augmentation hides a voice; what closes them is that half of the loss only ranks
+fakes above humans of their own page. There, a page tells nothing by construction, and a speaker little. The other half,
+cross entropy over the whole batch, isn't closed to them, which is why validation holds sources out.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from detection import Samples, open_detector
-from detection.audio import read_audio
-from detection.features import FeatureSpec, FeatureStream
 from detection.measure.conditions import cut_silence
 from detection.measure.metrics import Curve, Labels, Scores, Weights, area_under_curve, intervals
 from detection.offline import score_samples
-from detection.training.augment import load_surroundings, spoil
+from detection.signal.audio import read_audio
+from detection.signal.features import FeatureSpec, FeatureStream
+from detection.training.augment import augment_clip, load_surroundings
 from detection.training.data import Clip, read_manifest
 from detection.training.sampling import MIN_OF_EACH, split_by_source
 from detection.types import SAMPLE_RATE_HZ
@@ -47,14 +47,14 @@ DYNAMIC_RANGE_DB = 60.0
 FOUND = 0.57
 """Area under the curve from which a cue, as recorded, gives labels away: on its own pages or held-out ones."""
 TAKEN = 0.03
-"""The least area that spoiling must take from a cue, on the mean of both parts."""
+"""The least area that augmentation must take from a cue, on the mean of both parts."""
 NEAR_CHANCE = 0.6
-"""The most that a cue may reach on sources held out once spoiled."""
+"""The most that a cue may reach on sources held out once augmented."""
 
-FORMS = ("recorded", "spoiled")
+FORMS = ("recorded", "augmented")
 """Of a window: as it stands in the recording, and as a network hears it."""
-SPOILT = ("silence", "level", "bandwidth", "codec history and page")
-"""The cues that spoiling is for."""
+AUGMENTED_CUES = ("silence", "level", "bandwidth", "codec history and page")
+"""The cues that augmentation is for."""
 PARTS = ("same pages", "held out")
 
 Cue = Callable[[Samples], Sequence[float]]
@@ -183,9 +183,9 @@ def parts(clips: list[Clip], corpus: Path) -> dict[str, Clips]:
         recorded = [read_audio(clips[index].file) for index in chosen]
         told: dict[tuple[str, str], list[Sequence[float]]] = {(cue, form): [] for cue in CUES for form in FORMS}
         for index, samples in zip(chosen, recorded, strict=True):
-            spoiled = spoil(samples, surroundings, np.random.default_rng((1, index)))
-            for form, heard in zip(FORMS, (samples, spoiled), strict=True):
-                # One seed for both: the windows differ in nothing but the spoiling.
+            augmented = augment_clip(samples, surroundings, np.random.default_rng((1, index)))
+            for form, heard in zip(FORMS, (samples, augmented), strict=True):
+                # One seed for both: the windows differ in nothing but the augmentation.
                 window = _window(heard, np.random.default_rng((2, index)))
                 for name, cue in CUES.items():
                     told[name, form].append(cue(window))
@@ -251,27 +251,27 @@ def _table(cells: Cells) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cue", [*SPOILT, "duration"])
+@pytest.mark.parametrize("cue", [*AUGMENTED_CUES, "duration"])
 def test_cues_as_recorded_give_labels_away(cells: Cells, cue: str) -> None:
     assert max(cells[cue, "recorded", part].area() for part in PARTS) >= FOUND, _table(cells)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cue", SPOILT)
-def test_spoiling_takes_cues_away(cells: Cells, cue: str) -> None:
-    """Fails for each of them when windows are not spoiled: the loss is then 0."""
-    taken = np.mean([cells[cue, "recorded", part].area() - cells[cue, "spoiled", part].area() for part in PARTS])
+@pytest.mark.parametrize("cue", AUGMENTED_CUES)
+def test_augmentation_takes_cues_away(cells: Cells, cue: str) -> None:
+    """Fails for each of them when windows are not augmented: the loss is then 0."""
+    taken = np.mean([cells[cue, "recorded", part].area() - cells[cue, "augmented", part].area() for part in PARTS])
     assert taken >= TAKEN, f"{taken:.3f}{_table(cells)}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cue", CUES)
 def test_cues_as_a_network_hears_them_are_near_chance_on_sources_held_out(cells: Cells, cue: str) -> None:
-    assert cells[cue, "spoiled", "held out"].area() <= NEAR_CHANCE, _table(cells)
+    assert cells[cue, "augmented", "held out"].area() <= NEAR_CHANCE, _table(cells)
 
 
 @pytest.mark.slow
-def test_short_clips_are_seen_to_be_looped_whatever_spoils_them(parts: dict[str, Clips]) -> None:
+def test_short_clips_are_seen_to_be_looped_whatever_augments_them(parts: dict[str, Clips]) -> None:
     for part in parts.values():
         short = np.array([len(samples) < 2.5 * SAMPLE_RATE_HZ for samples in part.recorded])
         for form in FORMS:

@@ -15,7 +15,7 @@ import pytest
 from detection.detector import DEFAULT_MODEL, WEIGHTS, open_detector, read_card
 from detection.errors import ModelError
 from detection.types import Window
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 SHIPPED = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
 

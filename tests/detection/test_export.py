@@ -11,13 +11,13 @@ import soundfile
 import torch
 
 from detection.__main__ import main
-from detection.calibration import Calibration, ChannelCalibration
+from detection.decision.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.models import ARCHITECTURES
 from detection.training.data import COLUMNS
 from detection.training.facts import Facts, write_facts
 from detection.training.runlog import save_weights
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from detection import Activity, AudioError, ModelError, Outcome, Policy, Samples, Windower
-from detection.channels import limit_band
 from detection.offline import score_samples
+from detection.signal.channels import limit_band
 from tests.detection.fakes import FakeDetector
-from tests.detection.sounds import noise, silence, speech, tones
+from tests.detection.signals import noise, silence, speech, tones
 
 
 def sigmoid(x: float) -> float:

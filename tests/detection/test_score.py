@@ -12,11 +12,11 @@ import soundfile
 
 from detection import DEFAULT_MODEL, VERIFIER, open_detector
 from detection.__main__ import main
-from detection.audio import read_audio
-from detection.channels import apply_channel
 from detection.offline import score_samples
+from detection.signal.audio import read_audio
+from detection.signal.channels import apply_channel
 from tests.detection.fakes import FakeDetector
-from tests.detection.sounds import SPEECH_FILE, VOICES
+from tests.detection.signals import SPEECH_FILE, VOICES
 
 KEYS = {"path", "p_synthetic", "speech_s", "windows", "state", "reason"}
 OTHER_FILE = VOICES / "flite_rms" / "1.ogg"

@@ -66,7 +66,7 @@ def sign_with_another_key(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("augment", "said"),
     [
         (change("tinyaudionet.json"), r"tinyaudionet\.json\.sig: not the signature of tinyaudionet\.json"),
         (change("fusion.json"), r"fusion\.json\.sig: not the signature of fusion\.json"),
@@ -77,10 +77,10 @@ def sign_with_another_key(folder: Path) -> None:
         (sign_with_another_key, "not the signature"),
     ],
 )
-def test_what_is_not_as_it_was_signed_is_refused(tmp_path: Path, spoil: Callable[[Path], object], said: str) -> None:
+def test_what_is_not_as_it_was_signed_is_refused(tmp_path: Path, augment: Callable[[Path], object], said: str) -> None:
     model, (private, public) = copy_model(tmp_path), write_keys(tmp_path)
     sign_model(model, read_signing_key(private))
-    spoil(tmp_path)
+    augment(tmp_path)
     with pytest.raises(ModelError, match=said):
         check_model(model, read_verify_key(public))
 

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-import gateway.judges
+import gateway.engine
 from gateway import refusals
-from gateway.app import House, running
+from gateway.app import Server, running
 from gateway.call import load, overload, scorer
 from gateway.config import load as load_settings
 from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector
 
-Serve = Callable[..., Awaitable[House]]
+Serve = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: None)
     monkeypatch.setattr(refusals, "_lines", {})
     async with AsyncExitStack() as stack:
 
-        async def start(**settings: Any) -> House:
+        async def start(**settings: Any) -> Server:
             # Tests need not wait for real time: ten minutes of audio may come at once.
             given: dict[str, Any] = {
                 "port": 0,
@@ -59,7 +59,7 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: None)
 def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoudnessDetector]:
     """Serve with a detector whose truth the test sets by loudness."""
     loudness = LoudnessDetector()
-    monkeypatch.setattr(gateway.judges, "open_detector", lambda _name: loudness)
-    monkeypatch.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+    monkeypatch.setattr(gateway.engine, "open_detector", lambda _name: loudness)
+    monkeypatch.setattr(gateway.engine, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield loudness
     loudness.free.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access import EVERYTHING, Access, grant
+from gateway.auth.access import EVERYTHING, Access, grant
 
 
 class Granted:

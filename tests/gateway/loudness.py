@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection import Samples, Window, WindowScores
-from detection.audio import read_audio
+from detection.signal.audio import read_audio
 from tests.conftest import REPOSITORY
 from tests.detection.fakes import wide
 

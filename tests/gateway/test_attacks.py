@@ -17,7 +17,7 @@ from gateway.client.audiosocket import leg_uuid
 from gateway.refusals import LINES
 from tests.gateway.healthy import healthy_call
 from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, phone
-from tests.gateway.ingest.test_sdp import OFFER
+from tests.gateway.ingest.webrtc.test_sdp import OFFER
 from tests.gateway.process import Running, gateway
 from tests.gateway.wire import SILENCE
 

@@ -51,11 +51,11 @@ MANY = MAX_BAD_MESSAGES
 async def test_what_a_stream_cannot_go_on_with_ends_it_and_no_other(
     serve: Serve, messages: list[str | bytes], code: int, says: str
 ) -> None:
-    house = await serve(max_message_bytes=4096)
+    server = await serve(max_message_bytes=4096)
     async with (
-        subscribed(house) as events,
-        connect(ws_url(house, TWILIO)) as good,
-        connect(ws_url(house, TWILIO)) as bad,
+        subscribed(server) as events,
+        connect(ws_url(server, TWILIO)) as good,
+        connect(ws_url(server, TWILIO)) as bad,
     ):
         await good.send(twilio_start("CAgood", ("inbound",)))
         for message in messages:
@@ -94,11 +94,11 @@ def ignored(source: str) -> dict[str, float]:
 async def test_a_call_goes_on_without_the_messages_that_nobody_can_use(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve()
+    server = await serve()
     before = ignored("twilio")
     start = json.loads(twilio_start("CA1"))
     start["start"] |= {"customParameters": None, "streamSid": None}
-    async with subscribed(house) as events, connect(ws_url(house, TWILIO)) as socket:
+    async with subscribed(server) as events, connect(ws_url(server, TWILIO)) as socket:
         for message in (*ODD[:4], json.dumps(start)):
             await socket.send(message)
         for index in range(10 * MANY):  # 1 of 10 is good: there are never too many bad ones in a row
@@ -114,22 +114,22 @@ async def test_a_call_goes_on_without_the_messages_that_nobody_can_use(
 
 
 async def test_a_message_far_too_big_is_cut_off(serve: Serve) -> None:
-    house = await serve(max_message_bytes=4096)
-    async with connect(ws_url(house, TWILIO)) as socket:
+    server = await serve(max_message_bytes=4096)
+    async with connect(ws_url(server, TWILIO)) as socket:
         await socket.send("x" * 100_000)
         assert (await closed(socket))[0] == 1009
 
 
 async def test_a_stream_that_never_starts_is_closed(serve: Serve) -> None:
-    house = await serve(start_deadline_s=0.2)
-    async with connect(ws_url(house, TWILIO)) as socket:
+    server = await serve(start_deadline_s=0.2)
+    async with connect(ws_url(server, TWILIO)) as socket:
         await socket.send('{"event":"connected","protocol":"Call","version":"1.0.0"}')
         assert await closed(socket) == (4408, "no start of the stream within 0.2 s: expected `start`")
 
 
 async def test_a_stream_that_never_starts_hears_what_was_wrong_with_what_it_said(serve: Serve) -> None:
-    house = await serve(start_deadline_s=0.2)
-    async with connect(ws_url(house, TWILIO)) as socket:
+    server = await serve(start_deadline_s=0.2)
+    async with connect(ws_url(server, TWILIO)) as socket:
         await socket.send("hello")
         code, reason = await closed(socket)
         assert (code, reason.partition(", got")[0]) == (
@@ -139,8 +139,8 @@ async def test_a_stream_that_never_starts_hears_what_was_wrong_with_what_it_said
 
 
 async def test_a_stream_that_stalls_is_closed_and_gets_its_verdict(serve: Serve) -> None:
-    house = await serve(idle_deadline_s=0.3)
-    async with subscribed(house) as events, connect(ws_url(house, TWILIO)) as socket:
+    server = await serve(idle_deadline_s=0.3)
+    async with subscribed(server) as events, connect(ws_url(server, TWILIO)) as socket:
         await socket.send(twilio_start("CA1", ("inbound",)))
         await socket.send(twilio_media(0))
         for _ in range(4):  # words that are not media keep nothing alive
@@ -153,16 +153,16 @@ async def test_a_stream_that_stalls_is_closed_and_gets_its_verdict(serve: Serve)
 
 async def test_a_stream_that_its_address_opens_may_be_silent_for_as_long_as_any(serve: Serve) -> None:
     """Its start is not awaited any more: the deadline for one must not end it."""
-    house = await serve(start_deadline_s=0.1, idle_deadline_s=0.6)
-    async with connect(ws_url(house, PLAIN)) as socket:
+    server = await serve(start_deadline_s=0.1, idle_deadline_s=0.6)
+    async with connect(ws_url(server, PLAIN)) as socket:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(closed(socket), 0.3)
         assert await closed(socket) == (4408, "no media for 0.6 s")
 
 
 async def test_media_keeps_a_stream_alive(serve: Serve) -> None:
-    house = await serve(idle_deadline_s=0.3)
-    async with subscribed(house) as events, connect(ws_url(house, PLAIN)) as socket:
+    server = await serve(idle_deadline_s=0.3)
+    async with subscribed(server) as events, connect(ws_url(server, PLAIN)) as socket:
         for _ in range(20):
             await socket.send(SILENCE)
             await asyncio.sleep(0.05)
@@ -172,12 +172,12 @@ async def test_media_keeps_a_stream_alive(serve: Serve) -> None:
 
 
 async def test_a_leg_is_listened_to_once(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, connect(ws_url(house, PLAIN)) as first:
+    server = await serve()
+    async with subscribed(server) as events, connect(ws_url(server, PLAIN)) as first:
         await first.send(SILENCE)
-        async with connect(ws_url(house, PLAIN)) as second:
+        async with connect(ws_url(server, PLAIN)) as second:
             assert await closed(second) == (4409, "leg: 'caller' of this call is already being listened to")
-        async with connect(ws_url(house, PLAIN.replace("caller", "callee"))) as other:
+        async with connect(ws_url(server, PLAIN.replace("caller", "callee"))) as other:
             await other.send(SILENCE)
             await events.until("leg.started", leg="callee")
             await first.close()
@@ -186,11 +186,11 @@ async def test_a_leg_is_listened_to_once(serve: Serve) -> None:
 
 
 async def test_both_tracks_claimed_by_two_sockets(serve: Serve) -> None:
-    house = await serve()
+    server = await serve()
     async with (
-        subscribed(house) as events,
-        connect(ws_url(house, TWILIO)) as first,
-        connect(ws_url(house, TWILIO)) as second,
+        subscribed(server) as events,
+        connect(ws_url(server, TWILIO)) as first,
+        connect(ws_url(server, TWILIO)) as second,
     ):
         await first.send(twilio_start("CA1"))
         await events.until("leg.started", leg="outbound")
@@ -212,44 +212,44 @@ async def test_both_tracks_claimed_by_two_sockets(serve: Serve) -> None:
     ],
 )
 async def test_a_bad_plain_url_is_refused_before_the_upgrade(serve: Serve, query: str, status: int, says: str) -> None:
-    house = await serve()
-    got, problem = await refused(ws_url(house, f"/v1/media/plain?{query}"))
+    server = await serve()
+    got, problem = await refused(ws_url(server, f"/v1/media/plain?{query}"))
     assert (got, problem["status"]) == (status, status)
     assert says in problem["detail"]
 
 
 async def test_text_on_a_plain_stream(serve: Serve) -> None:
-    house = await serve()
-    async with connect(ws_url(house, PLAIN)) as socket:
+    server = await serve()
+    async with connect(ws_url(server, PLAIN)) as socket:
         for _ in range(MANY):
             await socket.send("hello")
         assert await closed(socket) == (1003, "message: expected a binary frame of audio, got a text one")
 
 
 async def test_one_call_too_many(serve: Serve) -> None:
-    house = await serve(max_calls=1)
-    async with connect(ws_url(house, PLAIN)) as first:
+    server = await serve(max_calls=1)
+    async with connect(ws_url(server, PLAIN)) as first:
         await first.send(SILENCE)
-        async with connect(ws_url(house, PLAIN.replace("c-1", "c-2"))) as second:
+        async with connect(ws_url(server, PLAIN.replace("c-1", "c-2"))) as second:
             assert await closed(second) == (1013, "all 1 calls are taken")
-        async with connect(ws_url(house, PLAIN.replace("caller", "callee"))) as same_call:
+        async with connect(ws_url(server, PLAIN.replace("caller", "callee"))) as same_call:
             await same_call.send(SILENCE)
             async with httpx.AsyncClient() as client:
-                (call,) = (await client.get(f"{house.url}/v1/calls")).json()["calls"]
+                (call,) = (await client.get(f"{server.url}/v1/calls")).json()["calls"]
             assert [leg["leg"] for leg in call["legs"]] == ["caller", "callee"]
 
 
 async def test_a_call_that_is_too_long_ends_with_its_verdict(serve: Serve) -> None:
-    house = await serve(max_call_s=0.3)
-    async with subscribed(house) as events, connect(ws_url(house, PLAIN)) as socket:
+    server = await serve(max_call_s=0.3)
+    async with subscribed(server) as events, connect(ws_url(server, PLAIN)) as socket:
         await socket.send(SILENCE)
         assert await closed(socket) == (1001, "call_too_long")
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "call_too_long"
 
 
 async def test_unknown_paths_and_calls(serve: Serve) -> None:
-    house = await serve()
-    async with httpx.AsyncClient(base_url=house.url) as client:
+    server = await serve()
+    async with httpx.AsyncClient(base_url=server.url) as client:
         missing = await client.get("/v1/calls/nobody")
         assert (missing.status_code, missing.json()["detail"]) == (
             404,
@@ -260,8 +260,8 @@ async def test_unknown_paths_and_calls(serve: Serve) -> None:
 
 
 async def test_an_error_names_the_field_in_the_close_frame_even_when_it_is_long(serve: Serve) -> None:
-    house = await serve()
-    async with connect(ws_url(house, TWILIO)) as socket:
+    server = await serve()
+    async with connect(ws_url(server, TWILIO)) as socket:
         await socket.send(twilio_start("CA1").replace("CA1", "é" * 200))
         code, reason = await closed(socket)
         assert code == 4400

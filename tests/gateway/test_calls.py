@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("detector")
 
 
 async def test_the_alert_names_the_speaker_who_is_synthetic(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller, plain(house, "callee") as callee:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller, plain(server, "callee") as callee:
         await asyncio.gather(say(caller, speech(10, synthetic=True)), say(callee, speech(10, synthetic=False)))
         raised = await events.until("alert.raised", stage="confirmed")
         await caller.close()
@@ -40,8 +40,8 @@ async def test_the_alert_names_the_speaker_who_is_synthetic(serve: Serve) -> Non
 
 
 async def test_events_come_in_the_order_of_the_calls_life(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(8, synthetic=True))
         await caller.close()
         await events.until("call.ended")
@@ -57,8 +57,8 @@ async def test_events_come_in_the_order_of_the_calls_life(serve: Serve) -> None:
 
 
 async def test_scores_are_for_those_who_ask(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house, "?type=score,leg.ended") as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server, "?type=score,leg.ended") as events, plain(server, "caller") as caller:
         await say(caller, speech(6, synthetic=False))
         await caller.close()
         ended = await events.until("leg.ended")
@@ -69,8 +69,8 @@ async def test_scores_are_for_those_who_ask(serve: Serve) -> None:
 
 
 async def test_a_voice_that_turns_synthetic_mid_call_is_caught(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, np.concatenate([speech(40, synthetic=False), speech(12, synthetic=True)]))
         raised = await events.until("alert.raised", stage="confirmed")
         await caller.close()
@@ -80,8 +80,8 @@ async def test_a_voice_that_turns_synthetic_mid_call_is_caught(serve: Serve) -> 
 
 
 async def test_an_alert_is_cleared_when_a_person_takes_over(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, np.concatenate([speech(10, synthetic=True), speech(30, synthetic=False)]))
         cleared = await events.until("alert.cleared")
         await caller.close()
@@ -92,8 +92,8 @@ async def test_an_alert_is_cleared_when_a_person_takes_over(serve: Serve) -> Non
 
 
 async def test_too_little_speech_is_never_human(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, np.concatenate([speech(0.6, synthetic=False), np.zeros(16_000 * 5, np.float32)]))
         await caller.close()
         ended = await events.until("leg.ended")
@@ -101,9 +101,9 @@ async def test_too_little_speech_is_never_human(serve: Serve) -> None:
 
 
 async def test_overload_skips_windows_and_says_so(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(scorer_queue_windows=2)
+    server = await serve(scorer_queue_windows=2)
     detector.free.clear()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(15, synthetic=True))
         reduced = await events.until("coverage.reduced")
         assert reduced["data"]["reason"] == "overload"
@@ -116,13 +116,13 @@ async def test_overload_skips_windows_and_says_so(serve: Serve, detector: Loudne
 
 
 async def test_a_leg_that_ends_waits_for_its_last_score(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve()
+    server = await serve()
     detector.free.clear()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(8, synthetic=True))
         await caller.close()
         await asyncio.sleep(0.2)
-        assert house.registry.calls()
+        assert server.registry.calls()
         detector.free.set()
         ended = await events.until("leg.ended")
     assert ended["data"]["windows_skipped"] == 0
@@ -136,8 +136,8 @@ async def test_a_model_that_fails_costs_windows_not_calls(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(detector, "score", fail)
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(6, synthetic=True))
         await caller.close()
         ended = await events.until("leg.ended")
@@ -146,11 +146,11 @@ async def test_a_model_that_fails_costs_windows_not_calls(
 
 
 async def test_the_calls_that_are_live(serve: Serve) -> None:
-    house = await serve(roles={"left": "agent"})
+    server = await serve(roles={"left": "agent"})
     async with (
-        subscribed(house) as events,
-        plain(house, "left") as socket,
-        httpx.AsyncClient(base_url=house.url) as web,
+        subscribed(server) as events,
+        plain(server, "left") as socket,
+        httpx.AsyncClient(base_url=server.url) as web,
     ):
         await say(socket, speech(6, synthetic=True))
         await events.until("alert.raised")
@@ -163,12 +163,12 @@ async def test_the_calls_that_are_live(serve: Serve) -> None:
 
 
 async def test_health_readiness_and_metrics(serve: Serve) -> None:
-    house = await serve()
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve()
+    async with httpx.AsyncClient(base_url=server.url) as web:
         assert (await web.get("/healthz")).json() == {"alive": True}
         ready = await web.get("/readyz")
         assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": [], "warnings": []})
-        async with subscribed(house) as events, plain(house, "caller") as caller:
+        async with subscribed(server) as events, plain(server, "caller") as caller:
             await say(caller, speech(5, synthetic=False))
             await caller.close()
             await events.until("leg.ended")
@@ -179,8 +179,8 @@ async def test_health_readiness_and_metrics(serve: Serve) -> None:
 
 async def test_shutdown_ends_calls_with_verdicts_before_sockets(tmp_path: Path) -> None:
     settings = load(environ={}, port=0, journal=tmp_path / "j.sqlite3")
-    async with running(settings) as house:
-        events_cm, caller_cm = subscribed(house), plain(house, "caller")
+    async with running(settings) as server:
+        events_cm, caller_cm = subscribed(server), plain(server, "caller")
         events, caller = await events_cm.__aenter__(), await caller_cm.__aenter__()
         await say(caller, speech(8, synthetic=True))
         await events.until("alert.raised", stage="confirmed")
@@ -193,17 +193,17 @@ async def test_shutdown_ends_calls_with_verdicts_before_sockets(tmp_path: Path) 
 
 
 async def test_nobody_is_let_in_while_draining(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve()
-    async with plain(house, "caller") as caller, subscribed(house, "?type=score") as events:
+    server = await serve()
+    async with plain(server, "caller") as caller, subscribed(server, "?type=score") as events:
         await say(caller, speech(4, synthetic=True))
         await events.until("score")
         detector.free.clear()
         await say(caller, speech(4, synthetic=True))
-        draining = asyncio.create_task(house.registry.drain())
+        draining = asyncio.create_task(server.registry.drain())
         await asyncio.sleep(0.05)
-        async with plain(house, "late", "c-2") as late:
+        async with plain(server, "late", "c-2") as late:
             assert await closed(late) == (1013, "the gateway is shutting down")
-        async with httpx.AsyncClient(base_url=house.url) as web:
+        async with httpx.AsyncClient(base_url=server.url) as web:
             ready = await web.get("/readyz")
         assert (ready.status_code, ready.json()["reasons"]) == (503, ["shutting down"])
         detector.free.set()

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from detection.audio import read_audio
+from detection.signal.audio import read_audio
 from gateway.alerts.event import AlertRaised, CallEnded, CloudEvent, EventData, LegEnded
 from gateway.client.events import follow
 from tests.conftest import REPOSITORY

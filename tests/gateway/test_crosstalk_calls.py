@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
-import gateway.judges
+import gateway.engine
 from detection import Samples, Window, WindowScores
 from gateway.client import codecs
 from tests.detection.fakes import wide
-from tests.gateway.call.ears import leak, voice
+from tests.gateway.call.two_legs import leak, voice
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector
 from tests.gateway.wire import TWILIO_STOP, Events, subscribed, twilio_media, twilio_start, ws_url
@@ -44,7 +44,7 @@ class MarkDetector(LoudnessDetector):
 @pytest.fixture(autouse=True)
 def mark_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve with it."""
-    monkeypatch.setattr(gateway.judges, "open_detector", lambda _name: MarkDetector())
+    monkeypatch.setattr(gateway.engine, "open_detector", lambda _name: MarkDetector())
 
 
 def synthetic(name: str = "flite_slt") -> Samples:
@@ -60,8 +60,8 @@ def payloads(samples: Samples, encoding: codecs.Encoding = "mulaw") -> list[byte
 
 async def twilio_call(serve: Serve, inbound: Samples, outbound: Samples) -> Events:
     """Hold a call over one socket, both tracks at once; return what happened."""
-    house = await serve()
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as socket:
+    server = await serve()
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as socket:
         await socket.send(twilio_start("CA1"))
         for index, (left, right) in enumerate(zip(payloads(inbound), payloads(outbound), strict=True)):
             await socket.send(twilio_media(index, "inbound", left))
@@ -121,9 +121,9 @@ async def test_a_leak_is_told_between_sockets_that_began_at_different_times(serv
             await asyncio.sleep(began_s + (from_s + 0.02 * index) / FASTER - time.monotonic())
             await socket.send(payload)
 
-    house = await serve()
-    url = ws_url(house, "/v1/media/plain?call_id=c-1&encoding=alaw&rate=8000&leg=")
-    async with subscribed(house) as events, connect(url + "caller") as caller:
+    server = await serve()
+    url = ws_url(server, "/v1/media/plain?call_id=c-1&encoding=alaw&rate=8000&leg=")
+    async with subscribed(server) as events, connect(url + "caller") as caller:
         speaking = asyncio.create_task(pace(caller, source, 0.0))
         await asyncio.sleep(began_s + late_s / FASTER - time.monotonic())
         async with connect(url + "callee") as callee:

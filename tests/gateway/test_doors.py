@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from gateway.app import House
+from gateway.app import Server
 from gateway.client.forks import Fork, FreeSwitchFork, JambonzListen, LiveKitTrack, VonageSocket
 from gateway.client.media import twilio_signature
 from gateway.client.tracks import (
@@ -41,9 +41,9 @@ ENCODINGS: dict[type[TrackCall], dict[str, Any]] = {
 }
 
 
-async def alerts_of(house: House, call: TrackCall | Fork, play: Callable[[], Any]) -> list[dict[str, Any]]:
+async def alerts_of(server: Server, call: TrackCall | Fork, play: Callable[[], Any]) -> list[dict[str, Any]]:
     """Play a call to its end; return its alerts and its end."""
-    async with subscribed(house, "?type=alert.raised,call.started,call.ended") as events:
+    async with subscribed(server, "?type=alert.raised,call.started,call.ended") as events:
         async with call:
             await play()
             await call.stop()
@@ -53,9 +53,9 @@ async def alerts_of(house: House, call: TrackCall | Fork, play: Callable[[], Any
 
 @pytest.mark.parametrize("vendor", list(ENCODINGS))
 async def test_a_vendors_call_raises_the_alert_of_its_speaker(serve: Serve, vendor: type[TrackCall]) -> None:
-    house = await serve(doors={vendor.door: {"token": TOKEN}})
+    server = await serve(doors={vendor.door: {"token": TOKEN}})
     headers = authenticated(TOKEN, vendor)
-    call = vendor(house.url, "c-1", parameters={"role_inbound": "customer"}, headers=headers, **ENCODINGS[vendor])
+    call = vendor(server.url, "c-1", parameters={"role_inbound": "customer"}, headers=headers, **ENCODINGS[vendor])
 
     async def play() -> None:
         inbound, outbound = speech(7, synthetic=True), speech(7, synthetic=False)
@@ -63,56 +63,56 @@ async def test_a_vendors_call_raises_the_alert_of_its_speaker(serve: Serve, vend
             await call.send("inbound", inbound[at : at + 1600])
             await call.send("outbound", outbound[at : at + 1600])
 
-    started, *alerts, ended = await alerts_of(house, call, play)
+    started, *alerts, ended = await alerts_of(server, call, play)
     assert (started["data"]["source"], started["data"]["separation"]) == (vendor.door, "separate")
     assert {(alert["data"]["speaker"], alert["data"]["role"]) for alert in alerts} == {("inbound", "customer")}
     assert ended["data"]["verdicts"] == {"inbound": "synthetic", "outbound": "human"}
 
 
 async def test_exotel_brings_the_caller(serve: Serve) -> None:
-    house = await serve(doors={"exotel": {"token": TOKEN}})
+    server = await serve(doors={"exotel": {"token": TOKEN}})
     headers = authenticated(TOKEN, ExotelCall)
-    call = ExotelCall(house.url, "c-1", ("caller",), headers=headers, encoding="s16le")
-    *_, ended = await alerts_of(house, call, lambda: call.send("caller", speech(7, synthetic=True)))
+    call = ExotelCall(server.url, "c-1", ("caller",), headers=headers, encoding="s16le")
+    *_, ended = await alerts_of(server, call, lambda: call.send("caller", speech(7, synthetic=True)))
     assert ended["data"]["verdicts"] == {"caller": "synthetic"}
 
 
 @pytest.mark.parametrize("swap_channels", [False, True])
 @pytest.mark.parametrize("vendor", [FreeSwitchFork, JambonzListen])
 async def test_a_stereo_fork_keeps_speakers_apart(serve: Serve, vendor: type[Fork], swap_channels: bool) -> None:
-    house = await serve(doors={vendor.door: {"token": TOKEN, "swap_channels": swap_channels}})
+    server = await serve(doors={vendor.door: {"token": TOKEN, "swap_channels": swap_channels}})
     fork = vendor(
-        house.url,
+        server.url,
         {"call_id" if vendor is FreeSwitchFork else "callSid": "c-1"},
         "stereo",
         16_000,
         {"Authorization": f"Bearer {TOKEN}"},
     )
     left, right = speech(7, synthetic=not swap_channels), speech(7, synthetic=swap_channels)
-    *_, ended = await alerts_of(house, fork, lambda: fork.send(np.stack([left, right], axis=1)))
+    *_, ended = await alerts_of(server, fork, lambda: fork.send(np.stack([left, right], axis=1)))
     assert ended["data"]["verdicts"] == {"inbound": "synthetic", "outbound": "human"}
 
 
 async def test_a_livekit_track_is_a_leg(serve: Serve) -> None:
-    house = await serve(doors={"livekit": {"token": TOKEN}})
-    track = LiveKitTrack(house.url, {"call_id": "room", "leg": "alice"}, TOKEN)
+    server = await serve(doors={"livekit": {"token": TOKEN}})
+    track = LiveKitTrack(server.url, {"call_id": "room", "leg": "alice"}, TOKEN)
 
     async def play() -> None:
         await track.mute(muted=True)
         await track.send(speech(7, synthetic=True))
 
-    *_, ended = await alerts_of(house, track, play)
+    *_, ended = await alerts_of(server, track, play)
     assert ended["data"]["verdicts"] == {"alice": "synthetic"}
 
 
 async def test_a_mix_is_refused_unless_allowed(serve: Serve) -> None:
-    house = await serve(doors={"vonage": {}, "mix": {"dialect": "vonage", "allow_mixed": True}})
-    async with VonageSocket(house.url, {"call_id": "c-1"}, rate_hz=16_000) as refused_one:
+    server = await serve(doors={"vonage": {}, "mix": {"dialect": "vonage", "allow_mixed": True}})
+    async with VonageSocket(server.url, {"call_id": "c-1"}, rate_hz=16_000) as refused_one:
         assert isinstance(refused_one._socket, ClientConnection)
         code, reason = await closed(refused_one._socket)
         assert (code, "`allow_mixed`" in reason) == (4403, True), reason
-    allowed = VonageSocket(f"{house.url}/v1/media/mix", {"call_id": "c-1"}, rate_hz=16_000)
-    started, *alerts, ended = await alerts_of(house, allowed, lambda: allowed.send(speech(7, synthetic=True)))
+    allowed = VonageSocket(f"{server.url}/v1/media/mix", {"call_id": "c-1"}, rate_hz=16_000)
+    started, *alerts, ended = await alerts_of(server, allowed, lambda: allowed.send(speech(7, synthetic=True)))
     assert (started["data"]["separation"], started["data"]["source"]) == ("mixed", "vonage")
     assert alerts
     assert {(alert["data"]["leg"], alert["data"]["speaker"]) for alert in alerts} == {("mixed", None)}
@@ -129,8 +129,8 @@ async def test_a_mix_is_refused_unless_allowed(serve: Serve) -> None:
     ],
 )
 async def test_a_door_has_its_own_token(serve: Serve, door: str, headers: dict[str, str]) -> None:
-    house = await serve(doors={door: {"token": TOKEN}}, token="general")
-    url = ws_url(house, f"/v1/media/{door}?call_id=c&leg=a" if door == "plain" else f"/v1/media/{door}")
+    server = await serve(doors={door: {"token": TOKEN}}, token="general")
+    url = ws_url(server, f"/v1/media/{door}?call_id=c&leg=a" if door == "plain" else f"/v1/media/{door}")
     async with connect(url, additional_headers=headers):
         pass
     for wrong in ({}, {"Authorization": "Bearer general"}, {"Authorization": "Basic !"}):
@@ -140,8 +140,8 @@ async def test_a_door_has_its_own_token(serve: Serve, door: str, headers: dict[s
 
 
 async def test_plivo_must_sign(serve: Serve) -> None:
-    house = await serve(doors={"plivo": {"signing_key": "12345"}}, public_url="https://gw.example.com")
-    url, called = ws_url(house, "/v1/media/plivo"), "wss://gw.example.com/v1/media/plivo"
+    server = await serve(doors={"plivo": {"signing_key": "12345"}}, public_url="https://gw.example.com")
+    url, called = ws_url(server, "/v1/media/plivo"), "wss://gw.example.com/v1/media/plivo"
     async with connect(url, additional_headers=plivo_signature("12345", called, "n0nce")):
         pass
     for headers in ({}, plivo_signature("54321", called, "n0nce"), plivo_signature("12345", url, "n0nce")):
@@ -151,7 +151,7 @@ async def test_plivo_must_sign(serve: Serve) -> None:
 
 async def test_every_check_of_a_door_must_pass(serve: Serve) -> None:
     both = {"token": TOKEN, "allow_ips": ["127.0.0.0/8"]}
-    house = await serve(
+    server = await serve(
         doors={
             "here": {"dialect": "exotel", "allow_ips": ["127.0.0.1/32"]},
             "there": {"dialect": "exotel", "allow_ips": ["203.0.113.0/24"]},
@@ -159,18 +159,18 @@ async def test_every_check_of_a_door_must_pass(serve: Serve) -> None:
         },
         token="general",
     )
-    async with connect(ws_url(house, "/v1/media/here")):
+    async with connect(ws_url(server, "/v1/media/here")):
         pass
-    status, problem = await refused(ws_url(house, "/v1/media/there"))
+    status, problem = await refused(ws_url(server, "/v1/media/there"))
     assert (status, problem["detail"]) == (403, "allow_ips: this address may not use this door")
-    assert (await refused(ws_url(house, "/v1/media/both")))[0] == 401
-    async with connect(ws_url(house, "/v1/media/both"), additional_headers=authenticated(TOKEN, ExotelCall)):
+    assert (await refused(ws_url(server, "/v1/media/both")))[0] == 401
+    async with connect(ws_url(server, "/v1/media/both"), additional_headers=authenticated(TOKEN, ExotelCall)):
         pass
 
 
 async def test_a_door_that_is_not_configured_is_not_there(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    house = await serve()
-    status, problem = await refused(ws_url(house, "/v1/media/telnyx"))
+    server = await serve()
+    status, problem = await refused(ws_url(server, "/v1/media/telnyx"))
     assert (status, problem["detail"]) == (404, "door: there is no 'telnyx'; see `doors` in the settings")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
     assert "/v1/media/telnyx" in line
@@ -181,8 +181,8 @@ async def test_a_door_that_is_not_configured_is_not_there(serve: Serve, capsys: 
 async def test_a_path_may_end_in_a_slash_and_is_guarded_all_the_same(
     serve: Serve, slash: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve(doors={"exotel": {"token": TOKEN}, "twilio": {"signing_key": "12345"}}, token="general")
-    exotel = ws_url(house, f"/v1/media/exotel{slash}")
+    server = await serve(doors={"exotel": {"token": TOKEN}, "twilio": {"signing_key": "12345"}}, token="general")
+    exotel = ws_url(server, f"/v1/media/exotel{slash}")
     async with connect(exotel, additional_headers=authenticated(TOKEN, ExotelCall)):
         pass
     status, problem = await refused(exotel, additional_headers={"Authorization": "Bearer general"})
@@ -190,28 +190,28 @@ async def test_a_path_may_end_in_a_slash_and_is_guarded_all_the_same(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
     assert f"/v1/media/exotel{slash}" in line
     assert TOKEN not in line
-    twilio = ws_url(house, f"/v1/media/twilio{slash}")
+    twilio = ws_url(server, f"/v1/media/twilio{slash}")
     async with connect(twilio, additional_headers={"X-Twilio-Signature": twilio_signature("12345", twilio)}):
         pass
     assert (await refused(twilio))[0] == 401
-    async with connect(ws_url(house, f"/v1/events{slash}"), additional_headers={"Authorization": "Bearer general"}):
+    async with connect(ws_url(server, f"/v1/events{slash}"), additional_headers={"Authorization": "Bearer general"}):
         pass
     async with httpx.AsyncClient() as web:
-        answer = await web.post(f"{house.url}/v1/whip/c-1/a{slash}", headers={"Authorization": "Bearer general"})
+        answer = await web.post(f"{server.url}/v1/whip/c-1/a{slash}", headers={"Authorization": "Bearer general"})
         assert answer.json()["detail"].startswith("Content-Type: expected application/sdp")
 
 
 async def test_parameters_name_call_and_tenant(serve: Serve) -> None:
     door = {"call_id_parameter": "ticket", "tenant_parameter": "org", "roles": {"inbound": "agent"}}
-    house = await serve(doors={"telnyx": door})
-    call = TelnyxCall(house.url, "v3:x", parameters={"ticket": "T-7", "org": "blue"})
-    async with subscribed(house, "?type=leg.started") as events, call:
+    server = await serve(doors={"telnyx": door})
+    call = TelnyxCall(server.url, "v3:x", parameters={"ticket": "T-7", "org": "blue"})
+    async with subscribed(server, "?type=leg.started") as events, call:
         leg = (await events.until("leg.started", leg="inbound"))["data"]
         assert (leg["call_id"], leg["tenant"], leg["role"], leg["speaker"]) == ("T-7", "blue", "agent", "inbound")
         async with httpx.AsyncClient() as web:
-            (live,) = (await web.get(f"{house.url}/v1/calls")).json()["calls"]
+            (live,) = (await web.get(f"{server.url}/v1/calls")).json()["calls"]
         assert (live["call_id"], live["tenant"], live["separation"]) == ("T-7", "blue", "separate")
-    nameless = TelnyxCall(house.url, "v3:x", parameters={"org": "blue"})
+    nameless = TelnyxCall(server.url, "v3:x", parameters={"org": "blue"})
     async with nameless:
         assert isinstance(nameless._socket, ClientConnection)
         assert (await closed(nameless._socket)) == (
@@ -222,10 +222,10 @@ async def test_parameters_name_call_and_tenant(serve: Serve) -> None:
 
 async def test_a_tenant_has_its_share_and_no_others(serve: Serve) -> None:
     doors = {name: {"dialect": "plain", "tenant": name} for name in ("blue", "red")}
-    house = await serve(doors=doors, max_calls_per_tenant=1)
+    server = await serve(doors=doors, max_calls_per_tenant=1)
 
     def url(door: str, call_id: str, leg: str = "a") -> str:
-        return ws_url(house, f"/v1/media/{door}?call_id={call_id}&leg={leg}")
+        return ws_url(server, f"/v1/media/{door}?call_id={call_id}&leg={leg}")
 
     async with connect(url("blue", "c-1")) as first:
         await first.send(SILENCE)
@@ -234,7 +234,7 @@ async def test_a_tenant_has_its_share_and_no_others(serve: Serve) -> None:
         async with connect(url("red", "c-1", "b")) as intruder:
             code, reason = await closed(intruder)
             assert (code, reason.partition(";")[0]) == (4403, "call_id: a live call of another tenant has this id")
-        async with subscribed(house) as events, connect(url("red", "c-3")), connect(url("blue", "c-1", "b")):
+        async with subscribed(server) as events, connect(url("red", "c-3")), connect(url("blue", "c-1", "b")):
             await events.until("leg.started", call_id="c-3")
             await events.until("leg.started", call_id="c-1", leg="b")
 
@@ -248,10 +248,10 @@ async def test_a_tenant_has_its_share_and_no_others(serve: Serve) -> None:
     ],
 )
 async def test_a_door_has_its_own_limits(serve: Serve, limit: dict[str, Any], code: int, says: str) -> None:
-    house = await serve(doors={"tight": {"dialect": "plain"} | limit})
+    server = await serve(doors={"tight": {"dialect": "plain"} | limit})
     async with (
-        connect(ws_url(house, "/v1/media/plain?call_id=c-1&leg=a")) as easy,
-        connect(ws_url(house, "/v1/media/tight?call_id=c-2&leg=a")) as tight,
+        connect(ws_url(server, "/v1/media/plain?call_id=c-1&leg=a")) as easy,
+        connect(ws_url(server, "/v1/media/tight?call_id=c-2&leg=a")) as tight,
     ):
         await easy.send(SILENCE)
         await tight.send(SILENCE)
@@ -261,8 +261,8 @@ async def test_a_door_has_its_own_limits(serve: Serve, limit: dict[str, Any], co
 
 
 async def test_a_door_starts_in_its_own_time(serve: Serve) -> None:
-    house = await serve(doors={"twilio": {"start_deadline_s": 0.1}})
-    async with connect(ws_url(house, "/v1/media/twilio")) as socket:
+    server = await serve(doors={"twilio": {"start_deadline_s": 0.1}})
+    async with connect(ws_url(server, "/v1/media/twilio")) as socket:
         assert await closed(socket) == (4408, "no start of the stream within 0.1 s: expected `start`")
 
 

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.usefixtures("detector")
     "start", ["MEDIA_START format:slin16", json.dumps({"event": "MEDIA_START", "format": "slin16"})]
 )
 async def test_asterisk_sends_five_frames_before_media_start(serve: Serve, start: str) -> None:
-    house = await serve(doors={"asterisk": {}})
+    server = await serve(doors={"asterisk": {}})
     data = encode(speech(8, synthetic=True), "s16le")
     path, options = "/v1/media/asterisk?call_id=c-1&leg=a", {"subprotocols": ["media"]}
-    async with subscribed(house) as events, connect(ws_url(house, path), **options) as socket:  # type: ignore[arg-type]
+    async with subscribed(server) as events, connect(ws_url(server, path), **options) as socket:  # type: ignore[arg-type]
         for index in range(400):
             if index == 5:
                 await socket.send(start)
@@ -43,9 +43,9 @@ def stereo() -> bytes:
 
 @pytest.mark.parametrize("path", ["/v1/media/freeswitch", "/v1/media/freeswitch?call_id=c-1"])
 async def test_freeswitch_sends_stereo_before_it_says_so(serve: Serve, path: str) -> None:
-    house = await serve(doors={"freeswitch": {}})
+    server = await serve(doors={"freeswitch": {}})
     data = stereo()
-    async with subscribed(house) as events, connect(ws_url(house, path)) as socket:
+    async with subscribed(server) as events, connect(ws_url(server, path)) as socket:
         for index in range(400):
             if index == 25:
                 await socket.send(json.dumps({"call_id": "c-1", "rate": "16k", "mix": "stereo"}))
@@ -68,18 +68,18 @@ async def test_freeswitch_sends_stereo_before_it_says_so(serve: Serve, path: str
 async def test_what_never_says_its_format_is_refused_by_name(
     serve: Serve, path: str, options: dict[str, Any], says: str
 ) -> None:
-    house = await serve(doors={"freeswitch": {}, "jambonz": {}, "asterisk": {}}, start_deadline_s=0.3)
-    async with connect(ws_url(house, path), **options) as socket:
+    server = await serve(doors={"freeswitch": {}, "jambonz": {}, "asterisk": {}}, start_deadline_s=0.3)
+    async with connect(ws_url(server, path), **options) as socket:
         for _ in range(20):
             await socket.send(bytes(640))
         code, reason = await closed(socket)
     assert (code, says in reason) == (4408, True), reason
-    assert house.registry.calls() == []
+    assert server.registry.calls() == []
 
 
 async def test_media_that_overtakes_its_start_is_taken_in_order(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as socket:
+    server = await serve()
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as socket:
         for index in range(50):
             if index == 7:
                 await socket.send(twilio_start("CA1", ("inbound",)))

@@ -14,10 +14,10 @@ from websockets.asyncio.client import connect
 
 from gateway.__main__ import main
 from gateway.alerts.labels import LARGEST_LOG_ODDS, log_odds
-from gateway.feedback_routes import LARGEST
+from gateway.http.feedback import LARGEST
+from tests.gateway.auth.test_tokens import bearer, row
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
-from tests.gateway.test_tokens import bearer, row
 from tests.gateway.wire import Events, pcm, plain, subscribed, ws_url
 
 pytestmark = pytest.mark.usefixtures("detector")
@@ -32,9 +32,9 @@ async def export(journal: Path, capsys: pytest.CaptureFixture[str]) -> list[dict
 async def test_an_alert_is_confirmed_or_dismissed_and_the_last_word_counts(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve()
-    async with httpx.AsyncClient(base_url=house.url) as web, subscribed(house) as events:
-        async with plain(house, "caller") as media:
+    server = await serve()
+    async with httpx.AsyncClient(base_url=server.url) as web, subscribed(server) as events:
+        async with plain(server, "caller") as media:
             for frame in pcm(speech(25, synthetic=True)):
                 await media.send(frame)
             alert = (await events.until("alert.raised", within_s=30))["data"]
@@ -83,14 +83,14 @@ async def check_refusals(web: httpx.AsyncClient, path: str) -> None:
 
 async def test_a_tenant_can_say_nothing_of_another_tenants_alert(serve: Serve) -> None:
     tokens = [row(name, "ingest", "subscribe") | {"tenant": name} for name in ("blue", "red")]
-    house = await serve(tokens=tokens)
-    async with connect(ws_url(house, "/v1/events"), additional_headers=bearer("blue")) as socket:
+    server = await serve(tokens=tokens)
+    async with connect(ws_url(server, "/v1/events"), additional_headers=bearer("blue")) as socket:
         path = "/v1/media/plain?call_id=b-1&leg=caller&encoding=s16le&rate=16000"
-        async with connect(ws_url(house, path), additional_headers=bearer("blue")) as media:
+        async with connect(ws_url(server, path), additional_headers=bearer("blue")) as media:
             for frame in pcm(speech(25, synthetic=True)):
                 await media.send(frame)
             alert = (await Events(socket).until("alert.raised", within_s=30))["data"]
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         answers = [
             await web.post(
                 f"/v1/alerts/{alert['alert_id']}/feedback", json={"verdict": "confirmed"}, headers=bearer(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.signing import read_signing_key, sign_model, signature_of
-from gateway.doctor import examine
+from gateway.commands.doctor import examine
 from gateway.errors import ConfigError
 from tests.detection.test_signing import copy_model, write_keys
 from tests.gateway.conftest import Serve
@@ -39,8 +39,8 @@ async def test_where_a_key_is_set_only_signed_models_are_opened(tmp_path: Path, 
     sign_model(model, read_signing_key(private))
     with pytest.raises(ConfigError, match=r"^verifier: .*must be signed"):
         await serve(model=str(model), verify_key=public, verifier="auto")
-    house = await serve(model=str(model), verify_key=public)
-    assert house.model.startswith("tinyaudionet@")
+    server = await serve(model=str(model), verify_key=public)
+    assert server.model.startswith("tinyaudionet@")
     assert (await diagnosis(tmp_path, model, public))["signature: model"][0] == "ok"
 
     card = model.with_suffix(".json")

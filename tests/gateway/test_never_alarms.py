@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 
 from detection import WindowScores
-from gateway.app import House
+from gateway.app import Server
 from gateway.client.codecs import encode
 from tests.detection.fakes import wide
-from tests.detection.sounds import line_sounds
+from tests.detection.signals import line_sounds
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
 from tests.gateway.rtp import packet, send
@@ -33,12 +33,12 @@ class Accuser(LoudnessDetector):
 
 @pytest.fixture
 def accuser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.judges.open_detector", lambda _name: Accuser())
+    monkeypatch.setattr("gateway.engine.open_detector", lambda _name: Accuser())
 
 
-async def send_plain(house: House, leg: str, encoding: str, data: bytes) -> None:
+async def send_plain(server: Server, leg: str, encoding: str, data: bytes) -> None:
     path = f"/v1/media/plain?call_id=c-1&leg={leg}&encoding={encoding}"
-    async with connect(ws_url(house, path)) as socket:
+    async with connect(ws_url(server, path)) as socket:
         for at in range(0, len(data), 3200):
             await socket.send(data[at : at + 3200])
 
@@ -51,21 +51,21 @@ async def verdicts(events: Events, legs: int) -> list[dict[str, object]]:
 
 @pytest.mark.usefixtures("accuser")
 async def test_the_silence_of_every_codec(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house, "?type=score,alert.raised,leg.ended") as events:
+    server = await serve()
+    async with subscribed(server, "?type=score,alert.raised,leg.ended") as events:
         for number, (encoding, sample) in enumerate(CODEC_SILENCE.items()):
             size = 2 if encoding == "s16le" else 1
-            await send_plain(house, f"leg-{number}", encoding.strip(), sample * 8000 * SECONDS * size)
+            await send_plain(server, f"leg-{number}", encoding.strip(), sample * 8000 * SECONDS * size)
         for ended in await verdicts(events, len(CODEC_SILENCE)):
             assert (ended["reason"], ended["audio_s"]) == ("too_little_speech", SECONDS)
 
 
 @pytest.mark.usefixtures("accuser")
 async def test_every_sound_of_a_line(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house, "?type=score,alert.raised,leg.ended") as events:
+    server = await serve()
+    async with subscribed(server, "?type=score,alert.raised,leg.ended") as events:
         for number, sound in enumerate(line_sounds().values()):
-            await send_plain(house, f"leg-{number}", "mulaw", encode(sound[::2], "mulaw"))
+            await send_plain(server, f"leg-{number}", "mulaw", encode(sound[::2], "mulaw"))
         for ended in await verdicts(events, len(line_sounds())):
             assert (ended["verdict"], ended["alerts"]) == ("indeterminate", 0)
 
@@ -99,9 +99,9 @@ def losses() -> Iterator[bytes]:
 @pytest.mark.usefixtures("accuser")
 @pytest.mark.parametrize("sound", [comfort_noise, keys, losses], ids=lambda sound: sound.__name__)
 async def test_what_rtp_sends_between_words(serve: Serve, sound: object) -> None:
-    house = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, idle_deadline_s=0.5)
-    async with subscribed(house, "?type=score,alert.raised,leg.ended") as events:
-        await send(house.rtp["in"], sound())  # type: ignore[operator]
+    server = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, idle_deadline_s=0.5)
+    async with subscribed(server, "?type=score,alert.raised,leg.ended") as events:
+        await send(server.rtp["in"], sound())  # type: ignore[operator]
         (ended,) = await verdicts(events, 1)
     assert (ended["verdict"], ended["reason"]) == ("indeterminate", "too_little_speech")
 
@@ -109,11 +109,11 @@ async def test_what_rtp_sends_between_words(serve: Serve, sound: object) -> None
 @pytest.mark.usefixtures("detector")
 async def test_a_person_on_a_lossy_line_is_no_machine(serve: Serve) -> None:
     """A fifth of the packets is lost, in bursts: the gaps are told as missing, and are no evidence of anything."""
-    house = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, idle_deadline_s=0.5)
+    server = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, idle_deadline_s=0.5)
     data = encode(speech(20, synthetic=False)[::2], "mulaw")
     kept = (index for index in range(1000) if index % 25 >= 5)
-    async with subscribed(house, "?type=alert.raised,leg.ended") as events:
-        await send(house.rtp["in"], (packet(data[160 * i : 160 * i + 160], i, 160 * i) for i in kept))
+    async with subscribed(server, "?type=alert.raised,leg.ended") as events:
+        await send(server.rtp["in"], (packet(data[160 * i : 160 * i + 160], i, 160 * i) for i in kept))
         ended = (await events.until("leg.ended", within_s=20))["data"]
     assert [event["type"] for event in events.seen] == ["leg.ended"]
     assert ended["missing_s"] == pytest.approx(4, abs=0.2)

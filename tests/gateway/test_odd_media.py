@@ -29,9 +29,9 @@ ANYWHERE = "127.0.0.1:0"
 )
 @pytest.mark.parametrize("packet_ms", [10, 20, 30, 60])
 async def test_a_plain_stream_in_any_order_and_pieces(serve: Serve, query: str, packet_ms: int) -> None:
-    house = await serve()
+    server = await serve()
     size = 32 * packet_ms  # two channels of 8 kHz, 2 bytes each
-    async with subscribed(house) as events, connect(ws_url(house, f"/v1/media/plain?{query}")) as peer:
+    async with subscribed(server) as events, connect(ws_url(server, f"/v1/media/plain?{query}")) as peer:
         for index in range(600 // packet_ms):
             await peer.send(b"")
             if index % 3 == 0:
@@ -47,8 +47,8 @@ async def test_a_plain_stream_in_any_order_and_pieces(serve: Serve, query: str, 
 
 
 async def test_only_odd_frames_end_the_stream_with_a_reason(serve: Serve) -> None:
-    house = await serve()
-    async with connect(ws_url(house, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le")) as peer:
+    server = await serve()
+    async with connect(ws_url(server, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le")) as peer:
         for _ in range(10):
             await peer.send(bytes(321))
         assert await closed(peer) == (4400, "message: expected a multiple of 2 bytes, got 321")
@@ -57,8 +57,8 @@ async def test_only_odd_frames_end_the_stream_with_a_reason(serve: Serve) -> Non
 @pytest.mark.parametrize("ppm", [-200, 200])
 async def test_a_clock_that_drifts_loses_nothing(serve: Serve, ppm: int) -> None:
     """Ten minutes, in which such a clock goes 120 ms wrong; of time alone, for that is all that drifts."""
-    house = await serve(max_messages_per_s=100_000)
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as peer:
+    server = await serve(max_messages_per_s=100_000)
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as peer:
         await peer.send(twilio_start("CA1", ("inbound",)))
         template = twilio_media(0, payload=b"\xff" * 800)
         for index in range(6_000):
@@ -86,17 +86,17 @@ def with_all_parts(data: bytes) -> bytes:
 
 
 async def test_rtp_with_padding_extension_and_csrc_is_heard(serve: Serve) -> None:
-    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    server = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
     data = encode(speech(8, synthetic=True)[::2], "mulaw")
     packets = [packet(data[160 * i : 160 * i + 160], i, 160 * i) for i in range(400)]
-    async with subscribed(house) as events:
-        await send(house.rtp["in"], iter([with_all_parts(one) for one in packets]))
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], iter([with_all_parts(one) for one in packets]))
         raised = await events.until("alert.raised", stage="confirmed")
     assert raised["data"]["leg"] == "a"
 
 
 async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) -> None:
-    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    server = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
     data = encode(speech(8, synthetic=True)[::2], "mulaw")
     before = [packet(b"\xff" * 160, index, 160 * index) for index in range(50)]
     noise = [packet(b"\x40", 50, 8_000, payload_type=13)]
@@ -104,28 +104,28 @@ async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) ->
     after = [packet(data[160 * i : 160 * i + 160], 51 + i, hour + 160 * i) for i in range(400)]
     source = free_port()
     goodbye = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
-    async with subscribed(house) as events:
-        await send(house.rtp["in"], iter([*before, *noise, *after]), source)
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], iter([*before, *noise, *after]), source)
         raised = await events.until("alert.raised", stage="confirmed")
-        await send(house.rtp["in"], iter([goodbye]), source)
+        await send(server.rtp["in"], iter([goodbye]), source)
         ended = (await events.until("leg.ended"))["data"]
     assert raised["data"]["media_time_s"] > 3600
     assert (ended["missing_s"], ended["verdict"]) == (0.0, "synthetic")
 
 
 async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serve: Serve) -> None:
-    house = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    server = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
     source = free_port()
     voice = speech(8, synthetic=True)[::2]
     mulaw, alaw = encode(voice[:8_000], "mulaw"), encode(voice, "alaw")
     first = [packet(mulaw[160 * i : 160 * i + 160], i, 160 * i) for i in range(50)]
     then = [packet(alaw[160 * i : 160 * i + 160], 50 + i, 8_000 + 160 * i, payload_type=8) for i in range(400)]
-    async with subscribed(house) as events:
-        await send(house.rtp["in"], iter(first), source)
-        await send(house.rtp["in"], iter(then[:10]), source)
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], iter(first), source)
+        await send(server.rtp["in"], iter(then[:10]), source)
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "codec_changed"
         await asyncio.sleep(0.1)
-        await send(house.rtp["in"], iter(then[10:]), source)
+        await send(server.rtp["in"], iter(then[10:]), source)
         started = (await events.until("leg.started"))["data"]
         await events.until("alert.raised", stage="confirmed")
     assert (started["leg"], started["encoding"]) == ("a", "alaw")
@@ -133,8 +133,8 @@ async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serv
 
 async def test_a_bad_line_is_told_of_once(serve: Serve) -> None:
     """A minute in which one message of five never comes: one event, and the final counts at the end."""
-    house = await serve()
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as peer:
+    server = await serve()
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as peer:
         await peer.send(twilio_start("CA1", ("inbound",)))
         for index in range(3000):
             if index % 5:

@@ -105,9 +105,9 @@ def ignored(vendor: type[TrackCall], reason: str) -> float:
 
 async def ended(serve: Serve, vendor: type[TrackCall], change: Callable[[Message], None], *between: str) -> Message:
     """Play a second of silence, with those frames sent in its middle; return how the first leg ended."""
-    house = await serve(doors={vendor.door: {}})
-    async with subscribed(house) as events:
-        async with open_call(vendor, house.url, change) as call:
+    server = await serve(doors={vendor.door: {}})
+    async with subscribed(server) as events:
+        async with open_call(vendor, server.url, change) as call:
             track = next(iter(call._packetizers))
             for index, packet in enumerate(call.packets(track, np.zeros(16_000, np.float32))):
                 for frame in between if index == 25 else ():
@@ -152,12 +152,12 @@ async def test_a_start_that_is_said_again_is_ignored(serve: Serve, vendor: type[
 async def test_the_start_of_another_call_is_refused_and_ends_this_one_alone(
     serve: Serve, vendor: type[TrackCall]
 ) -> None:
-    house = await serve(doors={vendor.door: {}})
+    server = await serve(doors={vendor.door: {}})
     tracks = ["caller"] if vendor is ExotelCall else ["inbound", "outbound"]
     other = json.dumps(vendor("http://x", "another", tracks).opening(tracks)[-1])
-    async with subscribed(house) as events:
-        async with open_call(vendor, house.url, nothing, "beside") as beside:
-            async with open_call(vendor, house.url, nothing) as call:
+    async with subscribed(server) as events:
+        async with open_call(vendor, server.url, nothing, "beside") as beside:
+            async with open_call(vendor, server.url, nothing) as call:
                 await call.transmit(other)
                 assert isinstance(call._socket, ClientConnection)
                 code, reason = await closed(call._socket)

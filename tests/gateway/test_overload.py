@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from gateway.app import House
+from gateway.app import Server
 from gateway.call import load, overload
 from gateway.call.overload import Step
 from tests.gateway.conftest import Serve
@@ -27,41 +27,41 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "CLEAR_AFTER_S", 0.3)
 
 
-async def until(house: House, step: Step) -> None:
+async def until(server: Server, step: Step) -> None:
     async with asyncio.timeout(10):
-        while house.load.step is not step:  # noqa: ASYNC110
+        while server.load.step is not step:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def metric(house: House, name: str) -> float:
-    async with httpx.AsyncClient(base_url=house.url) as web:
+async def metric(server: Server, name: str) -> float:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         lines = (await web.get("/metrics")).text.splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
 
 
-async def ready(house: House) -> tuple[int, list[str]]:
-    async with httpx.AsyncClient(base_url=house.url) as web:
+async def ready(server: Server) -> tuple[int, list[str]]:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         answer = await web.get("/readyz")
     return answer.status_code, answer.json()["reasons"]
 
 
 async def test_each_step_is_told_and_taken_back(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve()
+    server = await serve()
     async with AsyncExitStack() as stack:
-        events = await stack.enter_async_context(subscribed(house))
-        caller = await stack.enter_async_context(plain(house, "caller"))
+        events = await stack.enter_async_context(subscribed(server))
+        caller = await stack.enter_async_context(plain(server, "caller"))
         detector.free.clear()
         talking = asyncio.create_task(talk(caller))
         reasons = [(await events.until("coverage.reduced"))["data"]["reason"] for _ in range(3)]
         assert reasons == ["fewer_verifications", "longer_hop", "fewer_windows"]
-        await until(house, Step.NO_NEW_CALLS)
-        assert await metric(house, "callscreen_overload_step") == Step.NO_NEW_CALLS
-        assert await ready(house) == (503, ["too much to do"])
-        await refused(house, events)
+        await until(server, Step.NO_NEW_CALLS)
+        assert await metric(server, "callscreen_overload_step") == Step.NO_NEW_CALLS
+        assert await ready(server) == (503, ["too much to do"])
+        await refused(server, events)
         detector.free.set()
-        await until(house, Step.NONE)
-        assert await ready(house) == (200, [])
-        async with plain(house, "callee", call_id="another") as callee:
+        await until(server, Step.NONE)
+        assert await ready(server) == (200, [])
+        async with plain(server, "callee", call_id="another") as callee:
             await say(callee, speech(6, synthetic=True))
             scored = await events.until("alert.raised", call_id="another")
         assert scored["data"]["lag_ms"] < 5_000
@@ -79,8 +79,8 @@ async def talk(caller: ClientConnection) -> None:
             await asyncio.sleep(0.004)
 
 
-async def refused(house: House, events: Any) -> None:
-    async with plain(house, "callee", call_id="new") as callee:
+async def refused(server: Server, events: Any) -> None:
+    async with plain(server, "callee", call_id="new") as callee:
         with pytest.raises(ConnectionClosed) as closed:
             await callee.recv()
     assert closed.value.rcvd is not None
@@ -90,12 +90,12 @@ async def refused(house: House, events: Any) -> None:
 
 
 async def test_further_legs_of_a_call_are_let_in(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve()
-    async with plain(house, "caller") as caller:
+    server = await serve()
+    async with plain(server, "caller") as caller:
         detector.free.clear()
         await say(caller, speech(9, synthetic=True))
-        await until(house, Step.NO_NEW_CALLS)
-        async with plain(house, "callee") as callee, subscribed(house) as events:
+        await until(server, Step.NO_NEW_CALLS)
+        async with plain(server, "callee") as callee, subscribed(server) as events:
             await say(callee, np.zeros(16_000, np.float32))
             await callee.close()
             await events.until("leg.ended", leg="callee")
@@ -106,8 +106,8 @@ async def test_further_legs_of_a_call_are_let_in(serve: Serve, detector: Loudnes
 async def test_audio_is_left_unheard_while_the_event_loop_is_late(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = await serve()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(4, synthetic=True))
         await events.until("alert.raised", stage="provisional")
         monkeypatch.setattr(load, "LATE_S", -load.EVERY_S - 1)

@@ -54,11 +54,11 @@ def test_the_error_names_the_setting() -> None:
 
 
 async def test_audio_faster_than_live_ends_its_call_and_no_other(serve: Serve) -> None:
-    house = await serve(**SLOW)
+    server = await serve(**SLOW)
     async with (
-        subscribed(house) as events,
-        connect(ws_url(house, PLAIN)) as fast,
-        connect(ws_url(house, PLAIN.replace("c-1", "c-2"))) as live,
+        subscribed(server) as events,
+        connect(ws_url(server, PLAIN)) as fast,
+        connect(ws_url(server, PLAIN.replace("c-1", "c-2"))) as live,
     ):
         for _ in range(100):  # 2 s of audio
             await fast.send(SILENCE)
@@ -73,12 +73,12 @@ async def test_audio_faster_than_live_ends_its_call_and_no_other(serve: Serve) -
         await live.close()
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "disconnected"
     async with httpx.AsyncClient() as client:
-        assert 'callscreen_too_fast_total{what="media"}' in (await client.get(f"{house.url}/metrics")).text
+        assert 'callscreen_too_fast_total{what="media"}' in (await client.get(f"{server.url}/metrics")).text
 
 
 async def test_a_fast_peer_is_served_where_that_is_configured(serve: Serve) -> None:
-    house = await serve(max_speed=1000, max_burst_s=1.0)
-    async with subscribed(house) as events, connect(ws_url(house, PLAIN)) as fast:
+    server = await serve(max_speed=1000, max_burst_s=1.0)
+    async with subscribed(server) as events, connect(ws_url(server, PLAIN)) as fast:
         for _ in range(100):
             await fast.send(SILENCE)
             await asyncio.sleep(0.001)
@@ -87,8 +87,8 @@ async def test_a_fast_peer_is_served_where_that_is_configured(serve: Serve) -> N
 
 
 async def test_words_without_end_end_the_connection(serve: Serve) -> None:
-    house = await serve(max_messages_per_s=20, max_burst_s=1.0)
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as socket:
+    server = await serve(max_messages_per_s=20, max_burst_s=1.0)
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as socket:
         await socket.send(twilio_start("CA1", ("inbound",)))
         for _ in range(40):
             await socket.send('{"event":"mark","mark":{"name":"x"}}')
@@ -98,25 +98,25 @@ async def test_words_without_end_end_the_connection(serve: Serve) -> None:
 
 
 async def test_rtp_faster_than_live_is_not_listened_to_for_a_while(serve: Serve) -> None:
-    house = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, **SLOW)
-    async with subscribed(house) as events:
-        await send(house.rtp["in"], (packet(SILENCE, index, 160 * index) for index in range(200)))
+    server = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, **SLOW)
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], (packet(SILENCE, index, 160 * index) for index in range(200)))
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "too_fast"
         await events.until("call.ended")
-        await send(house.rtp["in"], (packet(SILENCE, index, 160 * index) for index in range(200, 210)))
-        assert house.registry.calls() == []
+        await send(server.rtp["in"], (packet(SILENCE, index, 160 * index) for index in range(200, 210)))
+        assert server.registry.calls() == []
 
 
 async def test_empty_packets_and_silence_made_of_clock_steps_count(serve: Serve) -> None:
     """Packets that bring nothing, and those whose clock says that two seconds were silent, cost the gateway as well."""
-    house = await serve(
+    server = await serve(
         rtp={name: {"listen": "127.0.0.1:0", "legs": {"a": {}}} for name in ("empty", "silent")}, **SLOW
     )
-    async with subscribed(house) as events:
+    async with subscribed(server) as events:
         for name, packets in (
             ("empty", (packet(b"\xff", index, index, payload_type=0 if index == 0 else 101) for index in range(900))),
             ("silent", (packet(b"\xff", index, 15_000 * index) for index in range(3))),
         ):
-            await send(house.rtp[name], packets)
+            await send(server.rtp[name], packets)
             ended = (await events.until("leg.ended"))["data"]
             assert (ended["call_id"].partition("-")[0], ended["ended_by"]) == (name, "too_fast")

@@ -21,10 +21,14 @@ async def test_each_leg_has_the_policy_of_its_role(serve: Serve, tmp_path: Path)
     file.write_text(
         '[[rule]]\nrole = "agent"\nscreen = false\n[[rule]]\nrole = "callee"\nalert_p = 0.99999\nverifier = false\n'
     )
-    house = await serve(policy=file, verifier="the same again")
+    server = await serve(policy=file, verifier="the same again")
     legs = ("caller", "callee", "agent")
-    async with subscribed(house, "?type=score,leg.started,leg.ended,alert.raised,alert.verified,call.ended") as events:
-        async with plain(house, "caller") as caller, plain(house, "callee") as callee, plain(house, "agent") as agent:
+    async with subscribed(server, "?type=score,leg.started,leg.ended,alert.raised,alert.verified,call.ended") as events:
+        async with (
+            plain(server, "caller") as caller,
+            plain(server, "callee") as callee,
+            plain(server, "agent") as agent,
+        ):
             await asyncio.gather(*(say(media, speech(10, synthetic=True)) for media in (caller, callee, agent)))
             await events.until("alert.raised", leg="caller", stage="confirmed")
         await events.until("call.ended")

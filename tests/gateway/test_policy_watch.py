@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from gateway import policy_watch
-from gateway.app import House
+from gateway.app import Server
 from gateway.policy import read
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
@@ -33,9 +33,9 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def in_force(house: House, file: Path) -> Callable[[], bool]:
+def in_force(server: Server, file: Path) -> Callable[[], bool]:
     version = read(file).version
-    return lambda: house.judges.policies.version == version
+    return lambda: server.engine.policies.version == version
 
 
 def refused() -> float:
@@ -46,13 +46,13 @@ def refused() -> float:
 async def test_legs_keep_the_policy_that_they_started_with(serve: Serve, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(USUAL)
-    house = await serve(policy=file)
-    async with follow(house, "?type=leg.started,score,leg.ended") as events, plain(house, "before") as before:
+    server = await serve(policy=file)
+    async with follow(server, "?type=leg.started,score,leg.ended") as events, plain(server, "before") as before:
         first = await events.until("leg.started", leg="before")
         file.write_text("[default]\nscreen = false\n")
-        house.policy_watch.reload()
-        await until(in_force(house, file))
-        async with plain(house, "after"):
+        server.policy_watch.reload()
+        await until(in_force(server, file))
+        async with plain(server, "after"):
             second = await events.until("leg.started", leg="after")
             await say(before, speech(5, synthetic=True))
             await events.until("score", leg="before", within_s=60)
@@ -70,18 +70,18 @@ async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_noth
     file, other = tmp_path / "policy.toml", tmp_path / "new.toml"
     file.write_text(USUAL)
     with capture_logs() as logs:
-        house = await serve(policy=file)
-        version = house.judges.policies.version
+        server = await serve(policy=file)
+        version = server.engine.policies.version
         file.write_text("[default]\nalert = 0.9\n")
         await until(lambda: refused() == 1)
-        assert house.judges.policies.version == version
+        assert server.engine.policies.version == version
         other.write_text(STRICT)
         other.replace(file)
-        await until(in_force(house, file))
+        await until(in_force(server, file))
         await until(lambda: refused() == 0)
         file.unlink()
         await until(lambda: refused() == 1)
-        assert house.judges.policies.version not in (None, version)
+        assert server.engine.policies.version not in (None, version)
     first, second = (line for line in logs if line["event"] == "policy refused")
     assert first["error"].startswith(f"{file}:2: default.alert: there is no such key")
     assert first["in_force"] == version
@@ -89,9 +89,9 @@ async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_noth
 
 
 async def test_without_a_policy_there_is_nothing_to_reload(serve: Serve) -> None:
-    house = await serve()
+    server = await serve()
     with capture_logs() as logs:
-        house.policy_watch.reload()
+        server.policy_watch.reload()
     assert [line["event"] for line in logs] == ["no policy to reload"]
 
 

@@ -32,8 +32,8 @@ def limits(**rates: float) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_source_that_asks_too_often_is_told_when_to_ask_again(serve: Serve) -> None:
-    house = await serve(**limits(requests_per_s=0.01))
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(**limits(requests_per_s=0.01))
+    async with httpx.AsyncClient(base_url=server.url) as web:
         assert (await web.get("/healthz")).status_code == 200
         late = await web.get("/healthz")
         assert (late.status_code, late.headers["content-type"]) == (429, "application/problem+json")
@@ -41,14 +41,14 @@ async def test_a_source_that_asks_too_often_is_told_when_to_ask_again(serve: Ser
         assert late.json()["detail"] == "requests: expected at most 0.01 a second of one address"
         behind = {"X-Forwarded-For": "192.0.2.9"}
         assert [(await web.get("/healthz", headers=behind)).status_code for _ in range(2)] == [200, 429]
-    status, problem = await refused(ws_url(house, "/v1/events"))
+    status, problem = await refused(ws_url(server, "/v1/events"))
     assert (status, problem["title"]) == (429, "TooManyRequests")
 
 
 @pytest.mark.usefixtures("detector")
 async def test_offers_have_a_limit_of_their_own(serve: Serve) -> None:
-    house = await serve(**limits(offers_per_s=0.01))
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(**limits(offers_per_s=0.01))
+    async with httpx.AsyncClient(base_url=server.url) as web:
         statuses = [(await web.post("/v1/whip/c/leg", content="no offer")).status_code for _ in range(2)]
         assert statuses == [415, 429]
         assert (await web.get("/v1/calls")).status_code == 200
@@ -56,8 +56,8 @@ async def test_offers_have_a_limit_of_their_own(serve: Serve) -> None:
 
 @pytest.mark.usefixtures("detector")
 async def test_this_machine_has_no_limit_unless_it_is_given_one(serve: Serve) -> None:
-    house = await serve(rate_limits={"requests_per_s": 0.01})
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(rate_limits={"requests_per_s": 0.01})
+    async with httpx.AsyncClient(base_url=server.url) as web:
         assert {(await web.get("/healthz")).status_code for _ in range(5)} == {200}
 
 

@@ -97,8 +97,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_call_is_a_trace_and_metrics_arrive(collector: Collector, serve: Serve) -> None:
-    house = await serve(otlp_endpoint=collector.url + "/", otlp_interval_s=0.05)
-    async with subscribed(house) as events, plain(house, "caller") as caller, plain(house, "callee") as callee:
+    server = await serve(otlp_endpoint=collector.url + "/", otlp_interval_s=0.05)
+    async with subscribed(server) as events, plain(server, "caller") as caller, plain(server, "callee") as callee:
         await asyncio.gather(say(caller, speech(8, synthetic=True)), say(callee, speech(8, synthetic=False)))
         await caller.close()
         await callee.close()
@@ -121,7 +121,7 @@ async def test_a_call_is_a_trace_and_metrics_arrive(collector: Collector, serve:
     assert not legs["callee"].events
     assert values(call.attributes)["callscreen.source"] == "plain"
     resource = collector.resources[0]
-    assert (resource["service.name"], resource["service.instance.id"]) == ("callscreen", house.bus.journal.id)
+    assert (resource["service.name"], resource["service.instance.id"]) == ("callscreen", server.bus.journal.id)
     assert collector.metrics["callscreen_events_published"].sum.is_monotonic
     assert collector.published()["leg.ended"] >= 2
     assert collector.metrics["callscreen_calls"].WhichOneof("data") == "gauge"
@@ -138,8 +138,8 @@ async def test_without_a_collector_calls_go_on_and_what_was_not_sent_is_counted(
     failed = telemetry.EXPORTS.labels("traces", "failed")
     dropped = telemetry.SPANS_DROPPED.labels("not_sent")
     before = failed._value.get(), dropped._value.get()
-    house = await serve(otlp_endpoint=collector.url, otlp_interval_s=0.05)
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    server = await serve(otlp_endpoint=collector.url, otlp_interval_s=0.05)
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(4, synthetic=False))
         await caller.close()
         await events.until("call.ended")

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from gateway.app import House
+from gateway.app import Server
+from tests.gateway.auth.test_tokens import bearer, row
 from tests.gateway.conftest import Serve
-from tests.gateway.test_tokens import bearer, row
 from tests.gateway.wire import SILENCE, TWILIO_STOP, closed, refused, twilio_start, ws_url
 
 TENANTS = ("blue", "red")
@@ -39,12 +39,12 @@ def owners(events: list[dict[str, Any]]) -> set[tuple[str, str | None]]:
     return {(event["data"]["call_id"], event["data"].get("tenant")) for event in events if event["type"] != "heartbeat"}
 
 
-def media(house: House, tenant: str, call_id: str) -> connect:
-    return connect(ws_url(house, f"/v1/media/plain?call_id={call_id}&leg=caller"), additional_headers=bearer(tenant))
+def media(server: Server, tenant: str, call_id: str) -> connect:
+    return connect(ws_url(server, f"/v1/media/plain?call_id={call_id}&leg=caller"), additional_headers=bearer(tenant))
 
 
-def events(house: House, name: str, query: str = "") -> connect:
-    return connect(ws_url(house, f"/v1/events{query}"), additional_headers=bearer(name))
+def events(server: Server, name: str, query: str = "") -> connect:
+    return connect(ws_url(server, f"/v1/events{query}"), additional_headers=bearer(name))
 
 
 async def listed(web: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
@@ -53,9 +53,9 @@ async def listed(web: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
     return calls
 
 
-async def check_history(house: House) -> None:
+async def check_history(server: Server) -> None:
     """What has ended is no more seen by others than what is live."""
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         for name, seen in (("blue", {"b-1"}), ("red", {"r-1"}), ("desk", {"b-1", "r-1"})):
             ended = await listed(web, name)
             assert ({call["call_id"] for call in ended}, any(call["live"] for call in ended)) == (seen, False)
@@ -66,12 +66,12 @@ async def check_history(house: House) -> None:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
-    house = await serve(tokens=TOKENS, heartbeat_s=60)
-    async with events(house, "blue") as blue, events(house, "red") as red, events(house, "desk") as desk:
+    server = await serve(tokens=TOKENS, heartbeat_s=60)
+    async with events(server, "blue") as blue, events(server, "red") as red, events(server, "desk") as desk:
         async with (
-            media(house, "blue", "b-1") as of_blue,
-            media(house, "red", "r-1") as of_red,
-            httpx.AsyncClient(base_url=house.url) as web,
+            media(server, "blue", "b-1") as of_blue,
+            media(server, "red", "r-1") as of_red,
+            httpx.AsyncClient(base_url=server.url) as web,
         ):
             await of_blue.send(SILENCE)
             await of_red.send(SILENCE)
@@ -84,7 +84,7 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
             assert foreign.status_code == nothing.status_code == 404
             assert foreign.json()["detail"].replace("r-1", "x-1") == nothing.json()["detail"]
             assert (await web.get("/v1/calls/b-1", headers=bearer("blue"))).json()["tenant"] == "blue"
-            async with media(house, "red", "b-1") as intruder:
+            async with media(server, "red", "b-1") as intruder:
                 code, reason = await closed(intruder)
                 assert (code, reason.partition(";")[0]) == (4403, "call_id: a live call of another tenant has this id")
         seen = [await until_end_of(blue, "b-1"), await until_end_of(red, "r-1")]
@@ -93,20 +93,20 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
         everything = await until_end_of(desk, "b-1", "r-1")
         assert owners(everything) == {("b-1", "blue"), ("r-1", "red")}
 
-    await check_history(house)
+    await check_history(server)
     # From the journal: each tenant gets its own events, from another tenant's cursor, too; asked for by id as well.
     first = everything[0]["id"]
-    async with media(house, "blue", "b-2") as of_blue:
+    async with media(server, "blue", "b-2") as of_blue:
         await of_blue.send(SILENCE)
-    async with events(house, "blue", f"?last_event_id={first}") as blue:
+    async with events(server, "blue", f"?last_event_id={first}") as blue:
         assert owners(await until_end_of(blue, "b-2")) == {("b-1", "blue"), ("b-2", "blue")}
-    async with events(house, "red", f"?last_event_id={first}&call_id=b-1") as red, media(house, "red", "b-1") as own:
+    async with events(server, "red", f"?last_event_id={first}&call_id=b-1") as red, media(server, "red", "b-1") as own:
         await own.send(SILENCE)  # the id is free again; what is told of the call is told of red's alone
         await own.close()
         assert owners(await until_end_of(red, "b-1")) == {("b-1", "red")}
 
     # Ended calls: each tenant's own, though an id is in use by both.
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         for name, ended in (("blue", {"b-1", "b-2"}), ("red", {"r-1", "b-1"})):
             calls = (await web.get("/v1/calls", headers=bearer(name))).json()["calls"]
             assert {(call["call_id"], call["tenant"]) for call in calls} == {(call_id, name) for call_id in ended}
@@ -120,8 +120,8 @@ async def test_a_tenant_sees_its_own_calls_only(serve: Serve) -> None:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_token_of_one_tenant_does_not_open_the_endpoint_of_another(serve: Serve) -> None:
-    house = await serve(tokens=TOKENS, doors={"plain": {"tenant": "red"}})
-    path = ws_url(house, "/v1/media/plain?call_id=c&leg=caller")
+    server = await serve(tokens=TOKENS, doors={"plain": {"tenant": "red"}})
+    path = ws_url(server, "/v1/media/plain?call_id=c&leg=caller")
     status, problem = await refused(path, additional_headers=bearer("blue"))
     assert (status, problem["title"]) == (403, "Forbidden")
     async with connect(path, additional_headers=bearer("red")) as own:
@@ -130,9 +130,9 @@ async def test_a_token_of_one_tenant_does_not_open_the_endpoint_of_another(serve
 
 @pytest.mark.usefixtures("detector")
 async def test_the_tenant_of_the_token_wins_over_what_the_peer_says(serve: Serve) -> None:
-    house = await serve(tokens=TOKENS, doors={"twilio": {"tenant_parameter": "org"}})
-    async with events(house, "blue") as blue:
-        async with connect(ws_url(house, "/v1/media/twilio"), additional_headers=bearer("blue")) as own:
+    server = await serve(tokens=TOKENS, doors={"twilio": {"tenant_parameter": "org"}})
+    async with events(server, "blue") as blue:
+        async with connect(ws_url(server, "/v1/media/twilio"), additional_headers=bearer("blue")) as own:
             await own.send(twilio_start("CA1", org="red"))
             await own.send(TWILIO_STOP)
         assert owners(await until_end_of(blue, "CA1")) == {("CA1", "blue")}

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 
 import gateway.call.verification
-import gateway.judges
+import gateway.engine
 from detection import VERIFIER, Window, WindowScores, open_detector
 from gateway import clock
-from gateway.app import House
+from gateway.app import Server
 from gateway.client.codecs import encode
 from gateway.errors import ConfigError
 from tests.detection.fakes import mean_fusion, wide
@@ -71,14 +71,14 @@ def light() -> Scripted:
 def heavy(light: Scripted, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     """Serve with two scripted models, the second under the name `heavy`."""
     model = Scripted("heavy", 3.0)
-    monkeypatch.setattr(gateway.judges, "open_detector", lambda name: model if name == "heavy" else light)
-    monkeypatch.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+    monkeypatch.setattr(gateway.engine, "open_detector", lambda name: model if name == "heavy" else light)
+    monkeypatch.setattr(gateway.engine, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
     yield model
     model.free.set()
 
 
-def plain(house: House, leg: str = "caller") -> connect:
-    return connect(ws_url(house, f"/v1/media/plain?call_id=c-1&leg={leg}&encoding=s16le&rate=16000"))
+def plain(server: Server, leg: str = "caller") -> connect:
+    return connect(ws_url(server, f"/v1/media/plain?call_id=c-1&leg={leg}&encoding=s16le&rate=16000"))
 
 
 async def say(socket: ClientConnection, seconds: float) -> None:
@@ -102,16 +102,16 @@ def told(events: Events) -> list[str]:
     ]
 
 
-async def metric(house: House, name: str) -> float:
-    async with httpx.AsyncClient(base_url=house.url) as web:
+async def metric(server: Server, name: str) -> float:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         lines = (await web.get("/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 async def test_an_alert_that_the_verifier_agrees_with(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     light.says = heavy.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 4.2)
         verified = (await events.until("alert.verified", verdict="confirmed"))["data"]
         await say(caller, 4.2)
@@ -133,9 +133,9 @@ async def test_an_alert_that_the_verifier_agrees_with(serve: Serve, light: Scrip
 async def test_an_alert_that_the_verifier_contradicts_is_cleared_by_the_evidence_of_both(
     serve: Serve, light: Scripted, heavy: Scripted
 ) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     light.says, heavy.says = 3.0, HUMAN
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 4.2)
         await events.until("alert.verified", verdict="inconclusive")
         light.says = 0.5
@@ -156,9 +156,9 @@ async def test_an_alert_that_the_verifier_contradicts_is_cleared_by_the_evidence
 
 
 async def test_an_uncertain_leg_is_escalated(serve: Serve, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     heavy.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 4)
         raised = await events.until("alert.raised", stage="provisional")
         for _ in range(3):
@@ -174,9 +174,9 @@ async def test_an_uncertain_leg_is_escalated(serve: Serve, heavy: Scripted) -> N
 
 
 async def test_an_uncertain_leg_ends_human_where_the_verifier_is_sure(serve: Serve, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     heavy.says = HUMAN
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 8)
         verified = await events.until("alert.verified", verdict="cleared")
         assert await ended(caller, events) == ("human", "p_below_human")
@@ -184,8 +184,8 @@ async def test_an_uncertain_leg_ends_human_where_the_verifier_is_sure(serve: Ser
 
 
 async def test_a_verifier_that_cannot_say_changes_little(serve: Serve, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
-    async with subscribed(house) as events, plain(house) as caller:
+    server = await serve(verifier="heavy")
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 8)
         await events.until("alert.verified", verdict="inconclusive")
         assert await ended(caller, events) == ("indeterminate", "uncertain")
@@ -194,9 +194,9 @@ async def test_a_verifier_that_cannot_say_changes_little(serve: Serve, heavy: Sc
 async def test_every_leg_is_verified_once_over_not_only_the_doubtful(
     serve: Serve, light: Scripted, heavy: Scripted
 ) -> None:
-    house = await serve(verifier="heavy", verifier_cpu_share=1)
+    server = await serve(verifier="heavy", verifier_cpu_share=1)
     light.says = heavy.says = HUMAN
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         for _ in range(5):
             await say(caller, 4)
             await asyncio.sleep(0.05)
@@ -208,10 +208,10 @@ async def test_every_leg_is_verified_once_over_not_only_the_doubtful(
 
 
 async def test_nothing_waits_for_a_busy_verifier(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     light.says = SYNTHETIC
     heavy.free.clear()
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 12)
         confirmed = await events.until("alert.raised", stage="confirmed")
     assert confirmed["data"]["model"] == "light@00000000"
@@ -219,15 +219,15 @@ async def test_nothing_waits_for_a_busy_verifier(serve: Serve, light: Scripted, 
 
 
 async def test_a_leg_that_ends_waits_for_an_answer_under_way(serve: Serve, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     heavy.says = HUMAN
     heavy.free.clear()
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 4)
         assert await asyncio.to_thread(heavy.asked.wait, 10)
         ending = asyncio.create_task(ended(caller, events))
         await asyncio.sleep(0.1)
-        assert house.registry.calls()
+        assert server.registry.calls()
         heavy.free.set()
         assert await ending == ("human", "p_below_human")
     assert told(events) == ["alert.verified cleared"] * len(heavy.seen)
@@ -235,11 +235,11 @@ async def test_a_leg_that_ends_waits_for_an_answer_under_way(serve: Serve, heavy
 
 async def test_but_not_for_long(serve: Serve, heavy: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.call.verification, "ANSWER_WITHIN_S", 0.2)
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     heavy.says = HUMAN
     heavy.free.clear()
-    late = await metric(house, 'callscreen_verifications_total{outcome="too_late"}')
-    async with subscribed(house) as events, plain(house) as caller:
+    late = await metric(server, 'callscreen_verifications_total{outcome="too_late"}')
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 4)
         assert await asyncio.to_thread(heavy.asked.wait, 10)
         assert await ended(caller, events) == ("indeterminate", "uncertain")
@@ -247,7 +247,7 @@ async def test_but_not_for_long(serve: Serve, heavy: Scripted, monkeypatch: pyte
         await events.until("call.ended")
         await asyncio.sleep(0.1)
     assert told(events) == []
-    assert await metric(house, 'callscreen_verifications_total{outcome="too_late"}') == late + 1
+    assert await metric(server, 'callscreen_verifications_total{outcome="too_late"}') == late + 1
 
 
 async def test_a_verifier_that_fails_takes_nothing_away(
@@ -257,9 +257,9 @@ async def test_a_verifier_that_fails_takes_nothing_away(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(heavy, "score", fail)
-    house = await serve(verifier="heavy")
+    server = await serve(verifier="heavy")
     light.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 12)
         assert await ended(caller, events) == ("synthetic", "alert_confirmed")
     assert heavy.seen
@@ -267,32 +267,32 @@ async def test_a_verifier_that_fails_takes_nothing_away(
 
 
 async def test_beyond_its_share_of_cpu_legs_go_on_without_it(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy", verifier_cpu_share=0.01)
+    server = await serve(verifier="heavy", verifier_cpu_share=0.01)
     light.says = heavy.says = SYNTHETIC
     heavy.burns_s = 1.2
-    async with subscribed(house) as events, plain(house, "caller") as caller, plain(house, "callee") as callee:
+    async with subscribed(server) as events, plain(server, "caller") as caller, plain(server, "callee") as callee:
         await say(caller, 4.2)
         await events.until("alert.verified", leg="caller")
         await say(callee, 12)
         confirmed = await events.until("alert.raised", leg="callee", stage="confirmed")
     assert confirmed["data"]["model"] == "light@00000000"
-    assert await metric(house, "callscreen_verifier_cpu_seconds_total") >= 1.2
+    assert await metric(server, "callscreen_verifier_cpu_seconds_total") >= 1.2
     assert not any(event["type"] == "alert.verified" and event["data"]["leg"] == "callee" for event in events.seen)
 
 
 async def test_no_share_is_no_verifier(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy", verifier_cpu_share=0)
+    server = await serve(verifier="heavy", verifier_cpu_share=0)
     light.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 12)
         assert await ended(caller, events) == ("synthetic", "alert_confirmed")
-    assert (house.verifier, heavy.seen) == (None, [])
+    assert (server.verifier, heavy.seen) == (None, [])
 
 
 async def test_an_expected_machine_is_never_verified(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy", expected_machine=[{"leg": "caller", "to_s": 15}])
+    server = await serve(verifier="heavy", expected_machine=[{"leg": "caller", "to_s": 15}])
     light.says = heavy.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 14)
         assert await ended(caller, events) == ("expected_machine", "expected_synthetic")
     assert (told(events), heavy.seen) == ([], [])
@@ -301,9 +301,9 @@ async def test_an_expected_machine_is_never_verified(serve: Serve, light: Script
 async def test_only_what_comes_after_an_expected_machine_is_verified(
     serve: Serve, light: Scripted, heavy: Scripted
 ) -> None:
-    house = await serve(verifier="heavy", expected_machine=[{"leg": "caller", "to_s": 8}])
+    server = await serve(verifier="heavy", expected_machine=[{"leg": "caller", "to_s": 8}])
     light.says = heavy.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 16)
         await events.until("alert.verified", verdict="confirmed")
     assert min(window.start_s for window in heavy.seen) >= 8
@@ -314,41 +314,41 @@ def verifier_threads() -> list[str]:
 
 
 async def test_off_there_is_nothing_of_it(serve: Serve, light: Scripted, heavy: Scripted) -> None:
-    house = await serve(verifier="off")
+    server = await serve(verifier="off")
     light.says = SYNTHETIC
-    async with subscribed(house) as events, plain(house) as caller:
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 12)
         assert await ended(caller, events) == ("synthetic", "alert_confirmed")
     assert told(events) == ["alert.raised provisional", "alert.raised confirmed"]
-    assert (house.verifier, heavy.seen, verifier_threads()) == (None, [], [])
+    assert (server.verifier, heavy.seen, verifier_threads()) == (None, [], [])
 
 
 async def test_readiness_and_metrics_tell_of_it(serve: Serve, heavy: Scripted) -> None:
-    house = await serve(verifier="heavy")
-    assert house.verifier == "heavy@00000000"
-    assert await metric(house, 'callscreen_verifier{model="heavy@00000000"}') == 1
-    async with subscribed(house) as events, plain(house) as caller:
+    server = await serve(verifier="heavy")
+    assert server.verifier == "heavy@00000000"
+    assert await metric(server, 'callscreen_verifier{model="heavy@00000000"}') == 1
+    async with subscribed(server) as events, plain(server) as caller:
         await say(caller, 6)
         await events.until("alert.verified")
         assert len(verifier_threads()) == 1
-    verifier = house.registry._judging.verifier
+    verifier = server.registry._judging.verifier
     assert verifier is not None
     await verifier._scorer.close()
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         ready = await web.get("/readyz")
     assert (ready.status_code, ready.json()["reasons"]) == (503, ["the verifier is not verifying"])
 
 
 async def test_auto_is_what_ships(serve: Serve) -> None:
-    house = await serve(verifier="auto")
-    assert (house.verifier is None) == (VERIFIER is None)
+    server = await serve(verifier="auto")
+    assert (server.verifier is None) == (VERIFIER is None)
 
 
 async def test_a_broken_one_that_ships_is_warned_of(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.call.verification, "VERIFIER", "nothing")
     with capture_logs() as logs:
-        house = await serve(verifier="auto")
-    assert house.verifier is None
+        server = await serve(verifier="auto")
+    assert server.verifier is None
     (warning,) = [entry for entry in logs if entry["event"] == "no verifier"]
     assert "'nothing'" in warning["reason"]
 
@@ -360,16 +360,16 @@ async def test_a_broken_one_that_is_asked_for_stops_the_start(serve: Serve) -> N
 
 async def test_a_real_verifier_in_a_real_call(serve: Serve) -> None:
     """Both models are real, so what they say isn't foretold; that the verifier was asked and answered is."""
-    house = await serve(verifier="tinyaudionet", alert_p=0.6)
+    server = await serve(verifier="tinyaudionet", alert_p=0.6)
     wire = encode(speech(20, synthetic=True)[::2], "mulaw")
-    async with subscribed(house) as events, connect(ws_url(house, "/v1/media/twilio")) as socket:
+    async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as socket:
         await socket.send(twilio_start("CA7", ("inbound",)))
         for index, at in enumerate(range(0, len(wire), 160)):
             await socket.send(twilio_media(index, payload=wire[at : at + 160]))
         verified = (await events.until("alert.verified"))["data"]
         await socket.send(TWILIO_STOP)
         await events.until("leg.ended")
-    assert verified["model"] == open_detector("tinyaudionet").name == house.verifier
+    assert verified["model"] == open_detector("tinyaudionet").name == server.verifier
     assert 0 <= verified["p_synthetic"] <= 1
     assert verified["judged_speech_s"] > 2.5
     assert verified["verdict"] in ("confirmed", "cleared", "escalated", "inconclusive")

@@ -12,7 +12,7 @@ from gateway.client.whip import WhipError, WhipPublisher
 from gateway.errors import ConfigError
 from gateway.ingest.tolerance import MAX_BAD_MESSAGES
 from tests.gateway.conftest import Serve
-from tests.gateway.ingest.test_sdp import OFFER
+from tests.gateway.ingest.webrtc.test_sdp import OFFER
 from tests.gateway.loudness import speech
 from tests.gateway.wire import subscribed
 
@@ -28,11 +28,11 @@ async def say(publisher: WhipPublisher, samples: Samples, lost: range = range(0)
 
 
 async def test_the_alert_names_the_speaker_who_is_synthetic(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events:
+    server = await serve()
+    async with subscribed(server) as events:
         async with (
-            WhipPublisher(house.url, "c-1", "caller") as caller,
-            WhipPublisher(house.url, "c-1", "callee") as callee,
+            WhipPublisher(server.url, "c-1", "caller") as caller,
+            WhipPublisher(server.url, "c-1", "callee") as callee,
         ):
             await asyncio.gather(say(caller, speech(8, synthetic=True)), say(callee, speech(8, synthetic=False)))
             await events.until("alert.raised", stage="confirmed")
@@ -48,9 +48,9 @@ async def test_the_alert_names_the_speaker_who_is_synthetic(serve: Serve) -> Non
 
 
 async def test_a_lost_packet_is_20_ms_of_missing_audio_and_no_more(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events:
-        async with WhipPublisher(house.url, "c-1", "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events:
+        async with WhipPublisher(server.url, "c-1", "caller") as caller:
             await say(caller, speech(5, synthetic=False), lost=range(100, 101))
         ended = await events.until("leg.ended")
     assert ended["data"]["missing_s"] == pytest.approx(0.02)
@@ -58,11 +58,11 @@ async def test_a_lost_packet_is_20_ms_of_missing_audio_and_no_more(serve: Serve)
 
 
 async def test_payloads_that_are_no_opus_end_that_leg_alone(serve: Serve) -> None:
-    house = await serve()
+    server = await serve()
     async with (
-        subscribed(house) as events,
-        WhipPublisher(house.url, "c-1", "caller") as caller,
-        WhipPublisher(house.url, "c-1", "callee") as callee,
+        subscribed(server) as events,
+        WhipPublisher(server.url, "c-1", "caller") as caller,
+        WhipPublisher(server.url, "c-1", "callee") as callee,
     ):
         for broken in caller.packets(speech(0.02 * MAX_BAD_MESSAGES, synthetic=True)):
             broken.payload = b"\x03"  # of code 3, and without the frame count that this needs
@@ -74,31 +74,31 @@ async def test_payloads_that_are_no_opus_end_that_leg_alone(serve: Serve) -> Non
 
 
 async def test_shutting_down_ends_webrtc_calls_with_their_verdicts(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events, WhipPublisher(house.url, "c-1", "caller") as caller:
+    server = await serve()
+    async with subscribed(server) as events, WhipPublisher(server.url, "c-1", "caller") as caller:
         await say(caller, speech(8, synthetic=True))
         await events.until("alert.raised", stage="confirmed")
-        await house.registry.drain()
+        await server.registry.drain()
         ended = await events.until("leg.ended")
         assert (ended["data"]["verdict"], ended["data"]["ended_by"]) == ("synthetic", "shutdown")
         with pytest.raises(WhipError) as refused:
-            await WhipPublisher(house.url, "c-2", "caller").__aenter__()
+            await WhipPublisher(server.url, "c-2", "caller").__aenter__()
         assert refused.value.status == 503
 
 
 async def test_one_leg_is_listened_to_once_whatever_the_door(serve: Serve) -> None:
-    house = await serve(token="t0ken")
-    async with WhipPublisher(house.url, "c-1", "caller", token="t0ken") as caller:
+    server = await serve(token="t0ken")
+    async with WhipPublisher(server.url, "c-1", "caller", token="t0ken") as caller:
         for token, status in (("t0ken", 409), ("wrong", 401)):
             with pytest.raises(WhipError) as refused:
-                await WhipPublisher(house.url, "c-1", "caller", token=token).__aenter__()
+                await WhipPublisher(server.url, "c-1", "caller", token=token).__aenter__()
             assert refused.value.status == status
         await say(caller, speech(1, synthetic=False))
 
 
 async def test_an_offer_that_is_refused_leaves_no_call_behind(serve: Serve) -> None:
-    house = await serve()
-    async with httpx.AsyncClient(base_url=house.url, trust_env=False) as http:
+    server = await serve()
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
         silent = OFFER.replace("a=sendonly", "a=recvonly")
         refused = await http.post("/v1/whip/c-1/caller", content=silent, headers={"Content-Type": "application/sdp"})
         assert refused.status_code == 422
@@ -108,12 +108,12 @@ async def test_an_offer_that_is_refused_leaves_no_call_behind(serve: Serve) -> N
 
 async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(serve: Serve) -> None:
     whip = {"token": "desk", "tenant_parameter": "org", "roles": {"left": "agent"}, "max_call_s": 1.0}
-    house = await serve(token="house", whip=whip)
+    server = await serve(token="house", whip=whip)
     with pytest.raises(WhipError) as fault:
-        async with WhipPublisher(house.url, "c-1", "left", token="house"):
+        async with WhipPublisher(server.url, "c-1", "left", token="house"):
             pass
     assert fault.value.status == 401
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    async with httpx.AsyncClient(base_url=server.url) as web:
         assert (await web.get("/v1/calls", headers={"Authorization": "Bearer desk"})).status_code == 401
         nameless = await web.post(
             "/v1/whip/c-1/left",
@@ -121,7 +121,7 @@ async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(se
             headers={"Authorization": "Bearer desk", "Content-Type": "application/sdp"},
         )
         assert (nameless.status_code, "org: expected 1 to 128 letters" in nameless.json()["detail"]) == (400, True)
-        async with subscribed(house, "?token=house") as events:
+        async with subscribed(server, "?token=house") as events:
             accepted = await web.post(
                 "/v1/whip/c-1/left?org=blue&token=desk", content=OFFER, headers={"Content-Type": "application/sdp"}
             )

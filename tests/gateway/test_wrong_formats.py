@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
-from gateway.app import House
+from gateway.app import Server
 from gateway.client.audiosocket import AudioSocketStream, frame, leg_uuid
 from gateway.client.codecs import encode
 from tests.gateway.conftest import Serve
@@ -25,15 +25,15 @@ Send = Callable[[bytes], Awaitable[None]]
 
 
 @asynccontextmanager
-async def websocket(house: House, path: str, **options: Any) -> AsyncIterator[Send]:
-    async with connect(ws_url(house, path), **options) as socket:
+async def websocket(server: Server, path: str, **options: Any) -> AsyncIterator[Send]:
+    async with connect(ws_url(server, path), **options) as socket:
         yield socket.send
 
 
 @asynccontextmanager
-async def audiosocket(house: House, kind: int = 0x10) -> AsyncIterator[Send]:
-    assert house.audiosocket is not None
-    async with AudioSocketStream(*house.audiosocket, leg_uuid(SECRET, b"\1\2\3\4\5\6", 0)) as stream:
+async def audiosocket(server: Server, kind: int = 0x10) -> AsyncIterator[Send]:
+    assert server.audiosocket is not None
+    async with AudioSocketStream(*server.audiosocket, leg_uuid(SECRET, b"\1\2\3\4\5\6", 0)) as stream:
         yield lambda payload: stream.transmit(frame(kind, payload))
         await stream.stop()
 
@@ -68,10 +68,10 @@ def stereo(right: float) -> bytes:
 async def test_livekit_sends_two_channels_where_one_is_declared(
     serve: Serve, right: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve(doors={"livekit": {}})
+    server = await serve(doors={"livekit": {}})
     path = "/v1/media/livekit?call_id=room&leg=alice&rate=16000"
-    async with subscribed(house) as events:
-        async with websocket(house, path) as send:
+    async with subscribed(server) as events:
+        async with websocket(server, path) as send:
             await play(send, stereo(right), 1280)
         line = await doubted(events, capsys)
     assert "two interleaved channels" in line
@@ -79,10 +79,10 @@ async def test_livekit_sends_two_channels_where_one_is_declared(
 
 
 async def test_livekit_with_its_channels_declared_is_judged(serve: Serve) -> None:
-    house = await serve(doors={"livekit": {}})
+    server = await serve(doors={"livekit": {}})
     path = "/v1/media/livekit?call_id=room&leg=alice&rate=16000&channels=2"
-    async with subscribed(house) as events:
-        async with websocket(house, path) as send:
+    async with subscribed(server) as events:
+        async with websocket(server, path) as send:
             await play(send, stereo(1.0), 1280)
         await events.until("leg.ended", verdict="synthetic")
 
@@ -91,9 +91,9 @@ async def test_livekit_with_its_channels_declared_is_judged(serve: Serve) -> Non
 async def test_audiosocket_brings_g711_under_the_linear_type(
     serve: Serve, encoding: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve(audiosocket={"listen": "127.0.0.1:0", "secret": SECRET})
-    async with subscribed(house) as events:
-        async with audiosocket(house) as send:
+    server = await serve(audiosocket={"listen": "127.0.0.1:0", "secret": SECRET})
+    async with subscribed(server) as events:
+        async with audiosocket(server) as send:
             await play(send, encode(speech(16, synthetic=True)[::2], encoding), 160)
         line = await doubted(events, capsys)
     assert f"seems={encoding}" in line
@@ -103,10 +103,10 @@ async def test_audiosocket_brings_g711_under_the_linear_type(
 async def test_half_the_declared_bytes_a_second_are_noticed_in_real_time(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve(audiosocket={"listen": "127.0.0.1:0", "secret": SECRET})
+    server = await serve(audiosocket={"listen": "127.0.0.1:0", "secret": SECRET})
     loop = asyncio.get_running_loop()
-    async with subscribed(house) as events:
-        async with audiosocket(house, 0x12) as send:  # 16 kHz, it says
+    async with subscribed(server) as events:
+        async with audiosocket(server, 0x12) as send:  # 16 kHz, it says
             data, began_s = encode(speech(2.4, synthetic=True)[::2], "s16le"), loop.time()
             for index in range(len(data) // 320):
                 await send(data[320 * index : 320 * index + 320])
@@ -126,18 +126,18 @@ async def test_half_the_declared_bytes_a_second_are_noticed_in_real_time(
 async def test_a_plain_stream_of_another_sample_type(
     serve: Serve, query: str, sent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = await serve()
-    async with subscribed(house) as events:
-        async with websocket(house, f"/v1/media/plain?call_id=c-1&leg=a&{query}") as send:
+    server = await serve()
+    async with subscribed(server) as events:
+        async with websocket(server, f"/v1/media/plain?call_id=c-1&leg=a&{query}") as send:
             await play(send, encode(speech(8, synthetic=True)[::2], sent), 320)
         line = await doubted(events, capsys)
     assert "`encoding`" in line
 
 
 async def test_what_was_in_doubt_is_judged_once_it_is_as_declared(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house) as events:
-        async with websocket(house, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le&rate=8000") as send:
+    server = await serve()
+    async with subscribed(server) as events:
+        async with websocket(server, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le&rate=8000") as send:
             await play(send, encode(speech(3, synthetic=True)[::2], "mulaw"), 320)
             await play(send, encode(speech(12, synthetic=True)[::2], "s16le"), 320)
         await events.until("leg.ended", verdict="synthetic")

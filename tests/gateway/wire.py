@@ -15,14 +15,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from detection import Samples
-from gateway.app import House
+from gateway.app import Server
 from gateway.call.registry import Call
 
 SILENCE = b"\xff" * 160
 
 
-def ws_url(house: House, path: str) -> str:
-    return house.url.replace("http", "ws", 1) + path
+def ws_url(server: Server, path: str) -> str:
+    return server.url.replace("http", "ws", 1) + path
 
 
 def twilio_start(call_sid: str, tracks: tuple[str, ...] = ("inbound", "outbound"), **parameters: str) -> str:
@@ -65,9 +65,9 @@ async def refused(url: str, **options: Any) -> tuple[int, dict[str, Any]]:
     return fault.value.response.status_code, json.loads(fault.value.response.body)
 
 
-def call_of(house: House, call_id: str) -> Call:
+def call_of(server: Server, call_id: str) -> Call:
     """Return a live call."""
-    return next(call for call in house.registry.calls() if call.call_id == call_id)
+    return next(call for call in server.registry.calls() if call.call_id == call_id)
 
 
 def pcm(samples: Samples) -> list[bytes]:
@@ -76,8 +76,8 @@ def pcm(samples: Samples) -> list[bytes]:
     return [data[at : at + 640] for at in range(0, len(data), 640)]
 
 
-def plain(house: House, leg: str, call_id: str = "c-1") -> connect:
-    return connect(ws_url(house, f"/v1/media/plain?call_id={call_id}&leg={leg}&encoding=s16le&rate=16000"))
+def plain(server: Server, leg: str, call_id: str = "c-1") -> connect:
+    return connect(ws_url(server, f"/v1/media/plain?call_id={call_id}&leg={leg}&encoding=s16le&rate=16000"))
 
 
 async def say(socket: ClientConnection, samples: Samples) -> None:
@@ -104,6 +104,6 @@ class Events:
 
 
 @asynccontextmanager
-async def subscribed(house: House, query: str = "") -> AsyncIterator[Events]:
-    async with connect(ws_url(house, f"/v1/events{query}"), subprotocols=["cloudevents.json"]) as socket:  # type: ignore[list-item]
+async def subscribed(server: Server, query: str = "") -> AsyncIterator[Events]:
+    async with connect(ws_url(server, f"/v1/events{query}"), subprotocols=["cloudevents.json"]) as socket:  # type: ignore[list-item]
         yield Events(socket)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import gateway.judges
+import gateway.engine
 from gateway.app import running
 from gateway.config import load
 from sim.caller import Gateway
@@ -29,8 +29,8 @@ HUMAN, SYNTHETIC, TURNING = LegPlan("human"), LegPlan("synthetic"), LegPlan("hum
 def loudness(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Gateways of this process judge by loudness."""
     with monkeypatch.context() as patched:
-        patched.setattr(gateway.judges, "open_detector", lambda _name: LoudnessDetector())
-        patched.setattr(gateway.judges, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
+        patched.setattr(gateway.engine, "open_detector", lambda _name: LoudnessDetector())
+        patched.setattr(gateway.engine, "open_fusion", lambda _light, _verifier: (mean_fusion(), None))
         yield
 
 
@@ -43,8 +43,8 @@ async def loudness_gateway(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[str]:
-    async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3", max_speed=100)) as house:
-        yield house.url
+    async with running(load(environ={}, port=0, journal=folder / "journal.sqlite3", max_speed=100)) as server:
+        yield server.url
 
 
 def voices(folder: Path, *, quiet: str, loud: str) -> Path:

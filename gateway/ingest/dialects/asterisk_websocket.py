@@ -7,7 +7,7 @@ which Asterisk puts into the URL's query: ``v(call_id=…,leg=caller)``.
 Audio may come before ``MEDIA_START``; it waits for it.
 
 Releases before January 2026 hang up when they are pinged, so this connection is never pinged (see
-`gateway.connection`).
+`gateway.http.connection`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.errors import ProtocolError
-from gateway.ingest.rtp_voice import PCMU, SRTP_SUITES, STATIC, RtpCodec, codec
+from gateway.ingest.rtp.voice import PCMU, SRTP_SUITES, STATIC, RtpCodec, codec
 
 _CRYPTO = re.compile(r"(\d+)\s+(\S+)\s+inline:([A-Za-z0-9+/=]+)(\|\S*)?")
 _PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")

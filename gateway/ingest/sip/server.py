@@ -23,7 +23,7 @@ from gateway.errors import (
     TooManyRequests,
 )
 from gateway.ingest.events import Calls
-from gateway.ingest.rtp_settings import is_allowed, split_address
+from gateway.ingest.rtp.settings import is_allowed, split_address
 from gateway.ingest.sip import multipart
 from gateway.ingest.sip.dialog import Dialog, Flow
 from gateway.ingest.sip.digest import Digest

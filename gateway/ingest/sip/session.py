@@ -17,8 +17,8 @@ from gateway.config import Settings
 from gateway.errors import Forbidden, Overloaded, Unprocessable
 from gateway.ingest.events import AudioReceived, Calls, LegDescription, LegId, Role, StreamStarted
 from gateway.ingest.listening import Listening, RtpReceiver
-from gateway.ingest.rtp_settings import Network
-from gateway.ingest.rtp_voice import SRTP_KEY_BYTES, RtpCodec, RtpDemux, Voice, srtp_session
+from gateway.ingest.rtp.settings import Network
+from gateway.ingest.rtp.voice import SRTP_KEY_BYTES, RtpCodec, RtpDemux, Voice, srtp_session
 from gateway.ingest.sip import identity, sdp
 from gateway.ingest.sip.dialog import Dialog
 from gateway.ingest.sip.multipart import Body

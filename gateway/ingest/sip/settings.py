@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from gateway.ingest.rtp_settings import HostPort, Network, split_address
+from gateway.ingest.rtp.settings import HostPort, Network, split_address
 
 _GROUPS = {"call_id", "leg", "role"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.calibration import Calibration, ChannelCalibration
+from detection.decision.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.measure.calibrate import Heard, cross_fitted, fitted, groups_of, n_with_another_map
 from detection.types import Score

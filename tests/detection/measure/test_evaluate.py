@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from detection.alarms import RULE_OF_THREE
-from detection.audio import read_audio
-from detection.decision import Outcome
+from detection.decision.alarms import RULE_OF_THREE
+from detection.decision.fusion import open_fusion
+from detection.decision.rule import Outcome
 from detection.detector import VERIFIER, WEIGHTS, open_detector
-from detection.fusion import open_fusion
 from detection.measure.evaluate import add_arguments, open_beside, reliability_panels
 from detection.measure.scoring import Listener
 from detection.offline import score_samples
+from detection.signal.audio import read_audio
 from detection.types import Score
 from tests.detection.measure.toy import COLUMNS, GOOD, command, write_manifest
 

@@ -14,7 +14,7 @@ from detection.measure.pictures import reliability
 from detection.measure.scoring import legs_of
 from detection.offline import ClipScore
 from detection.training.data import Clip
-from tests.detection.sounds import noise, silence, speech
+from tests.detection.signals import noise, silence, speech
 
 
 def clip(label: str, source: str = "page", speaker: str = "ann", system: str = "vits") -> Clip:

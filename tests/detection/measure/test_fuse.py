@@ -11,9 +11,9 @@ import pytest
 
 from detection import Score, open_detector, open_fusion
 from detection.__main__ import main
-from detection.calibration import Calibration, ChannelCalibration, fit, logistic_regression
+from detection.decision.calibration import Calibration, ChannelCalibration, fit, logistic_regression
+from detection.decision.fusion import FILE, MEAN, Fusion, FusionWeights
 from detection.detector import WEIGHTS
-from detection.fusion import FILE, MEAN, Fusion, FusionWeights
 from detection.measure.fuse import Pairs, calibrated, cross_fitted, fitted, verifier_is_better
 from detection.measure.operating import THRESHOLDS
 from detection.offline import Answer

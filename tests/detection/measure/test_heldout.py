@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detection.calibration import Calibration
+from detection.decision.calibration import Calibration
 from detection.detector import WEIGHTS, open_detector
 from detection.errors import DataError
 from detection.measure import heldout

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from detection import Policy, Score
-from detection.evidence import light_alone
+from detection.decision.evidence import light_alone
 from detection.measure.legs import Course, course_of, of_alarms, of_detections, of_legs, of_outcomes
 from detection.offline import Answer
 from tests.detection.fakes import mean_fusion

@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 
 from detection.__main__ import main
-from detection.audio import read_audio
-from tests.detection.sounds import VOICES, noise
+from detection.signal.audio import read_audio
+from tests.detection.signals import VOICES, noise
 
 COLUMNS = ("path", "label", "system", "family", "speaker", "language", "split", "source")
 SOURCES = 5

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from detection.backends.onnx import OnnxBackend
-from detection.calibration import Calibration, ChannelCalibration
 from detection.card import Contract
+from detection.decision.calibration import Calibration, ChannelCalibration
 from detection.detector import WEIGHTS, open_detector, read_card
 from detection.export import to_onnx
-from detection.features import Waveform
 from detection.models import ARCHITECTURES, LogOdds
+from detection.signal.features import Waveform
 from detection.types import SAMPLE_RATE_HZ, Window
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 TRAINED_WHOLE = [name for name, architecture in ARCHITECTURES.items() if not architecture.pretrained]
 HEAVY = ("rawnet2", "rawnet3", "ecapa_tdnn")

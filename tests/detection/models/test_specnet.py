@@ -8,7 +8,7 @@ import torch
 
 from detection.models import specnet
 from detection.models.specnet import CONTRACT, Encoder, SpecNet, describe, levelled, near_speech
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 
 def frames_of(gain: float = 1.0) -> torch.Tensor:

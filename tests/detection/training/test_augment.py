@@ -13,6 +13,8 @@ from detection.training.augment import (
     STEPS,
     Surroundings,
     add_noise,
+    augment_clip,
+    augment_clip_by,
     change_speed,
     clip_peaks,
     distort,
@@ -22,14 +24,12 @@ from detection.training.augment import (
     load_surroundings,
     rms,
     shift_pitch,
-    spoil,
-    spoil_by,
     stretch,
     through_codec,
     with_pauses,
 )
 from detection.training.rawboost import convolutive, impulsive, notches, stationary
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 AUDIO = speechlike(32_000)
 NOISE = np.random.default_rng(5).normal(0, 0.1, 4_000).astype(np.float32)
@@ -37,28 +37,28 @@ ROOM = np.concatenate([np.ones(1), np.zeros(799), np.full(1, 0.5)]).astype(np.fl
 AROUND = Surroundings([NOISE], [ROOM])
 
 
-def test_every_spoiled_version_is_audio_and_repeatable() -> None:
+def test_every_augmented_version_is_audio_and_repeatable() -> None:
     for seed in range(40):
-        spoiled = spoil(AUDIO, AROUND, np.random.default_rng(seed))
-        assert np.isfinite(spoiled).all()
-        assert np.max(np.abs(spoiled)) <= 1.5
-        assert 0.9 < len(spoiled) / len(AUDIO) < 1.1
-        assert rms(spoiled) > 1e-3
-    assert np.array_equal(spoiled, spoil(AUDIO, AROUND, np.random.default_rng(seed)))
+        augmented = augment_clip(AUDIO, AROUND, np.random.default_rng(seed))
+        assert np.isfinite(augmented).all()
+        assert np.max(np.abs(augmented)) <= 1.5
+        assert 0.9 < len(augmented) / len(AUDIO) < 1.1
+        assert rms(augmented) > 1e-3
+    assert np.array_equal(augmented, augment_clip(AUDIO, AROUND, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("name", [*STEPS, "codec"])
-def test_a_single_step_spoils_repeatably_and_otherwise_than_the_level_alone(name: str) -> None:
-    spoiled = spoil_by(name, AUDIO, AROUND, np.random.default_rng(3))
-    assert np.isfinite(spoiled).all()
-    assert 0.9 < len(spoiled) / len(AUDIO) < 1.1
-    assert np.array_equal(spoiled, spoil_by(name, AUDIO, AROUND, np.random.default_rng(3)))
-    assert not np.array_equal(spoiled, level(AUDIO, np.random.default_rng(3)))
+def test_a_single_step_augments_repeatably_and_otherwise_than_the_level_alone(name: str) -> None:
+    augmented = augment_clip_by(name, AUDIO, AROUND, np.random.default_rng(3))
+    assert np.isfinite(augmented).all()
+    assert 0.9 < len(augmented) / len(AUDIO) < 1.1
+    assert np.array_equal(augmented, augment_clip_by(name, AUDIO, AROUND, np.random.default_rng(3)))
+    assert not np.array_equal(augmented, level(AUDIO, np.random.default_rng(3)))
 
 
 def test_an_unknown_step_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match="'rain': expected a way of spoiling, one of speed, pitch, room"):
-        spoil_by("rain", AUDIO, AROUND, np.random.default_rng(3))
+    with pytest.raises(DataError, match="'rain': expected a augmentation, one of speed, pitch, room"):
+        augment_clip_by("rain", AUDIO, AROUND, np.random.default_rng(3))
 
 
 def test_pauses_keep_a_part_of_the_voice_and_the_length() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from detection.audio import read_audio
 from detection.errors import AudioError, DataError
-from detection.features import FeatureSpec, Waveform
+from detection.signal.audio import read_audio
+from detection.signal.features import FeatureSpec, Waveform
 from detection.training.bank import FULL_SCALE, ORIGINAL, Bank, Joined, Ragged
 from detection.training.data import Clip
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def test_what_could_not_be_made_leaves_nothing_behind(clips: list[Clip], tmp_pat
 
 def test_a_rendering_that_is_none_is_refused(clips: list[Clip], tmp_path: Path) -> None:
     bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
-    with pytest.raises(DataError, match="'telefone': expected a rendering, one of original, spoiled-N, only-STEP"):
+    with pytest.raises(DataError, match="'telefone': expected a rendering, one of original, augmented-N, only-STEP"):
         bank.audio("telefone")
 
 
-def test_what_is_spoiled_with_other_recordings_is_another_rendering(clips: list[Clip], tmp_path: Path) -> None:
+def test_what_is_augmented_with_other_recordings_is_another_rendering(clips: list[Clip], tmp_path: Path) -> None:
     listing = tmp_path / "noise_rir.csv"
     for name in ("noise.wav", "room.wav"):
         soundfile.write(tmp_path / name, speechlike(2_000, 7), 16_000)

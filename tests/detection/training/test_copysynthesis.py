@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detection.features import FeatureSpec, FeatureStream
+from detection.signal.features import FeatureSpec, FeatureStream
 from detection.training.copysynthesis import VOCODERS, pitch
 from detection.types import Samples
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 AUDIO = speechlike(24_000)
 

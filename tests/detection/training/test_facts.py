@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.calibration import Calibration
+from detection.decision.calibration import Calibration
 from detection.errors import ModelError
 from detection.training.facts import gather_facts, read_facts, write_facts
 
@@ -31,7 +31,7 @@ def said(calibration: Calibration) -> tuple[float, float]:
 
 
 def test_each_class_of_channel_has_its_map() -> None:
-    scores = {"original": windows(2, 0), "opus12": windows(2, 0), "pstn": windows(0.5, 1), "spoiled-1": windows(2, 0)}
+    scores = {"original": windows(2, 0), "opus12": windows(2, 0), "pstn": windows(0.5, 1), "augmented-1": windows(2, 0)}
     facts = gather_facts(scores, dict.fromkeys(scores, IS_FAKE), "hash", "recipe")
     assert said(facts.calibration.wide) == near(2, 0)
     assert said(facts.calibration.narrow) == near(0.5, 1)

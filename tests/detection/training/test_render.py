@@ -14,7 +14,7 @@ from detection.errors import DataError
 from detection.training.data import COLUMNS, read_manifest
 from detection.training.engines import ENGINES, SENTENCES, Utterance, say, utterances
 from sim.voices import SENTENCES as DEMO_SENTENCES
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 COMMANDS = {"espeak-ng": "espeak-ng", "flite": "flite", "festival": "text2wave"}
 

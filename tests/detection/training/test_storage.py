@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detection.backends.onnx import OnnxBackend
 from detection.card import Contract
 from detection.export import storage_cost, to_onnx
-from detection.features import FeatureSpec
+from detection.signal.features import FeatureSpec
 from detection.training.bank import Ragged
 from detection.training.storage import StorageName, stored
 

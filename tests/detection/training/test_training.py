@@ -23,7 +23,7 @@ from detection.training.facts import read_facts
 from detection.training.fit import Epoch, Trainer
 from detection.training.settings import LossName, Settings
 from detection.training.train import scores_of, setting
-from tests.detection.test_features import speechlike
+from tests.detection.signal.test_features import speechlike
 
 # Ten pages of two clips each: "people" waver in pitch, "machines" do not.
 SOURCES = 10
@@ -63,7 +63,7 @@ def write_csv(file: Path, rows: list[list[str]]) -> None:
 def train(corpus: Path, out: Path, *more: str, epochs: int = 2) -> int:
     return main(
         ["train", "--data", f"{corpus / 'manifest.csv'}", "--out", f"{out}", "--cache", f"{corpus / 'cache'}",
-         "--heard", "original", "spoiled-1", "--workers", "1", "--windows", "128", "--epochs", f"{epochs}", *more]
+         "--heard", "original", "augmented-1", "--workers", "1", "--windows", "128", "--epochs", f"{epochs}", *more]
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_train_and_export(corpus: Path, tmp_path: Path) -> None:
         assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
     config = json.loads((out / "config.json").read_text())
     assert config["settings"]["windows_per_epoch"] == 128
-    assert config["settings"]["heard"] == ["original", "spoiled-1"]
+    assert config["settings"]["heard"] == ["original", "augmented-1"]
     assert config["versions"]["torch"] == torch.__version__
     assert len(config["data_hash"]) == 16
 
@@ -239,7 +239,7 @@ def test_a_run_does_not_go_on_with_a_list_that_changed(
 def test_a_run_does_not_go_on_with_what_is_made_or_sounds_otherwise(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same lists: other surroundings to spoil clips with, and other audio in a further clip."""
+    """The same lists: other surroundings to augment clips with, and other audio in a further clip."""
     head, *rows = (corpus / "manifest.csv").read_text().splitlines()
     further, surroundings = tmp_path / "real-0.wav", tmp_path / "noise_rir.csv"
     further.write_bytes((corpus / "real-0.wav").read_bytes())

@@ -13,15 +13,15 @@ from starlette.datastructures import Headers, QueryParams
 
 from gateway.client.audiosocket import frame, leg_uuid
 from gateway.errors import BadMessage, ProtocolError, RequestError
-from gateway.ingest.audiosocket_door import AudioSocketDoor
+from gateway.ingest.audiosocket.door import AudioSocketDoor
 from gateway.ingest.dialects.audiosocket import AudioSocket
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import AudioFormat, AudioReceived, CallId, LegDescription, LegId, StreamStarted
 from gateway.ingest.kinds import KINDS
-from gateway.ingest.rtp_voice import OPUS, STATIC, RtpDemux, Voice, srtp_session
+from gateway.ingest.rtp.voice import OPUS, STATIC, RtpDemux, Voice, srtp_session
 from tests.fuzz.mutations import Choice, Draw, Input, Part, any_part, binary, json_text, sequences
 from tests.fuzz.target import Target
-from tests.fuzz.targets.ears import DOOR, Ears
+from tests.fuzz.targets.listener import DOOR, Ears
 from tests.gateway import goldens
 from tests.gateway.goldens import Golden
 from tests.gateway.rtp import packet
@@ -157,7 +157,7 @@ AUDIOSOCKET = [
 
 
 def play_audiosocket(given: Input) -> None:
-    """As `gateway.ingest.audiosocket` does it, in the pieces that come."""
+    """As `gateway.ingest.audiosocket.port` does it, in the pieces that come."""
     door = AudioSocketDoor.model_validate({"secret": SECRET, "legs": ("caller",)})
     dialect = AudioSocket(lambda uuid: door.identify(uuid, {}))
     ears = Ears()
@@ -183,7 +183,7 @@ KEY = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
 
 
 def play_rtp(encrypted: bool, given: Input) -> None:
-    """As `gateway.ingest.rtp_port` does it, for a leg of each codec."""
+    """As `gateway.ingest.rtp.port` does it, for a leg of each codec."""
     srtp = srtp_session("AES_CM_128_HMAC_SHA1_80", KEY) if encrypted else None
     demux = RtpDemux([Voice(LegId("a"), STATIC | {111: OPUS})], srtp)
     ears: dict[AudioFormat, Ears] = {}

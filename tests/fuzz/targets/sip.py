@@ -6,7 +6,7 @@ import itertools
 from functools import partial
 
 from gateway.errors import ProtocolError, RequestError
-from gateway.ingest.rtp_voice import srtp_session
+from gateway.ingest.rtp.voice import srtp_session
 from gateway.ingest.sip import identity, multipart, sdp
 from gateway.ingest.sip.dialog import Dialog
 from gateway.ingest.sip.digest import Digest
@@ -132,23 +132,23 @@ def answered(description: bytes, metadata: Metadata) -> bytes:
 
 def play_messages(transport: str, given: Input) -> None:
     """Requests one by one as over UDP, or as they come out of a stream; then time passes, and all is hung up."""
-    house = _House(transport, digest=len(given) % 3 == 0)
+    server = _House(transport, digest=len(given) % 3 == 0)
     framer = Framer(LARGEST_PART)
     for at, part in enumerate(given):
         data = part if isinstance(part, bytes) else part.encode("utf-8", "replace")
         try:
             for message in framer.push(data) if transport == "TCP" else [data]:
-                house.uas.receive(message, house.flow, float(at))
+                server.uas.receive(message, server.flow, float(at))
         except ProtocolError:
             if transport == "TCP":
                 break
     for at_s in (1.0, 2 * TRANSACTION_S, 4000.0):
-        house.uas.tick(at_s)
-    for dialog in list(house.uas.dialogs.values()):
-        house.uas.hang_up(dialog, 5000.0)
-    house.uas.tick(6000.0)
-    assert not house.uas.dialogs
-    assert house.flow.sent_bytes <= 200 * (4000 + sum(map(len, given))), "no peer may have us send without end"
+        server.uas.tick(at_s)
+    for dialog in list(server.uas.dialogs.values()):
+        server.uas.hang_up(dialog, 5000.0)
+    server.uas.tick(6000.0)
+    assert not server.uas.dialogs
+    assert server.flow.sent_bytes <= 200 * (4000 + sum(map(len, given))), "no peer may have us send without end"
 
 
 def play_bodies(given: Input) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from gateway.alerts.event import EVENT_TYPES, CloudEvent, LegStarted, envelope
 from gateway.alerts.journal import Entry, Journal
-from gateway.call.aftermath import endings
+from gateway.call.recovery import endings
 from gateway.config import load
 from gateway.errors import ConfigError
 from gateway.ingest.kinds import kind_of

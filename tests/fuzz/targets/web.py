@@ -14,19 +14,19 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.alerts.subscribers import read_query
 from gateway.config import load
 from gateway.errors import ProtocolError, RequestError, Unauthorized
+from gateway.http.web import Guard
 from gateway.ingest import http_signature, jwt_signature
 from gateway.ingest.dialects import plivo, twilio
 from gateway.ingest.dialects.genesys import SIGNED
 from gateway.ingest.doors import Door
 from gateway.ingest.kinds import KINDS
-from gateway.ingest.sdp import read_offer, write_answer
-from gateway.web import Guard
+from gateway.ingest.webrtc.sdp import read_offer, write_answer
 from tests.fuzz.mutations import Choice, Draw, Input, Part, json_text, sequences, text
 from tests.fuzz.target import Target
 from tests.fuzz.targets.dialects import handshake_of, upgrade
 from tests.gateway.ingest import test_http_signature as genesys
 from tests.gateway.ingest import test_jwt_signature as vonage
-from tests.gateway.ingest.test_sdp import DATA, OFFER, SESSION, VIDEO
+from tests.gateway.ingest.webrtc.test_sdp import DATA, OFFER, SESSION, VIDEO
 
 ANSWERED = [RTCIceCandidate(1, "1", "192.0.2.1", 40_000, 1, "udp", "host")]
 FINGERPRINT = RTCDtlsFingerprint("sha-256", "AA:BB")

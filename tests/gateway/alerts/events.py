@@ -16,12 +16,12 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 
-from gateway.access import EVERYTHING, Access
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import AlertRaised, CallEnded, CallStarted, EventData, LegEnded, LegStarted, Scored
 from gateway.alerts.subscribers import Source, serve_events
+from gateway.auth.access import EVERYTHING, Access
 from gateway.config import Settings
-from gateway.connection import Connection
+from gateway.http.connection import Connection
 from tests.gateway.granted import Granted
 
 ATTACHED: dict[str, Any] = {"source": "twilio", "separation": "separate", "tenant": None}

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.call.crosstalk import Crosstalk
 from gateway.client import codecs
-from tests.gateway.call.ears import (
+from tests.gateway.call.two_legs import (
     BLOCK,
     CALLEE,
     CALLER,

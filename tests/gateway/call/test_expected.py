@@ -65,8 +65,8 @@ def test_what_makes_no_sense_is_refused_by_name(declared: dict[str, Any], says: 
 
 @pytest.mark.usefixtures("detector")
 async def test_an_expected_machine_is_told_and_never_alarms(serve: Serve) -> None:
-    house = await serve(expected_machine=[{"leg": "callee"}])
-    async with subscribed(house) as events, plain(house, "caller") as caller, plain(house, "callee") as callee:
+    server = await serve(expected_machine=[{"leg": "callee"}])
+    async with subscribed(server) as events, plain(server, "caller") as caller, plain(server, "callee") as callee:
         await asyncio.gather(say(caller, speech(10, synthetic=True)), say(callee, speech(10, synthetic=True)))
         await events.until("alert.raised", leg="caller", stage="confirmed")
         await caller.close()
@@ -88,8 +88,8 @@ async def test_an_expected_machine_is_told_and_never_alarms(serve: Serve) -> Non
 async def test_a_greeting_is_no_evidence_against_who_speaks_after_it(
     serve: Serve, then_synthetic: bool, verdict: str
 ) -> None:
-    house = await serve(expected_machine=[{"leg": "callee", "to_s": 8.0}])
-    async with subscribed(house) as events, plain(house, "callee") as callee:
+    server = await serve(expected_machine=[{"leg": "callee", "to_s": 8.0}])
+    async with subscribed(server) as events, plain(server, "callee") as callee:
         await say(callee, np.concatenate((speech(8, synthetic=True), speech(8, synthetic=then_synthetic))))
         await callee.close()
         ended = (await events.until("leg.ended"))["data"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection.audio import read_audio
+from detection.signal.audio import read_audio
 from gateway.call.plausible import BEATS, LINEAR, SWAPPED, Plausibility, hint
 from gateway.call.resample import Resampler
 from gateway.client.codecs import encode

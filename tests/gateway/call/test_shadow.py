@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 import gateway.call.load
-import gateway.judges
+import gateway.engine
 from detection import WindowScores
 from gateway.call import overload, scorer
 from gateway.config import load
@@ -59,9 +59,9 @@ async def test_another_policy_is_compared_on_the_same_scores(
 ) -> None:
     file = tmp_path / "candidate.toml"
     file.write_text('[[rule]]\nrole = "caller"\nalert_p = 0.99999\n')
-    house = await serve(shadow={"policy": file}, verifier="the same again")
+    server = await serve(shadow={"policy": file}, verifier="the same again")
     before = counted("callscreen_shadow_legs_total", live="synthetic", candidate="indeterminate")
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(10, synthetic=True))
         await events.until("alert.raised", stage="confirmed")
         await caller.close()
@@ -80,11 +80,11 @@ async def test_another_model_hears_the_same_windows_and_raises_nothing(
     serve: Serve, detector: LoudnessDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {"live": Credulous(), "candidate": detector}
-    monkeypatch.setattr(gateway.judges, "open_detector", models.__getitem__)
-    house = await serve(model="live", shadow={"model": "candidate", "cpu_share": 1.0})
+    monkeypatch.setattr(gateway.engine, "open_detector", models.__getitem__)
+    server = await serve(model="live", shadow={"model": "candidate", "cpu_share": 1.0})
     before = counted("callscreen_shadow_windows_total", outcome="scored")
-    async with subscribed(house, "?type=score,alert.raised,shadow.compared,leg.ended") as events:
-        async with plain(house, "caller") as caller:
+    async with subscribed(server, "?type=score,alert.raised,shadow.compared,leg.ended") as events:
+        async with plain(server, "caller") as caller:
             await say(caller, speech(8, synthetic=True))
             await events.until("score", window_start_s=5.0)
             await until_scored(before + 6)
@@ -103,10 +103,10 @@ async def test_a_candidate_that_is_stuck_holds_up_nobody(
     serve: Serve, detector: LoudnessDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {"live": Credulous(), "candidate": detector}
-    monkeypatch.setattr(gateway.judges, "open_detector", models.__getitem__)
-    house = await serve(model="live", shadow={"model": "candidate"})
+    monkeypatch.setattr(gateway.engine, "open_detector", models.__getitem__)
+    server = await serve(model="live", shadow={"model": "candidate"})
     detector.free.clear()
-    async with subscribed(house) as events, plain(house, "caller") as caller:
+    async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(6, synthetic=True))
         await caller.close()
         ended = await events.until("leg.ended")

@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from detection.alarms import AlarmRate, AlarmRates
+from detection.decision.alarms import AlarmRate, AlarmRates
+from detection.decision.fusion import FILE, Fusion
 from detection.detector import WEIGHTS, CardDetector, open_detector, read_card
-from detection.fusion import FILE, Fusion
 from gateway.app import running
 from gateway.call.thresholds import threshold
+from gateway.commands.doctor import examine
 from gateway.config import Settings, load
-from gateway.doctor import examine
 from gateway.errors import ConfigError
 from tests.detection.fakes import mean_fusion
 
@@ -85,27 +85,27 @@ def settings(folder: Path, alarms: AlarmRates | None, per_hour: float, verifier:
 
 
 async def test_the_card_says_which_threshold_costs_so_many_alarms(tmp_path: Path) -> None:
-    async with running(settings(tmp_path, ALARMS, 7)) as house:
-        assert house.registry._judging.policies.usual.rules.raise_p == 0.85
+    async with running(settings(tmp_path, ALARMS, 7)) as server:
+        assert server.registry._judging.policies.usual.rules.raise_p == 0.85
 
 
 async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path) -> None:
     own = model(tmp_path, None)
     pair = Fusion.by_mean(open_detector(own), open_detector("tinystatnet"))
     (tmp_path / FILE).write_text(pair.model_copy(update={"alarms": ALARMS}).model_dump_json())
-    async with running(settings(tmp_path, None, 7, verifier="tinystatnet")) as house:
-        judging = house.registry._judging
-        assert judging.verifier is not None
-        assert judging.verifier.fusion.alarms == ALARMS
-        assert judging.policies.usual.rules.raise_p == 0.85
+    async with running(settings(tmp_path, None, 7, verifier="tinystatnet")) as server:
+        engine = server.registry._judging
+        assert engine.verifier is not None
+        assert engine.verifier.fusion.alarms == ALARMS
+        assert engine.policies.usual.rules.raise_p == 0.85
 
 
 async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops_the_start(tmp_path: Path) -> None:
     own = model(tmp_path, None)
     start = partial(load, port=0, journal=tmp_path / "j.sqlite3", model=own, verifier="tinystatnet")
     with capture_logs() as logs:
-        async with running(start()) as house:
-            assert house.verifier is not None
+        async with running(start()) as server:
+            assert server.verifier is not None
     (warning,) = [entry for entry in logs if entry["event"] == "no fitted fusion"]
     assert "fitted for specnet@" in warning["reason"]  # the one beside the shipped models, which is for another pair
     assert "the mean of both models' log-odds is taken" in warning["reason"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from detection import AlertState, Decider, Policy, Question, Score, Window, WindowScores, open_detector
-from detection.evidence import MEMORY_S
+from detection.decision.evidence import MEMORY_S
 from gateway import clock
 from gateway.call import verification
 from gateway.call.alerting import Answered, LegAlerts

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.client import capture
 from gateway.client.capture import Capture, CaptureError, Device, list_devices
-from tests.gateway.desk import RATE_HZ, needs_pulseaudio, process, run, sound_server, write_wav
+from tests.gateway.sound_server import RATE_HZ, needs_pulseaudio, process, run, sound_server, write_wav
 
 pytestmark = needs_pulseaudio
 

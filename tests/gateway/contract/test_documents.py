@@ -13,13 +13,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from gateway import pages, paths, web
+from gateway import pages, paths
 from gateway.alerts.event import EVENT_TYPES, CloudEvent
 from gateway.contract.__main__ import FOLDER
 from gateway.contract.asyncapi import asyncapi
 from gateway.contract.documents import PATHS, documents, files
 from gateway.contract.openapi import openapi
 from gateway.contract.schemas import described, event_document
+from gateway.http import web
 from tests.conftest import REPOSITORY
 from tests.gateway.conftest import Serve
 
@@ -71,11 +72,11 @@ def test_openapi_is_valid() -> None:
 
 
 async def test_openapi_tells_of_every_route(serve: Serve) -> None:
-    house = await serve()
-    assert isinstance(house.app, Starlette)
+    server = await serve()
+    assert isinstance(server.app, Starlette)
     served = {
         route.path
-        for route in house.app.routes
+        for route in server.app.routes
         if isinstance(route, Route) and route.endpoint is not web._upgrade and not route.path.endswith("/")
     }
     told = openapi()["paths"].keys()
@@ -84,8 +85,8 @@ async def test_openapi_tells_of_every_route(serve: Serve) -> None:
 
 
 async def test_documents_are_served_to_everybody(serve: Serve) -> None:
-    house = await serve(token="t")
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(token="t")
+    async with httpx.AsyncClient(base_url=server.url) as web:
         for path, document in documents().items():
             answer = await web.get(path)
             assert (answer.status_code, answer.text) == (200, document.text)

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from websockets.asyncio.client import connect
 
 from gateway.alerts.event import EVENT_TYPES, STORED_TYPES
-from gateway.app import House
+from gateway.app import Server
 from gateway.contract.asyncapi import QUERY
 from gateway.contract.schemas import event_document
 from tests.gateway.conftest import Serve
@@ -43,13 +43,13 @@ def check(event: dict[str, Any]) -> None:
     assert set(data["required"]) <= set(event["data"]) <= set(data["properties"])
 
 
-async def play(house: House) -> None:
+async def play(server: Server) -> None:
     """One call in which everything happens that events tell of."""
     async with (
-        connect(ws_url(house, "/v1/media/twilio")) as line,
-        plain(house, "caller") as caller,
-        plain(house, "callee") as callee,
-        subscribed(house, "?call_id=c-1") as events,
+        connect(ws_url(server, "/v1/media/twilio")) as line,
+        plain(server, "caller") as caller,
+        plain(server, "callee") as callee,
+        subscribed(server, "?call_id=c-1") as events,
     ):
         await line.send(twilio_start("bad-line", ("inbound",)))
         for index in range(0, 500, 5):
@@ -58,16 +58,16 @@ async def play(house: House) -> None:
         await events.until("voice.expected")
         await say(caller, np.concatenate([speech(10, synthetic=True), speech(30, synthetic=False)]))
         cleared = await events.until("alert.cleared")
-        async with httpx.AsyncClient(base_url=house.url) as web:
+        async with httpx.AsyncClient(base_url=server.url) as web:
             path = f"/v1/alerts/{cleared['data']['alert_id']}/feedback"
             assert (await web.post(path, json={"verdict": "dismissed"})).status_code == 202
         await line.send(TWILIO_STOP)
 
 
-async def until_all(house: House) -> list[dict[str, Any]]:
+async def until_all(server: Server) -> list[dict[str, Any]]:
     """Return what a subscriber for everything gets, until it had every type and both calls have ended."""
     events: list[dict[str, Any]] = []
-    async with asyncio.timeout(30), connect(ws_url(house, f"/v1/events?type={ALL}&last_event_id=unknown")) as socket:
+    async with asyncio.timeout(30), connect(ws_url(server, f"/v1/events?type={ALL}&last_event_id=unknown")) as socket:
         while {event["type"] for event in events} != set(KINDS) or types(events).count("call.ended") < 2:
             events.append(json.loads(await socket.recv()))
     return events
@@ -78,17 +78,17 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_every_event_is_as_its_schema_says(serve: Serve) -> None:
-    house = await serve(
+    server = await serve(
         verifier="the same again", expected_machine=[{"leg": "callee"}], heartbeat_s=0.2, shadow={"model": "candidate"}
     )
-    events, _ = await asyncio.gather(until_all(house), play(house))
+    events, _ = await asyncio.gather(until_all(server), play(server))
     for event in events:
         check(event)
 
 
 async def test_a_field_that_is_missing_or_out_of_range_is_not_as_the_schema_says(serve: Serve) -> None:
-    house = await serve()
-    async with subscribed(house, "?type=leg.started") as subscriber, plain(house, "caller"):
+    server = await serve()
+    async with subscribed(server, "?type=leg.started") as subscriber, plain(server, "caller"):
         event = await subscriber.until("leg.started")
     for change in ({"speech_s": -1.0}, {"p_synthetic": 1.5}, {"separation": "both"}, {"rate_hz": None}):
         assert not validator("leg.started").is_valid(event | {"data": event["data"] | change})
@@ -102,21 +102,21 @@ async def test_a_field_that_is_missing_or_out_of_range_is_not_as_the_schema_says
 
 
 async def test_every_parameter_that_the_document_names_is_taken(serve: Serve) -> None:
-    house = await serve(token="t")
+    server = await serve(token="t")
     values = {"call_id": "c", "leg": "l", "type": ALL, "last_event_id": "unknown", "scope": "own", "token": "t"}
     assert values.keys() == QUERY["properties"].keys()
     query = "&".join(f"{name}={value}" for name, value in values.items())
-    async with connect(ws_url(house, f"/v1/events?{query}")) as socket:
+    async with connect(ws_url(server, f"/v1/events?{query}")) as socket:
         check(json.loads(await socket.recv()))
 
 
 async def test_answers_and_refusals_are_as_openapi_says(serve: Serve) -> None:
-    house = await serve(token="t")
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(token="t")
+    async with httpx.AsyncClient(base_url=server.url) as web:
         document = (await web.get("/openapi.json")).json()
         web.headers["Authorization"] = "Bearer t"
         async with connect(
-            ws_url(house, "/v1/media/plain?call_id=c-1&leg=caller&encoding=s16le&rate=16000&token=t")
+            ws_url(server, "/v1/media/plain?call_id=c-1&leg=caller&encoding=s16le&rate=16000&token=t")
         ) as caller:
             await say(caller, speech(6, synthetic=True))
             async with asyncio.timeout(10):
@@ -130,7 +130,7 @@ async def test_answers_and_refusals_are_as_openapi_says(serve: Serve) -> None:
         as_said(document, "Schemas", (await web.get("/v1/schemas")).json())
         for problem in (await web.get("/v1/calls/none"), await web.get("/v1/events"), await web.post("/v1/whip/a/b")):
             as_said(document, "Problem", problem.json())
-    as_said(document, "Problem", (await refused(ws_url(house, "/v1/events")))[1])
+    as_said(document, "Problem", (await refused(ws_url(server, "/v1/events")))[1])
 
 
 def as_said(document: dict[str, Any], model: str, answer: Any) -> None:

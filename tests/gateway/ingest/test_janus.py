@@ -131,10 +131,10 @@ async def test_janus_forwards_a_microphone(serve: Serve, tmp_path: Path) -> None
         "payload_types": {111: "opus/48000"},
         "srtp_key": KEY,
     }
-    house = await serve(rtp={"janus": port})
+    server = await serve(rtp={"janus": port})
     folder = tmp_path / "janus"
     folder.mkdir()
-    async with subscribed(house) as events, janus(folder) as web, AsyncExitStack() as closing:
+    async with subscribed(server) as events, janus(folder) as web, AsyncExitStack() as closing:
         peer = RTCPeerConnection()
         closing.push_async_callback(peer.close)
         room = await Handle.attach(web)
@@ -151,7 +151,7 @@ async def test_janus_forwards_a_microphone(serve: Serve, tmp_path: Path) -> None
             publisher_id=joined["plugindata"]["data"]["id"],
             host="127.0.0.1",
             streams=[
-                {"mid": peer.getTransceivers()[0].mid, "port": house.rtp["janus"][1], "ssrc": 1234, "pt": 111},
+                {"mid": peer.getTransceivers()[0].mid, "port": server.rtp["janus"][1], "ssrc": 1234, "pt": 111},
             ],
             srtp_suite=80,
             srtp_crypto=KEY,

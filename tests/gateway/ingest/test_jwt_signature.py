@@ -80,11 +80,11 @@ def test_a_token_beside_the_signature_is_refused() -> None:
 
 @pytest.mark.usefixtures("detector")
 async def test_a_signed_upgrade_becomes_a_call(serve: Serve) -> None:
-    house = await serve(doors={"vonage": {"signing_key": SECRET, "allow_mixed": True}})
-    url = ws_url(house, "/v1/media/vonage")
+    server = await serve(doors={"vonage": {"signing_key": SECRET, "allow_mixed": True}})
+    url = ws_url(server, "/v1/media/vonage")
     status, problem = await refused(url)
     assert (status, problem["detail"]) == (401, "Authorization: expected `Bearer` and a signed token, got none")
     signed = {"Authorization": bearer({"iat": int(clock.utc_now().timestamp())})}
-    async with subscribed(house) as events, connect(url, additional_headers=signed) as socket:
+    async with subscribed(server) as events, connect(url, additional_headers=signed) as socket:
         await socket.send(VONAGE)
         assert (await events.until("leg.started"))["data"]["separation"] == "mixed"

@@ -13,8 +13,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
-from gateway.connection import Connection
 from gateway.errors import Forbidden, ProtocolError
+from gateway.http.connection import Connection
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.doors import Door
 from gateway.ingest.events import (

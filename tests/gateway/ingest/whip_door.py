@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 
 from gateway.config import Settings
 from gateway.errors import CallscreenError, DuplicateStream, Overloaded
+from gateway.http.web import problem
 from gateway.ingest.events import AudioReceived, StreamStarted
-from gateway.ingest.whip import Whip
-from gateway.web import problem
+from gateway.ingest.webrtc.whip import Whip
 from tests.gateway.granted import Granted
 
 

@@ -30,12 +30,12 @@ async def violations(page: Tab, scheme: str) -> list[str]:
 @pytest.mark.usefixtures("detector")
 @needs_chromium
 async def test_the_pages_have_no_fault_that_axe_core_finds(serve: Serve, tmp_path: Path) -> None:
-    house = await serve()
-    media = ws_url(house, "/v1/media/plain?call_id=c-1&leg=customer&encoding=s16le&rate=16000")
+    server = await serve()
+    media = ws_url(server, "/v1/media/plain?call_id=c-1&leg=customer&encoding=s16le&rate=16000")
     async with (
         browser(tmp_path) as chromium,
-        chromium.tab(f"{house.url}/call") as call,
-        chromium.tab(f"{house.url}/") as live,
+        chromium.tab(f"{server.url}/call") as call,
+        chromium.tab(f"{server.url}/") as live,
     ):
         await live.until("empty", "Attach the first one")
         for page in (call, live):

@@ -15,13 +15,13 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.client import connect
 
 from gateway import pages
-from gateway.app import House, running
+from gateway.app import Server, running
 from gateway.config import load
 from tests.gateway.browser import Tab, browser, needs_chromium
 from tests.gateway.conftest import Serve
-from tests.gateway.desk import write_wav
 from tests.gateway.loudness import speech
 from tests.gateway.pages.relay import relay
+from tests.gateway.sound_server import write_wav
 from tests.gateway.wire import plain, subscribed, ws_url
 
 pytestmark = pytest.mark.usefixtures("detector")
@@ -56,8 +56,8 @@ def scored_share() -> str:
 
 @pytest.mark.parametrize("path", pages.FILES)
 async def test_pages_are_open_and_may_load_nothing_from_elsewhere(serve: Serve, path: str) -> None:
-    house = await serve(token=TOKEN)
-    async with httpx.AsyncClient(base_url=house.url) as web:
+    server = await serve(token=TOKEN)
+    async with httpx.AsyncClient(base_url=server.url) as web:
         answer = await web.get(path)
     assert answer.status_code == 200
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
@@ -80,7 +80,7 @@ async def test_everything_in_the_folder_is_served() -> None:
 @needs_chromium
 async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path: Path) -> None:
     """The microphone speaks quietly, as a human does here; the other side is a loud voice in the tab that is shared."""
-    house = await serve(token=TOKEN)
+    server = await serve(token=TOKEN)
     microphone = write_wav(tmp_path / "microphone.wav", speech(30, synthetic=False))
     write_wav(tmp_path / "voice.wav", speech(30, synthetic=True))
     meeting = tmp_path / "meeting.html"
@@ -89,8 +89,8 @@ async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path
     async with (
         browser(tmp_path, *flags) as chromium,
         chromium.tab(meeting.as_uri()),
-        chromium.tab(f"{house.url}/call") as page,
-        subscribed(house, f"?call_id=web-1&token={TOKEN}") as events,
+        chromium.tab(f"{server.url}/call") as page,
+        subscribed(server, f"?call_id=web-1&token={TOKEN}") as events,
     ):
         await page.type("call", "web-1")
         await page.type("token", "wrong")
@@ -112,12 +112,12 @@ async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path
 @pytest.mark.slow
 @needs_chromium
 async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_path: Path) -> None:
-    house = await serve(token=TOKEN, verifier="the same again")
+    server = await serve(token=TOKEN, verifier="the same again")
     async with (
         browser(tmp_path) as chromium,
-        chromium.tab(f"{house.url}/") as page,
+        chromium.tab(f"{server.url}/") as page,
         connect(
-            ws_url(house, f"/v1/media/plain?call_id=c-1&leg=customer&encoding=s16le&rate=16000&token={TOKEN}")
+            ws_url(server, f"/v1/media/plain?call_id=c-1&leg=customer&encoding=s16le&rate=16000&token={TOKEN}")
         ) as call,
     ):
         await page.type("token", "wrong")
@@ -152,7 +152,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await check_history(page)
         await page.until("health", scored_share())
         await page.until("empty", "Attach the first one")
-        assert f"{ws_url(house, '/v1/media')}/plain?" in await page.run("document.getElementById('empty').textContent")
+        assert f"{ws_url(server, '/v1/media')}/plain?" in await page.run("document.getElementById('empty').textContent")
 
 
 async def check_history(page: Tab) -> None:
@@ -174,11 +174,11 @@ async def check_history(page: Tab) -> None:
 @pytest.mark.slow
 @needs_chromium
 async def test_the_live_view_tells_expected_machines_and_leaks(serve: Serve, tmp_path: Path) -> None:
-    house = await serve(expected_machine=[{"leg": "callee"}])
+    server = await serve(expected_machine=[{"leg": "callee"}])
     path = "/v1/media/plain?call_id=c-1&leg=callee,echo&encoding=s16le&rate=16000&channels=2"
-    async with browser(tmp_path) as chromium, chromium.tab(f"{house.url}/") as page:
+    async with browser(tmp_path) as chromium, chromium.tab(f"{server.url}/") as page:
         await page.until("count", "0 live")  # before the call connects: it is live from then on
-        async with connect(ws_url(house, path)) as call:
+        async with connect(ws_url(server, path)) as call:
             voice = speech(10, synthetic=True)
             both = (np.stack((voice, 0.2 * np.roll(voice, 3200)), axis=1) * 32767).astype("<i2").tobytes()
             for at in range(0, len(both), 1280):
@@ -205,10 +205,10 @@ async def test_a_page_goes_on_after_a_cut_and_a_restart_and_is_told_of_a_gap(tmp
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
 
-    def house(journal: str) -> AbstractAsyncContextManager[House]:
+    def server(journal: str) -> AbstractAsyncContextManager[Server]:
         return running(load(environ={}, port=port, journal=tmp_path / journal, verifier="off"))
 
-    async def call(at: House, call_id: str) -> None:
+    async def call(at: Server, call_id: str) -> None:
         """A call with nothing in it, until the page has heard of its end."""
         async with plain(at, "caller", call_id):
             pass
@@ -217,18 +217,18 @@ async def test_a_page_goes_on_after_a_cut_and_a_restart_and_is_told_of_a_gap(tmp
                 await asyncio.sleep(0.1)
 
     async with relay(port) as line, browser(tmp_path) as chromium, AsyncExitStack() as tabs:
-        async with house("journal") as first:
+        async with server("journal") as first:
             page = await tabs.enter_async_context(chromium.tab(f"{line.url}/"))
             await page.until("count", "0 live")
             await page.run(FOLLOWING.replace("CURSOR", first.bus.journal.cursor(0)))
             await call(first, "c-1")
             line.cut()
             await call(first, "c-2")
-        async with house("journal") as second:
+        async with server("journal") as second:
             await call(second, "c-3")
             numbers = await page.run(NUMBERS)
             assert [int(number) for number in numbers] == list(range(1, second.bus.committed + 1))
-        async with house("another") as third:
+        async with server("another") as third:
             await call(third, "c-4")
             kinds = await page.run("got.map((event) => event.type)")
             lost = await page.run("got.find((event) => event.type === 'gap').data.after")

@@ -17,9 +17,9 @@ from prometheus_client import REGISTRY
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.access import Access
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
+from gateway.auth.access import Access
 from gateway.client.events import follow
 from gateway.shared import node
 from gateway.shared.node import SharedStream

@@ -9,9 +9,9 @@ import standardwebhooks
 from websockets.asyncio.client import connect
 
 from gateway.__main__ import main
+from tests.gateway.auth.test_tokens import row
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
-from tests.gateway.test_tokens import row
 from tests.gateway.webhooks.receiver import SECRET, receiving, webhook
 from tests.gateway.wire import pcm, ws_url
 
@@ -27,10 +27,10 @@ async def test_alerts_of_a_call_are_delivered_and_dead_ones_replayed(
     async with receiving() as receiver:
         receiver.refuses = {"alert.raised"}
         settings = webhook(receiver, retry_for_s=0.05, retry_first_s=0.02, min_stage="confirmed")
-        house = await serve(token="t", tokens=[row("desk", "subscribe")], webhooks=[settings])
-        gateway = ("--url", house.url, "--token", "t")
+        server = await serve(token="t", tokens=[row("desk", "subscribe")], webhooks=[settings])
+        gateway = ("--url", server.url, "--token", "t")
         path = "/v1/media/plain?call_id=c-1&leg=caller&encoding=s16le&rate=16000&token=t"
-        async with connect(ws_url(house, path)) as media:
+        async with connect(ws_url(server, path)) as media:
             for frame in pcm(speech(25, synthetic=True)):
                 await media.send(frame)
             await receiver.until(1)
@@ -52,5 +52,5 @@ async def test_alerts_of_a_call_are_delivered_and_dead_ones_replayed(
         assert capsys.readouterr().out == "delivered\nnot delivered: status 500\n"
         assert await command("test", "none", *gateway) == 1
         assert "webhook: there is no 'none'" in capsys.readouterr().err
-        assert await command("list-dead", "--url", house.url, "--token", "desk") == 1
+        assert await command("list-dead", "--url", server.url, "--token", "desk") == 1
         assert await command("list-dead", "--url", "http://127.0.0.1:1") == 1

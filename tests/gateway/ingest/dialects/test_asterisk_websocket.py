@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.client.asterisk import AsteriskChannel
-from gateway.connection import Connection
 from gateway.errors import ProtocolError, UnsupportedMedia
+from gateway.http.connection import Connection
 from gateway.ingest.dialects.asterisk_websocket import AsteriskWebsocket
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.dialects.early import MAX_BYTES, MAX_FRAMES
@@ -153,11 +153,11 @@ def test_spelling_does_not_matter(spelling: str) -> None:
 
 
 async def test_two_channels_are_one_call(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"asterisk": {}})
+    server = await serve(doors={"asterisk": {}})
     async with (
-        subscribed(house) as events,
-        AsteriskChannel(house.url, "1763800000.10", "caller", "ulaw") as caller,
-        AsteriskChannel(house.url, "1763800000.10", "callee", "slin16", "json") as callee,
+        subscribed(server) as events,
+        AsteriskChannel(server.url, "1763800000.10", "caller", "ulaw") as caller,
+        AsteriskChannel(server.url, "1763800000.10", "callee", "slin16", "json") as callee,
     ):
         await asyncio.gather(caller.send(speech(8, synthetic=True)), callee.send(speech(8, synthetic=False)))
         raised = await events.until("alert.raised", stage="confirmed")
@@ -171,16 +171,16 @@ async def test_asterisk_is_never_pinged(
 ) -> None:
     pinged: list[str] = []
     monkeypatch.setattr(Connection, "schedule_ping", lambda self: pinged.append(self.scope["path"]))
-    house = await serve(doors={"asterisk": {}})
-    async with AsteriskChannel(house.url, "c-1", "caller") as caller, subscribed(house) as events:
+    server = await serve(doors={"asterisk": {}})
+    async with AsteriskChannel(server.url, "c-1", "caller") as caller, subscribed(server) as events:
         await caller.send(speech(0.5, synthetic=False))
         assert events.seen == []
     assert pinged == ["/v1/events"]
 
 
 async def test_who_does_not_speak_media_is_refused(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"asterisk": {"token": "t0p"}})
-    url = ws_url(house, "/v1/media/asterisk?call_id=c&leg=caller")
+    server = await serve(doors={"asterisk": {"token": "t0p"}})
+    url = ws_url(server, "/v1/media/asterisk?call_id=c&leg=caller")
     assert (await refused(url))[0] == 401
     assert (await refused(f"{url}&token=t0p"))[0] == 400
     async with connect(f"{url}&token=t0p", subprotocols=["media"]) as socket:  # type: ignore[list-item]

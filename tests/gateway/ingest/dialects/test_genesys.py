@@ -249,9 +249,9 @@ def test_odd_frames_durations_and_sizes() -> None:
 
 
 async def test_a_session_over_the_wire(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"genesys": {"token": "key", "signing_key": SECRET}})
+    server = await serve(doors={"genesys": {"token": "key", "signing_key": SECRET}})
     both = np.stack([speech(12, synthetic=False), speech(12, synthetic=True)], axis=1)
-    async with subscribed(house) as events, AudioHookCall(house.url, CONVERSATION, secret=SECRET) as call:
+    async with subscribed(server) as events, AudioHookCall(server.url, CONVERSATION, secret=SECRET) as call:
         await call.send(both[:64_000])
         await call.discard(1.5)
         await call.say("ping")
@@ -276,15 +276,15 @@ async def test_a_session_over_the_wire(serve: Serve, detector: LoudnessDetector)
 async def test_who_does_not_sign_is_refused(
     serve: Serve, detector: LoudnessDetector, credentials: dict[str, Any]
 ) -> None:
-    house = await serve(doors={"genesys": {"token": "key", "signing_key": SECRET}})
+    server = await serve(doors={"genesys": {"token": "key", "signing_key": SECRET}})
     with pytest.raises(InvalidStatus, match="401"):
-        async with AudioHookCall(house.url, CONVERSATION, **credentials):
+        async with AudioHookCall(server.url, CONVERSATION, **credentials):
             pass
 
 
 async def test_many_bad_messages_end_the_session_with_a_word(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"genesys": {}})
-    async with subscribed(house) as events, AudioHookCall(house.url, CONVERSATION) as call:
+    server = await serve(doors={"genesys": {}})
+    async with subscribed(server) as events, AudioHookCall(server.url, CONVERSATION) as call:
         call.seq += 1
         await call.say("ping")
         await call.hear("pong")  # a message that is missing does no harm
@@ -298,15 +298,15 @@ async def test_many_bad_messages_end_the_session_with_a_word(serve: Serve, detec
 
 
 async def test_a_probe_over_the_wire(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"genesys": {}})
-    async with AudioHookCall(house.url, NOBODY) as call:
-        assert house.registry.calls() == []
+    server = await serve(doors={"genesys": {}})
+    async with AudioHookCall(server.url, NOBODY) as call:
+        assert server.registry.calls() == []
         await call.stop()
 
 
 async def test_a_pause_does_not_time_out(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"genesys": {"idle_deadline_s": 0.4}})
-    async with AudioHookCall(house.url, CONVERSATION) as call:
+    server = await serve(doors={"genesys": {"idle_deadline_s": 0.4}})
+    async with AudioHookCall(server.url, CONVERSATION) as call:
         await call.say("paused")
         for _ in range(7):
             await asyncio.sleep(0.1)
@@ -317,7 +317,7 @@ async def test_a_pause_does_not_time_out(serve: Serve, detector: LoudnessDetecto
 
 
 async def test_a_drain_asks_for_another_connection(serve: Serve, detector: LoudnessDetector) -> None:
-    house = await serve(doors={"genesys": {}})
-    async with AudioHookCall(house.url, CONVERSATION) as call:
-        await house.registry.drain()
+    server = await serve(doors={"genesys": {}})
+    async with AudioHookCall(server.url, CONVERSATION) as call:
+        await server.registry.drain()
         assert (await call.hear("reconnect"))["parameters"] == {"info": "shutdown"}

@@ -78,9 +78,9 @@ async def softphone(folder: Path, number: int, uri: str, *, synthetic: bool) -> 
 
 
 async def test_two_softphones_make_one_call_and_the_alert_names_the_synthetic_one(serve: Serve, tmp_path: Path) -> None:
-    house = await serve(sip={"udp": "127.0.0.1:0", "rtp_ports": (30_100, 30_199), "users": {"alice": "secret"}})
-    host, port = house.sip["udp"]
-    async with subscribed(house) as events:
+    server = await serve(sip={"udp": "127.0.0.1:0", "rtp_ports": (30_100, 30_199), "users": {"alice": "secret"}})
+    host, port = server.sip["udp"]
+    async with subscribed(server) as events:
         async with (
             softphone(tmp_path / "one", 1, f"sip:c1-caller@{host}:{port}", synthetic=True),
             softphone(tmp_path / "two", 2, f"sip:c1-callee@{host}:{port}", synthetic=False),

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gateway.errors import RequestError
 from gateway.ingest.events import LegId
-from gateway.ingest.rtp_voice import STATIC, RtpDemux, Voice
+from gateway.ingest.rtp.voice import STATIC, RtpDemux, Voice
 from gateway.ingest.sip import multipart, sdp
 from gateway.ingest.sip.recording import Metadata
 from tests.gateway.ingest.sip.phone import METADATA, MULTIPART, PCMU_SDP, SIPREC, TWO_STREAMS, Phone
-from tests.gateway.ingest.sip.test_uas import House
+from tests.gateway.ingest.sip.test_uas import Server
 from tests.gateway.rtp import packet
 
 
@@ -31,16 +31,16 @@ INVITATION = Phone("UDP").request("INVITE", MULTIPART, **SIPREC, Session_Expires
 @settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=60), damaged(INVITATION)), max_size=3))
 def test_messages(messages: list[bytes]) -> None:
-    house = House()
+    server = Server()
     for data in messages:
         with contextlib.suppress(RequestError):
-            house.uas.receive(data, house.wire, 0.0)
-    for offer in house.offers:
+            server.uas.receive(data, server.wire, 0.0)
+    for offer in server.offers:
         request = offer.heard.request
         with contextlib.suppress(RequestError):
             body = multipart.read(request.headers.get("Content-Type"), request.body)
             sdp.read(body.sdp or b"")
-    house.uas.tick(40.0)
+    server.uas.tick(40.0)
 
 
 @given(damaged(TWO_STREAMS.encode()), damaged(METADATA.encode()), damaged(PCMU_SDP.encode()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import ProtocolError
-from gateway.ingest.rtp_voice import PCMA
+from gateway.ingest.rtp.voice import PCMA
 from gateway.ingest.sip import sdp
 from gateway.ingest.sip.sdp import AnswerLine, Crypto
 

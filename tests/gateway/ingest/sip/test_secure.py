@@ -41,14 +41,14 @@ async def greet(address: tuple[str, int], context: ssl.SSLContext) -> None:
 async def test_tls_with_client_certificates_and_srtp(serve: Serve, tmp_path: Path) -> None:
     ca = authority(tmp_path)
     files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key", "tls_client_ca": ca}
-    house = await serve(sip={"tls": "127.0.0.1:0", "rtp_ports": (30_300, 30_399), **files})
+    gateway = await serve(sip={"tls": "127.0.0.1:0", "rtp_ports": (30_300, 30_399), **files})
     context = ssl.create_default_context(cafile=str(ca))
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
-        await greet(house.sip["tls"], context)
+        await greet(gateway.sip["tls"], context)
     context.load_cert_chain(issue(ca, "pbx"), tmp_path / "pbx.key")
-    await greet(house.sip["tls"], context)
+    await greet(gateway.sip["tls"], context)
     srtp = pylibsrtp.Session(pylibsrtp.Policy(KEY, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
-    async with subscribed(house) as events, phone(house.sip["tls"], "TLS", ssl=context) as caller:
+    async with subscribed(gateway) as events, phone(gateway.sip["tls"], "TLS", ssl=context) as caller:
         reply = await caller.call(SECURE_SDP, user="c1-caller")
         assert reply.headers["contact"].startswith("<sips:")
         assert "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" in reply.body
@@ -63,16 +63,16 @@ async def test_a_handshake_that_stalls_is_broken_off(
     monkeypatch.setattr(server, "SILENT_S", 0.5)
     ca = authority(tmp_path)
     files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key"}
-    house = await serve(sip={"tls": "127.0.0.1:0", **files})
+    gateway = await serve(sip={"tls": "127.0.0.1:0", **files})
     hello = client_hello()
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(10):
         stalled = []
         for said in (b"", hello[:5], hello[:-1], hello):
-            reader, writer = await asyncio.open_connection(*house.sip["tls"])
+            reader, writer = await asyncio.open_connection(*gateway.sip["tls"])
             stack.callback(writer.close)
             writer.write(said)
             stalled.append(reader)
-        await greet(house.sip["tls"], ssl.create_default_context(cafile=str(ca)))  # nobody waits for them
+        await greet(gateway.sip["tls"], ssl.create_default_context(cafile=str(ca)))  # nobody waits for them
         for reader in stalled:
             with contextlib.suppress(ConnectionError):
                 await reader.read()  # to its end; the last one gets the server's part of the handshake
@@ -88,8 +88,8 @@ def client_hello() -> bytes:
 
 
 async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
-    house = await serve(sip={"udp": "127.0.0.1:0"})
-    async with phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip={"udp": "127.0.0.1:0"})
+    async with phone(gateway.sip["udp"]) as caller:
         assert (await caller.ask("INVITE", PCMU_SDP.replace("RTP/AVP", "RTP/SAVP"))).code == 488
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.app import House
+from gateway.app import Server
 from gateway.call.codec_watch import UNREADABLE
 from gateway.ingest.sip import message, server
 from gateway.ingest.sip.uas import Uas
@@ -37,15 +37,15 @@ def refused(error: str) -> float:
     return counted
 
 
-def legs(house: House, call_id: str) -> dict[str, str]:
-    return {leg.description.leg: leg.description.role for leg in call_of(house, call_id).legs.values()}
+def legs(gateway: Server, call_id: str) -> dict[str, str]:
+    return {leg.description.leg: leg.description.role for leg in call_of(gateway, call_id).legs.values()}
 
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 async def test_two_softphones_make_one_call(serve: Serve, transport: str) -> None:
-    house = await serve(sip=sip())
-    address = house.sip[transport.lower()]
-    async with subscribed(house) as events, phone(address, transport) as one, phone(address, transport) as two:
+    gateway = await serve(sip=sip())
+    address = gateway.sip[transport.lower()]
+    async with subscribed(gateway) as events, phone(address, transport) as one, phone(address, transport) as two:
         first = await one.call(user="c1-caller")
         second = await two.call(user="c1-callee")
         await asyncio.gather(say(first.ports[0], synthetic=False), say(second.ports[0], synthetic=True))
@@ -57,13 +57,13 @@ async def test_two_softphones_make_one_call(serve: Serve, transport: str) -> Non
 
 
 async def test_a_recording_keeps_the_speakers_apart_by_its_metadata(serve: Serve) -> None:
-    house = await serve(sip=sip(participants={"sip:agent*@pbx.example": "agent"}))
-    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+    gateway = await serve(sip=sip(participants={"sip:agent*@pbx.example": "agent"}))
+    async with subscribed(gateway) as events, phone(gateway.sip["tcp"], "TCP") as client:
         reply = await client.call(MULTIPART, **SIPREC, **{"X-Call-ID": "r-1"})
         assert "+sip.srs" in reply.headers["contact"]
         assert reply.body.count("a=recvonly") == 2
         assert "a=label:2" in reply.body
-        assert legs(house, "r-1") == {"1": "agent", "2": "unknown"}
+        assert legs(gateway, "r-1") == {"1": "agent", "2": "unknown"}
         await asyncio.gather(say(reply.ports[0], synthetic=True), say(reply.ports[1], synthetic=False))
         raised = await events.until("alert.raised", stage="confirmed")
         await client.ask("BYE")
@@ -73,15 +73,15 @@ async def test_a_recording_keeps_the_speakers_apart_by_its_metadata(serve: Serve
 
 async def test_a_recording_that_requires_100rel_and_is_inactive_at_first(serve: Serve) -> None:
     """As Cisco CUBE invites: the streams are switched on when the recorded call is answered."""
-    house = await serve(sip=sip(), idle_deadline_s=2)
+    gateway = await serve(sip=sip(), idle_deadline_s=2)
     inactive = {"body": MULTIPART.replace("a=sendonly", "a=inactive")}
     headers = SIPREC | {"Require": "siprec, 100rel", "X-Call-ID": "r-1"}
-    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+    async with subscribed(gateway) as events, phone(gateway.sip["tcp"], "TCP") as client:
         reply = await client.call(**inactive, **headers)
         assert reply.body.count("a=inactive") == 2
-        assert legs(house, "r-1").keys() == {"1", "2"}
+        assert legs(gateway, "r-1").keys() == {"1", "2"}
         await asyncio.sleep(2.3)  # longer than silence may last where somebody speaks
-        assert house.registry.calls()
+        assert gateway.registry.calls()
         begun = await client.ask("INVITE", TWO_STREAMS)
         assert (begun.ports, begun.body.count("a=recvonly")) == (reply.ports, 2)
         await asyncio.gather(say(reply.ports[0], synthetic=True), say(reply.ports[1], synthetic=False))
@@ -90,17 +90,17 @@ async def test_a_recording_that_requires_100rel_and_is_inactive_at_first(serve: 
 
 
 async def test_who_it_is_comes_from_headers_before_the_dialled_name(serve: Serve) -> None:
-    house = await serve(sip=sip(), roles={"desk": "agent"})
-    async with phone(house.sip["udp"]) as one, phone(house.sip["udp"]) as two:
+    gateway = await serve(sip=sip(), roles={"desk": "agent"})
+    async with phone(gateway.sip["udp"]) as one, phone(gateway.sip["udp"]) as two:
         await one.call(user="c1-caller", **{"X-Call-ID": "c2", "X-Leg": "desk"})
-        assert legs(house, "c2") == {"desk": "agent"}
+        assert legs(gateway, "c2") == {"desk": "agent"}
         await two.call(**{"X-Role": "customer"})
-        assert legs(house, two.call_id.replace("/", "-")) == {"party": "customer"}
+        assert legs(gateway, two.call_id.replace("/", "-")) == {"party": "customer"}
 
 
 async def test_an_invitation_without_an_offer_gets_ours(serve: Serve) -> None:
-    house = await serve(sip=sip())
-    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip())
+    async with subscribed(gateway) as events, phone(gateway.sip["udp"]) as caller:
         ours = await caller.call("", user="c1-caller")
         await say(ours.ports[0], synthetic=True)
         await events.until("alert.raised", leg="caller")
@@ -110,25 +110,25 @@ async def test_an_invitation_without_an_offer_gets_ours(serve: Serve) -> None:
 
 
 async def test_other_media_is_refused_line_by_line(serve: Serve) -> None:
-    house = await serve(sip=sip())
-    async with phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip())
+    async with phone(gateway.sip["udp"]) as caller:
         lines = PCMU_SDP + "m=video 5000 RTP/AVP 96\nm=audio 40002 RTP/AVP 0\n"
         reply = await caller.call(lines, user="c1-caller")
         assert "m=video 0 RTP/AVP 96" in reply.body
         assert reply.ports[1] == 0, "a plain call is one leg"
         assert (await caller.ask("INVITE", PCMU_SDP.replace(" 0 101", " 8"))).code == 488, "its codec stays"
-        assert set(legs(house, "c1")) == {"caller"}
+        assert set(legs(gateway, "c1")) == {"caller"}
 
 
 async def test_hold_is_silence_agreed_upon(serve: Serve) -> None:
-    house = await serve(sip=sip(), idle_deadline_s=0.5)
-    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip(), idle_deadline_s=0.5)
+    async with subscribed(gateway) as events, phone(gateway.sip["udp"]) as caller:
         before = await caller.call(user="c1-caller")
         held = await caller.ask("INVITE", PCMU_SDP.replace("sendrecv", "inactive"))
         assert "a=inactive" in held.body
         assert held.ports == before.ports
         await asyncio.sleep(0.9)
-        assert house.registry.calls()
+        assert gateway.registry.calls()
         assert (await caller.ask("UPDATE", PCMU_SDP)).ports == before.ports
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "timeout"
         while (bye := await caller.hear()).code:
@@ -138,15 +138,15 @@ async def test_hold_is_silence_agreed_upon(serve: Serve) -> None:
 
 
 async def test_streams_come_and_go(serve: Serve) -> None:
-    house = await serve(sip=sip())
-    async with subscribed(house) as events, phone(house.sip["tcp"], "TCP") as client:
+    gateway = await serve(sip=sip())
+    async with subscribed(gateway) as events, phone(gateway.sip["tcp"], "TCP") as client:
         await client.call(MULTIPART, **SIPREC, **{"X-Call-ID": "r-1"})
         one = await client.ask("INVITE", TWO_STREAMS.replace("audio 40002", "audio 0"))
         assert (one.ports[0] != 0, one.ports[1]) == (True, 0)
         assert (await events.until("leg.ended"))["data"]["leg"] == "2"
         again = await client.ask("INVITE", TWO_STREAMS)
         assert all(again.ports)
-        assert set(legs(house, "r-1")) == {"1", "2"}
+        assert set(legs(gateway, "r-1")) == {"1", "2"}
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ async def test_streams_come_and_go(serve: Serve) -> None:
     ],
 )
 async def test_what_cannot_be_served_is_refused(serve: Serve, change: dict[str, str], code: int) -> None:
-    house = await serve(sip=sip())
-    async with phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip())
+    async with phone(gateway.sip["udp"]) as caller:
         options: dict[str, Any] = {"body": PCMU_SDP} | change
         reply = await caller.ask("INVITE", options.pop("body"), **options)
         assert reply.code == code
-        assert not house.registry.calls()
+        assert not gateway.registry.calls()
         if code == 420:
             assert reply.headers["unsupported"] == "teleport"
         if code == 422:
@@ -175,8 +175,8 @@ async def test_what_cannot_be_served_is_refused(serve: Serve, change: dict[str, 
 
 
 async def test_no_room_is_said_so(serve: Serve) -> None:
-    house = await serve(sip=sip(), max_calls=1)
-    async with phone(house.sip["udp"]) as one, phone(house.sip["udp"]) as two, phone(house.sip["udp"]) as three:
+    gateway = await serve(sip=sip(), max_calls=1)
+    async with phone(gateway.sip["udp"]) as one, phone(gateway.sip["udp"]) as two, phone(gateway.sip["udp"]) as three:
         await one.call(user="c1-caller")
         full = await two.ask("INVITE", PCMU_SDP, user="c2-caller")
         assert (full.code, full.headers["retry-after"]) == (503, "10")
@@ -185,27 +185,27 @@ async def test_no_room_is_said_so(serve: Serve) -> None:
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 async def test_calls_of_one_source_are_limited_and_those_that_are_there_go_on(serve: Serve, transport: str) -> None:
-    house = await serve(sip=sip(), rate_limits={"invites_per_s": 0.01, "exempt": []})
-    address = house.sip[transport.lower()]
+    gateway = await serve(sip=sip(), rate_limits={"invites_per_s": 0.01, "exempt": []})
+    address = gateway.sip[transport.lower()]
     async with phone(address, transport) as one, phone(address, transport) as two:
         await one.call(user="c1-caller")
         refused = await two.ask("INVITE", PCMU_SDP, user="c2-caller")
         assert refused.code == 503
         assert 10 < int(refused.headers["retry-after"]) <= 100
         assert (await one.ask("OPTIONS")).code == 200
-        assert [call.call_id for call in house.registry.calls()] == ["c1"]
+        assert [call.call_id for call in gateway.registry.calls()] == ["c1"]
 
 
 async def test_the_gateways_own_end_is_a_bye(serve: Serve) -> None:
-    house = await serve(sip=sip(), max_call_s=0.3)
-    async with phone(house.sip["tcp"], "TCP") as caller:
+    gateway = await serve(sip=sip(), max_call_s=0.3)
+    async with phone(gateway.sip["tcp"], "TCP") as caller:
         await caller.call(user="c1-caller")
         assert (await caller.hear()).first.startswith("BYE ")
 
 
 async def test_mixed_recordings_need_leave(serve: Serve) -> None:
-    house = await serve(sip=sip())
-    async with phone(house.sip["tcp"], "TCP") as client:
+    gateway = await serve(sip=sip())
+    async with phone(gateway.sip["tcp"], "TCP") as client:
         mixed = MULTIPART.replace("<send>st2</send>", "<send>st1</send>")
         refused = await client.ask("INVITE", mixed, **SIPREC)
     assert refused.code == 403
@@ -213,11 +213,11 @@ async def test_mixed_recordings_need_leave(serve: Serve) -> None:
 
 
 async def test_a_codec_that_was_not_agreed_on_is_told_of_and_the_leg_goes_on(serve: Serve) -> None:
-    house = await serve(sip=sip())
+    gateway = await serve(sip=sip())
     spoken = list(pcmu(speech(12, synthetic=True)))
     for index in range(150, 250):  # two seconds of G.729, which nobody offered
         spoken[index] = packet(bytes(20), 65_000 + index, 160 * index, payload_type=18)
-    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+    async with subscribed(gateway) as events, phone(gateway.sip["udp"]) as caller:
         reply = await caller.call(user="c1-caller")
         before = UNREADABLE.labels("sip")._value.get()
         await send(("127.0.0.1", reply.ports[0]), iter(spoken))
@@ -235,8 +235,8 @@ async def test_a_codec_that_was_not_agreed_on_is_told_of_and_the_leg_goes_on(ser
 
 
 async def test_strangers_hear_nothing(serve: Serve) -> None:
-    house = await serve(sip=sip(allow_ips=["192.0.2.0/24"]))
-    async with phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip(allow_ips=["192.0.2.0/24"]))
+    async with phone(gateway.sip["udp"]) as caller:
         caller.send(caller.request("OPTIONS"))
         with pytest.raises(TimeoutError):
             await caller.hear(0.1)
@@ -247,19 +247,19 @@ async def probe(caller: Phone) -> int:
 
 
 async def test_nonsense_harms_nobody(serve: Serve) -> None:
-    house = await serve(sip=sip())
-    async with phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip())
+    async with phone(gateway.sip["udp"]) as caller:
         for nonsense in (b"", b"\r\n\r\n", b"\x00" * 100, b"INVITE sip:x SIP/2.0\r\n\r\n"):
             caller.send(nonsense)
         assert await probe(caller) == 200
 
 
 async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
-    house = await serve(sip=sip(), max_calls=1)
+    gateway = await serve(sip=sip(), max_calls=1)
     async with contextlib.AsyncExitStack() as stack:
         readers = []
         for _ in range(3):
-            reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+            reader, writer = await asyncio.open_connection(*gateway.sip["tcp"])
             stack.callback(writer.close)
             readers.append(reader)
             await asyncio.sleep(0.01)
@@ -270,10 +270,10 @@ async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
 
 async def test_a_connection_without_a_message_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SILENT_S", 0.3)
-    house = await serve(sip=sip())
-    async with phone(house.sip["tcp"], "TCP") as caller:
+    gateway = await serve(sip=sip())
+    async with phone(gateway.sip["tcp"], "TCP") as caller:
         assert await probe(caller) == 200
-        reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+        reader, writer = await asyncio.open_connection(*gateway.sip["tcp"])
         writer.write(caller.request("OPTIONS")[:-4])
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
@@ -282,10 +282,10 @@ async def test_a_connection_without_a_message_is_closed(serve: Serve, monkeypatc
 
 
 async def test_too_many_messages_end_their_connection(serve: Serve) -> None:
-    house = await serve(sip=sip(), max_messages_per_s=10, max_burst_s=1)
+    gateway = await serve(sip=sip(), max_messages_per_s=10, max_burst_s=1)
     before = refused("TooFast")
-    async with phone(house.sip["tcp"], "TCP") as other:
-        reader, writer = await asyncio.open_connection(*house.sip["tcp"])
+    async with phone(gateway.sip["tcp"], "TCP") as other:
+        reader, writer = await asyncio.open_connection(*gateway.sip["tcp"])
         writer.write(b"".join(other.request("OPTIONS") for _ in range(12)))
         with contextlib.suppress(ConnectionError):
             await asyncio.wait_for(reader.read(), 5)
@@ -299,9 +299,9 @@ async def test_more_messages_than_one_host_may_send_are_dropped(
 ) -> None:
     monkeypatch.setattr(server, "UDP_MESSAGES_PER_S", 0.1)
     monkeypatch.setattr(server, "UDP_BURST_S", 30.0)
-    house = await serve(sip=sip())
+    gateway = await serve(sip=sip())
     before = refused("TooFast")
-    async with phone(house.sip["udp"]) as many, phone(house.sip["udp"], local_addr=("127.0.0.2", 0)) as other:
+    async with phone(gateway.sip["udp"]) as many, phone(gateway.sip["udp"], local_addr=("127.0.0.2", 0)) as other:
         for _ in range(5):
             many.send(many.request("OPTIONS"))
         assert [(await many.hear()).code for _ in range(3)] == [200] * 3
@@ -313,9 +313,9 @@ async def test_more_messages_than_one_host_may_send_are_dropped(
 
 async def test_messages_that_cost_too_much_are_refused(serve: Serve) -> None:
     """Header lines without end take seconds to read; to a port that is none no answer can be sent."""
-    house = await serve(sip=sip())
+    gateway = await serve(sip=sip())
     before = refused("ProtocolError")
-    async with phone(house.sip["udp"]) as caller:
+    async with phone(gateway.sip["udp"]) as caller:
         many: dict[str, Any] = {f"X{index}": "" for index in range(message.MAX_HEADERS)}
         caller.send(caller.request("OPTIONS", **many))
         caller.send(caller.request("OPTIONS", Via="SIP/2.0/UDP 127.0.0.1:70000;branch=z9hG4bKfar"))
@@ -335,17 +335,17 @@ async def test_a_fault_of_the_timers_is_the_last_of_none(serve: Serve, monkeypat
         tick(uas, now_s)
 
     monkeypatch.setattr(Uas, "tick", once)
-    house = await serve(sip=sip(), idle_deadline_s=0.5)
-    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+    gateway = await serve(sip=sip(), idle_deadline_s=0.5)
+    async with subscribed(gateway) as events, phone(gateway.sip["udp"]) as caller:
         await caller.call()
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "timeout"
 
 
 async def test_media_comes_from_who_signals_or_from_where_the_offer_says(serve: Serve) -> None:
     """Without `allow_ips`, whoever finds the port first could else speak in the caller's place."""
-    house = await serve(sip=sip())
+    gateway = await serve(sip=sip())
     stranger = ("127.0.0.3", 0)
-    async with subscribed(house) as events, phone(house.sip["udp"]) as caller:
+    async with subscribed(gateway) as events, phone(gateway.sip["udp"]) as caller:
         offer = PCMU_SDP.replace("IN IP4 127.0.0.1", "IN IP4 127.0.0.2")
         port = (await caller.call(offer, user="c1-caller")).ports[0]
         to = ("127.0.0.1", port)

@@ -24,9 +24,9 @@ SCENARIO = Path(__file__).with_name("siprec.xml")
 @pytest.mark.parametrize(("transport", "mode"), [("udp", "u1"), ("tcp", "t1")])
 async def test_a_recording_client_records(serve: Serve, tmp_path: Path, transport: str, mode: str) -> None:
     settings = {"participants": {"sip:agent@*": "agent"}, "rtp_ports": (30_200, 30_203)}
-    house = await serve(sip={transport: "127.0.0.1:0", **settings})
-    host, port = house.sip[transport]
-    async with subscribed(house) as events:
+    server = await serve(sip={transport: "127.0.0.1:0", **settings})
+    host, port = server.sip[transport]
+    async with subscribed(server) as events:
         sipp = await asyncio.create_subprocess_exec(
             *("sipp", "-sf", str(SCENARIO), f"{host}:{port}", "-i", "127.0.0.1", "-t", mode, "-m", "1", "-nostdin"),
             cwd=tmp_path,

@@ -36,7 +36,7 @@ class Wire:
         return [reply.code for reply in self.sent]
 
 
-class House:
+class Server:
     """A Uas with somebody who takes its offers down."""
 
     def __init__(self, transport: str = "UDP") -> None:
@@ -70,160 +70,160 @@ class House:
 
 
 def test_a_repeated_invitation_gets_the_same_answer_and_no_second_call() -> None:
-    house = House()
-    data = house.hear("INVITE", PCMU_SDP)
-    house.uas.receive(data, house.wire, 0.4)
-    assert (house.wire.codes, len(house.offers)) == ([100, 100], 1)
-    house.uas.answer(house.offers[0], 200, 0.5)
-    house.uas.receive(data, house.wire, 0.6)
-    assert (house.wire.codes, len(house.uas.dialogs)) == ([100, 100, 200, 200], 1)
-    assert house.wire.sent[2].tag == house.wire.sent[3].tag
+    server = Server()
+    data = server.hear("INVITE", PCMU_SDP)
+    server.uas.receive(data, server.wire, 0.4)
+    assert (server.wire.codes, len(server.offers)) == ([100, 100], 1)
+    server.uas.answer(server.offers[0], 200, 0.5)
+    server.uas.receive(data, server.wire, 0.6)
+    assert (server.wire.codes, len(server.uas.dialogs)) == ([100, 100, 200, 200], 1)
+    assert server.wire.sent[2].tag == server.wire.sent[3].tag
 
 
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 def test_a_200_is_repeated_until_acknowledged(transport: str) -> None:
-    house = House(transport)
-    house.hear("INVITE", PCMU_SDP)
-    house.uas.answer(house.offers[0], 200, 0.0)
+    server = Server(transport)
+    server.hear("INVITE", PCMU_SDP)
+    server.uas.answer(server.offers[0], 200, 0.0)
     times = []
     for tenth in range(160):
-        before = len(house.wire.sent)
-        house.uas.tick(tenth / 10)
-        if len(house.wire.sent) > before:
+        before = len(server.wire.sent)
+        server.uas.tick(tenth / 10)
+        if len(server.wire.sent) > before:
             times.append(tenth / 10)
     assert times == [0.5, 1.5, 3.5, 7.5, 11.5, 15.5]
-    assert house.wire.codes == [100] + [200] * 7
-    house.phone.to_tag = house.wire.sent[-1].tag
-    house.hear("ACK")
-    house.uas.tick(20.0)
-    assert len(house.wire.sent) == 8
-    house.uas.tick(TRANSACTION_S + 1)
-    assert house.endings == []
+    assert server.wire.codes == [100] + [200] * 7
+    server.phone.to_tag = server.wire.sent[-1].tag
+    server.hear("ACK")
+    server.uas.tick(20.0)
+    assert len(server.wire.sent) == 8
+    server.uas.tick(TRANSACTION_S + 1)
+    assert server.endings == []
 
 
 def test_without_acknowledgement_the_call_is_hung_up() -> None:
-    house = House()
-    house.hear("INVITE", PCMU_SDP)
-    house.uas.answer(house.offers[0], 200, 0.0)
-    house.uas.tick(TRANSACTION_S)
-    assert house.endings == ["not_acknowledged"]
-    assert house.wire.sent[-1].first.startswith("BYE ")
-    assert not house.uas.dialogs
+    server = Server()
+    server.hear("INVITE", PCMU_SDP)
+    server.uas.answer(server.offers[0], 200, 0.0)
+    server.uas.tick(TRANSACTION_S)
+    assert server.endings == ["not_acknowledged"]
+    assert server.wire.sent[-1].first.startswith("BYE ")
+    assert not server.uas.dialogs
 
 
 @pytest.mark.parametrize(("transport", "answers"), [("UDP", 2), ("TCP", 1)])
 def test_a_refusal_is_repeated_over_udp_only(transport: str, answers: int) -> None:
-    house = House(transport)
-    house.hear("INVITE", PCMU_SDP)
-    house.uas.answer(house.offers[0], 488, 0.0)
-    house.uas.tick(0.6)
-    assert house.wire.codes == [100] + [488] * answers
-    house.hear("ACK", branch=house.phone.branch)
-    house.uas.tick(5.0)
-    assert len(house.wire.sent) == 1 + answers
-    assert not house.uas.dialogs
+    server = Server(transport)
+    server.hear("INVITE", PCMU_SDP)
+    server.uas.answer(server.offers[0], 488, 0.0)
+    server.uas.tick(0.6)
+    assert server.wire.codes == [100] + [488] * answers
+    server.hear("ACK", branch=server.phone.branch)
+    server.uas.tick(5.0)
+    assert len(server.wire.sent) == 1 + answers
+    assert not server.uas.dialogs
 
 
 def test_cancel_undoes_an_invitation_that_has_no_answer_yet() -> None:
-    house = House()
-    house.hear("INVITE", PCMU_SDP)
-    house.hear("CANCEL")
-    assert house.wire.codes == [100, 200, 487]
-    assert house.endings == ["cancelled"]
-    house.uas.answer(house.offers[0], 200, 1.0)
-    assert house.wire.codes == [100, 200, 487], "too late"
+    server = Server()
+    server.hear("INVITE", PCMU_SDP)
+    server.hear("CANCEL")
+    assert server.wire.codes == [100, 200, 487]
+    assert server.endings == ["cancelled"]
+    server.uas.answer(server.offers[0], 200, 1.0)
+    assert server.wire.codes == [100, 200, 487], "too late"
 
 
 def test_cancel_comes_too_late_or_for_nothing() -> None:
-    house = House()
-    house.invited()
-    house.phone.to_tag = ""
-    house.hear("CANCEL", branch=house.offers[0].heard.request.via[0].parameters["branch"])
-    assert (house.wire.codes[-1], house.endings) == (200, [])
-    house.hear("CANCEL", branch="z9hG4bKother")
-    assert house.wire.codes[-1] == 481
+    server = Server()
+    server.invited()
+    server.phone.to_tag = ""
+    server.hear("CANCEL", branch=server.offers[0].heard.request.via[0].parameters["branch"])
+    assert (server.wire.codes[-1], server.endings) == (200, [])
+    server.hear("CANCEL", branch="z9hG4bKother")
+    assert server.wire.codes[-1] == 481
 
 
 def test_session_timers() -> None:
-    house = House()
-    house.invited(Session_Expires="90;refresher=uac")
-    house.hear("UPDATE", at_s=50.0, Session_Expires="90")
-    house.uas.answer(house.offers[-1], 200, 50.0)
-    house.uas.tick(50 + 59.9)
-    assert house.endings == []
-    house.uas.tick(50 + 60.0)
-    assert house.endings == ["session_expired"]
-    assert house.wire.sent[-1].first.startswith("BYE ")
+    server = Server()
+    server.invited(Session_Expires="90;refresher=uac")
+    server.hear("UPDATE", at_s=50.0, Session_Expires="90")
+    server.uas.answer(server.offers[-1], 200, 50.0)
+    server.uas.tick(50 + 59.9)
+    assert server.endings == []
+    server.uas.tick(50 + 60.0)
+    assert server.endings == ["session_expired"]
+    assert server.wire.sent[-1].first.startswith("BYE ")
 
 
 def test_our_goodbye_takes_the_recorded_route_and_is_repeated_until_answered() -> None:
-    house = House()
-    dialog = house.invited(**{"Record-Route": "<sip:proxy.example;lr>"})
-    house.uas.hang_up(dialog, 0.0)
-    bye = house.wire.sent[-1]
+    server = Server()
+    dialog = server.invited(**{"Record-Route": "<sip:proxy.example;lr>"})
+    server.uas.hang_up(dialog, 0.0)
+    bye = server.wire.sent[-1]
     assert bye.first == "BYE sip:alice@127.0.0.1:5099 SIP/2.0"
     assert bye.headers["route"] == "<sip:proxy.example;lr>"
     assert bye.headers["from"].endswith(f"tag={dialog.our_tag}")
     assert (bye.headers["to"].endswith("tag=a1"), bye.headers["cseq"]) == (True, "1 BYE")
-    sent = len(house.wire.sent)
-    house.uas.tick(0.6)
-    assert len(house.wire.sent) == sent + 1
+    sent = len(server.wire.sent)
+    server.uas.tick(0.6)
+    assert len(server.wire.sent) == sent + 1
     ok = f"SIP/2.0 200 OK\r\nVia: {bye.headers['via']}\r\nCSeq: 1 BYE\r\n\r\n".encode()
-    house.uas.receive(ok, house.wire, 0.7)
-    house.uas.tick(5.0)
-    assert len(house.wire.sent) == sent + 1
+    server.uas.receive(ok, server.wire, 0.7)
+    server.uas.tick(5.0)
+    assert len(server.wire.sent) == sent + 1
 
 
 def test_strangers_are_asked_for_a_password() -> None:
-    house = House()
-    house.uas = Uas(house, 90, lambda: "n1", Digest({"alice": "secret"}))
-    house.hear("INVITE", PCMU_SDP)
-    assert (house.wire.codes, house.offers, house.uas.dialogs) == ([401], [], {})
-    assert house.wire.sent[0].headers["www-authenticate"].startswith("Digest ")
+    server = Server()
+    server.uas = Uas(server, 90, lambda: "n1", Digest({"alice": "secret"}))
+    server.hear("INVITE", PCMU_SDP)
+    assert (server.wire.codes, server.offers, server.uas.dialogs) == ([401], [], {})
+    assert server.wire.sent[0].headers["www-authenticate"].startswith("Digest ")
     proof = 'Digest username="alice", realm="callscreen", nonce="n1", uri="sip:x", response="' + BARE + '"'
-    house.hear("INVITE", PCMU_SDP, Authorization=proof)
-    assert (house.wire.codes, len(house.offers)) == ([401, 100], 1)
+    server.hear("INVITE", PCMU_SDP, Authorization=proof)
+    assert (server.wire.codes, len(server.offers)) == ([401, 100], 1)
 
 
 def test_what_belongs_to_no_dialog() -> None:
-    house = House()
-    house.hear("BYE")
-    house.phone.to_tag = "never"
-    house.hear("INVITE", PCMU_SDP)
-    house.hear("ACK")
-    assert (house.wire.codes, house.offers) == ([481, 481], [])
+    server = Server()
+    server.hear("BYE")
+    server.phone.to_tag = "never"
+    server.hear("INVITE", PCMU_SDP)
+    server.hear("ACK")
+    assert (server.wire.codes, server.offers) == ([481, 481], [])
 
 
 def test_requests_out_of_order_and_of_other_kinds() -> None:
-    house = House()
-    house.invited()
-    house.hear("INFO")
-    house.hear("INFO", cseq=1)
-    house.hear("SUBSCRIBE")
-    house.hear("BYE")
-    assert house.wire.codes[2:] == [200, 500, 405, 200]
-    assert house.endings == ["stopped"]
+    server = Server()
+    server.invited()
+    server.hear("INFO")
+    server.hear("INFO", cseq=1)
+    server.hear("SUBSCRIBE")
+    server.hear("BYE")
+    assert server.wire.codes[2:] == [200, 500, 405, 200]
+    assert server.endings == ["stopped"]
 
 
 def test_answers_go_where_the_request_came_from() -> None:
-    house = House()
-    house.hear("OPTIONS")
-    assert house.wire.ports == [40_000], "rport asks for it"
-    assert "rport=40000;received=192.0.2.9" in house.wire.sent[0].headers["via"]
-    assert "siprec" in house.wire.sent[0].headers["supported"]
-    house.hear("OPTIONS", Via="SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bKx")
-    assert house.wire.ports[-1] == 5099
+    server = Server()
+    server.hear("OPTIONS")
+    assert server.wire.ports == [40_000], "rport asks for it"
+    assert "rport=40000;received=192.0.2.9" in server.wire.sent[0].headers["via"]
+    assert "siprec" in server.wire.sent[0].headers["supported"]
+    server.hear("OPTIONS", Via="SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bKx")
+    assert server.wire.ports[-1] == 5099
 
 
 def test_an_invitation_without_contact_is_none() -> None:
     with pytest.raises(ProtocolError, match="Contact"):
-        House().hear("INVITE", PCMU_SDP, drop=("Contact",))
+        Server().hear("INVITE", PCMU_SDP, drop=("Contact",))
 
 
 @pytest.mark.parametrize("drop", ["Via", "From", "Call-ID", "CSeq"])
 def test_what_a_request_must_have(drop: str) -> None:
     with pytest.raises(ProtocolError, match="not a message"):
-        House().hear("OPTIONS", drop=(drop,))
+        Server().hear("OPTIONS", drop=(drop,))
 
 
 def test_a_stream_is_cut_by_content_length() -> None:
@@ -245,59 +245,59 @@ def test_a_stream_that_cannot_be_cut() -> None:
 
 
 def test_a_request_repeated_before_its_answer_waits() -> None:
-    house = House()
-    data = house.hear("INVITE", PCMU_SDP)
-    house.hear("UPDATE")  # without a dialog
-    dialog = house.invited()
-    assert house.wire.codes == [100, 481, 100, 200]
-    update = house.hear("UPDATE")
-    house.uas.receive(update, house.wire, 0.1)
-    house.uas.receive(data, house.wire, 0.1)
-    assert house.wire.codes[4:] == [100], "the first invitation rings on; the update has no answer yet"
-    house.hear("UPDATE", Session_Expires="10")
-    assert house.wire.codes[-1] == 422
-    house.uas.hang_up(dialog, 0.2)
-    house.uas.hang_up(dialog, 0.3)
-    assert [reply.first[:3] for reply in house.wire.sent].count("BYE") == 1
-    house.uas.tick(TRANSACTION_S + 1)
-    house.uas.tick(TRANSACTION_S + 2)
-    assert len([reply for reply in house.wire.sent if reply.first.startswith("BYE")]) == 1
+    server = Server()
+    data = server.hear("INVITE", PCMU_SDP)
+    server.hear("UPDATE")  # without a dialog
+    dialog = server.invited()
+    assert server.wire.codes == [100, 481, 100, 200]
+    update = server.hear("UPDATE")
+    server.uas.receive(update, server.wire, 0.1)
+    server.uas.receive(data, server.wire, 0.1)
+    assert server.wire.codes[4:] == [100], "the first invitation rings on; the update has no answer yet"
+    server.hear("UPDATE", Session_Expires="10")
+    assert server.wire.codes[-1] == 422
+    server.uas.hang_up(dialog, 0.2)
+    server.uas.hang_up(dialog, 0.3)
+    assert [reply.first[:3] for reply in server.wire.sent].count("BYE") == 1
+    server.uas.tick(TRANSACTION_S + 1)
+    server.uas.tick(TRANSACTION_S + 2)
+    assert len([reply for reply in server.wire.sent if reply.first.startswith("BYE")]) == 1
 
 
 def test_a_call_hung_up_before_its_acknowledgement_ends_once() -> None:
-    house = House()
-    house.hear("INVITE", PCMU_SDP)
-    house.uas.answer(house.offers[0], 200, 0.0)
-    assert house.offers[0].dialog is not None
-    house.uas.hang_up(house.offers[0].dialog, 0.1)
-    house.uas.tick(TRANSACTION_S + 1)
-    assert house.endings == []
+    server = Server()
+    server.hear("INVITE", PCMU_SDP)
+    server.uas.answer(server.offers[0], 200, 0.0)
+    assert server.offers[0].dialog is not None
+    server.uas.hang_up(server.offers[0].dialog, 0.1)
+    server.uas.tick(TRANSACTION_S + 1)
+    assert server.endings == []
 
 
 def test_answers_to_nothing_and_provisional_ones_are_no_matter() -> None:
-    house = House()
+    server = Server()
     for answer in (b"SIP/2.0 100 Trying\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n"):
-        house.uas.receive(answer, house.wire, 0.0)
-    assert house.wire.sent == []
+        server.uas.receive(answer, server.wire, 0.0)
+    assert server.wire.sent == []
 
 
 def test_what_is_answered_over_tcp_is_remembered_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 1)
-    house = House("TCP")
+    server = Server("TCP")
     for at_s in (0.0, 0.1, 0.2):
-        house.hear("OPTIONS", at_s=at_s)
-        house.uas.tick(at_s + 0.05)
-    assert house.wire.codes == [200, 200, 200]
+        server.hear("OPTIONS", at_s=at_s)
+        server.uas.tick(at_s + 0.05)
+    assert server.wire.codes == [200, 200, 200]
 
 
 def test_a_flood_of_requests_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 2)
-    house = House()
+    server = Server()
     for _ in range(2):
-        house.hear("OPTIONS")
+        server.hear("OPTIONS")
     with pytest.raises(Overloaded, match="2 requests are remembered"):
-        house.hear("OPTIONS")
-    assert house.wire.codes == [200, 200]
-    house.uas.tick(TRANSACTION_S)
-    house.hear("OPTIONS")
-    assert house.wire.codes == [200, 200, 200]
+        server.hear("OPTIONS")
+    assert server.wire.codes == [200, 200]
+    server.uas.tick(TRANSACTION_S)
+    server.hear("OPTIONS")
+    assert server.wire.codes == [200, 200, 200]

@@ -1,0 +1,1 @@
+"""From samples to windows and features; no model, no opinion."""

@@ -1,0 +1,180 @@
+"""JSON Web Tokens of an issuer that the operator trusts (RFC 7519), and its keys.  [IO]
+
+The keys are fetched in a thread. They are kept, and renewed when they are `RENEW_S` old, while requests go on with
+those that are there; a token with an unknown key id makes them be fetched at once, but not more often than every
+`AGAIN_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast, get_args
+
+import httpx
+import jwt
+
+from gateway import clock, logs
+from gateway.auth.access import Access, Scope
+from gateway.auth.jwt_settings import JwtSettings
+from gateway.errors import Overloaded, Unauthorized
+from gateway.ingest import names
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Those with a public key: with any other, whoever knows the public key could sign."""
+LEEWAY_S = 30.0
+"""By which the clocks may differ."""
+RENEW_S = 300.0
+AGAIN_S = 10.0
+TRUSTED_S = 24 * 3600.0
+"""Keys that could not be renewed for so long are not used any more."""
+FETCH_S = 5.0
+LARGEST_BYTES = 256 * 1024
+_SCOPES = get_args(Scope)
+_log = logs.get(__name__)
+
+
+class Issuer:
+    """Checks the tokens of one issuer."""
+
+    def __init__(self, settings: JwtSettings) -> None:
+        self._settings = settings
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._fetched_s = self._tried_s = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def access(self, token: str) -> Access:
+        """Return what a token allows.
+
+        Raises:
+            Unauthorized: says what is wrong with it.
+            Overloaded: the issuer's keys cannot be had now.
+        """
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+            key = await self._key(key_id)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                issuer=self._settings.issuer,
+                audience=self._settings.audience,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:  # not all that a claim can be is looked for
+            raise Unauthorized(f"token: not a good JSON Web Token: {error}") from None
+        return access_by(claims, self._settings)
+
+    async def close(self) -> None:
+        """Wait for what is being fetched."""
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
+
+    async def _key(self, key_id: str | None) -> jwt.PyJWK:
+        now_s = clock.monotonic_s()
+        if now_s - self._fetched_s > TRUSTED_S:
+            self._keys = {}
+        known = key_id in self._keys
+        if now_s - self._fetched_s > RENEW_S or not known:
+            fetching = self._fetch(now_s)
+            if not known and fetching is not None:
+                await asyncio.wait([fetching])
+        if not self._keys:
+            raise Overloaded("token: the keys of its issuer cannot be had now; try again in 5 s")
+        try:
+            return self._keys[key_id]
+        except KeyError:
+            raise jwt.InvalidKeyError("signed with a key that its issuer does not publish") from None
+
+    def _fetch(self, now_s: float) -> asyncio.Task[None] | None:
+        """Have the keys fetched; return the task, or None when it is too early to try again."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        if now_s - self._tried_s < AGAIN_S:
+            return None
+        self._tried_s = now_s
+        self._fetching = asyncio.create_task(self._renew(), name="jwks")
+        return self._fetching
+
+    async def _renew(self) -> None:
+        try:
+            self._keys = await asyncio.to_thread(fetch_keys, self._settings)
+        except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+            _log.warning("keys of the issuer cannot be had", place=_place(self._settings), error=str(error))
+        else:
+            self._fetched_s = clock.monotonic_s()
+
+
+@contextlib.asynccontextmanager
+async def trusted(settings: JwtSettings | None) -> AsyncIterator[Issuer | None]:
+    """Open the issuer that `settings` name, if any; in the end, wait for what it is fetching."""
+    issuer = Issuer(settings) if settings else None
+    try:
+        yield issuer
+    finally:
+        if issuer is not None:
+            await issuer.close()
+
+
+def fetch_keys(settings: JwtSettings) -> dict[str | None, jwt.PyJWK]:
+    """Return an issuer's public keys by their id; where it has only one, that is found without an id, too.
+
+    Raises:
+        OSError, httpx.HTTPError: they cannot be read.
+        ValueError, jwt.PyJWTError: they are no key set (RFC 7517, section 5), or have no key that can be used.
+    """
+    text = settings.jwks_file.read_bytes() if settings.jwks_file else _fetched(settings.jwks_url or "")
+    said = json.loads(text)
+    if not isinstance(said, dict):
+        raise ValueError("expected a JSON object with the list `keys`")
+    usable = [key for key in jwt.PyJWKSet.from_dict(said).keys if key.algorithm_name in ALGORITHMS]
+    if not usable:
+        raise ValueError("expected a public key that can sign; there is none")
+    keys: dict[str | None, jwt.PyJWK] = {key.key_id: key for key in usable}
+    if len(usable) == 1:
+        keys[None] = usable[0]
+    return keys
+
+
+def access_by(claims: Mapping[str, Any], settings: JwtSettings) -> Access:
+    """Return what the claims of a token allow, whose signature, issuer, audience and times are right.
+
+    Raises:
+        Unauthorized: names the claim and what was expected.
+    """
+    said = claims.get(settings.scope_claim, "")
+    if isinstance(said, str):
+        said = said.split()
+    if not isinstance(said, list):
+        raise Unauthorized(f"token: expected the claim {settings.scope_claim!r} as text or list")
+    scopes = frozenset(cast("Scope", scope) for scope in said if scope in _SCOPES)
+    tenant = claims.get(settings.tenant_claim) if settings.tenant_claim else None
+    needs_tenant = settings.tenant_claim is not None and (tenant is not None or "admin" not in scopes)
+    if needs_tenant and not (isinstance(tenant, str) and re.fullmatch(names.PATTERN, tenant)):
+        raise Unauthorized(f"token: expected a tenant as claim {settings.tenant_claim!r}")
+    client = claims.get("client_id") or claims.get("azp")
+    name = client[:64] if isinstance(client, str) else "jwt"
+    return Access(name, scopes, tenant, float(claims["exp"]) + LEEWAY_S)
+
+
+def _fetched(url: str) -> bytes:
+    """Return what is there; not from where it redirects to, nor more than it may be, nor however slowly."""
+    until_s = time.monotonic() + FETCH_S
+    body = b""
+    with httpx.stream("GET", url, timeout=FETCH_S, headers={"Accept": "application/json"}) as answer:
+        if answer.status_code != 200:
+            raise ValueError(f"expected status 200, got {answer.status_code}")
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) > LARGEST_BYTES or time.monotonic() > until_s:
+                raise ValueError(f"expected at most {LARGEST_BYTES} bytes within {FETCH_S:g} s")
+    return body
+
+
+def _place(settings: JwtSettings) -> str:
+    return str(settings.jwks_file or settings.jwks_url)

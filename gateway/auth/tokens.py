@@ -1,0 +1,91 @@
+"""Tokens that allow part of what the gateway offers, kept as hashes.  [S]
+
+A token is made of random bytes, so a plain SHA-256 of it is enough: there is nothing to guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from gateway.auth.access import EVERYTHING, Access, Scope
+from gateway.errors import Unauthorized
+from gateway.ingest import names
+
+PREFIX = "cs_"
+"""Of tokens that we make: lets secret scanners, and people, know one when they see it."""
+MISSING = "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` or `?token=…`"
+
+
+class ScopedToken(BaseModel):
+    """One token, and what it is good for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=64, description="whose it is", examples=["fraud desk"])
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of the token, in hex", examples=["0" * 64]
+    )
+    scopes: tuple[Scope, ...] = Field(
+        min_length=1,
+        description="ingest: media; subscribe: events and calls; admin: these and the metrics",
+        examples=[["subscribe"]],
+    )
+    expires: AwareDatetime | None = Field(
+        default=None, description="from then on it is refused; none: never", examples=["2027-06-30T00:00:00Z"]
+    )
+    tenant: Annotated[str, Field(pattern=names.PATTERN)] | None = Field(
+        default=None, description="the only tenant whose calls it sends and sees; none: all", examples=["blue"]
+    )
+
+    @model_validator(mode="after")
+    def _admin_is_for_all_tenants(self) -> ScopedToken:
+        if self.tenant is not None and "admin" in self.scopes:
+            raise ValueError("scopes: expected no admin beside a tenant: it is for what concerns all tenants")
+        return self
+
+    def access(self) -> Access:
+        """Return what it allows."""
+        expires_s = self.expires.timestamp() if self.expires else None
+        return Access(self.name, frozenset(self.scopes), self.tenant, expires_s)
+
+
+def make() -> tuple[str, str]:
+    """Return a new token (256 random bits), and its SHA-256 for the settings."""
+    token = PREFIX + secrets.token_urlsafe(32)
+    return token, hashed(token)
+
+
+def hashed(token: str) -> str:
+    """Return the SHA-256 of a token, in hex."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def check(given: str, general: SecretStr | None, scoped: Iterable[ScopedToken], now: datetime) -> Access:
+    """Return what the presented token allows: everything, if it is the general one.
+
+    Every token is compared in constant time; which of them it is may be learned from the time this takes.
+
+    Args:
+        given: the token presented; empty where there is none.
+        general: allows everything; none: there is no such token.
+        now: time zone aware.
+
+    Raises:
+        Unauthorized: the token is missing, wrong or expired.
+    """
+    if general is not None and hmac.compare_digest(given.encode(), general.get_secret_value().encode()):
+        return EVERYTHING
+    digest = hashed(given)
+    for token in scoped:
+        if hmac.compare_digest(digest, token.sha256):
+            if token.expires is not None and now >= token.expires:
+                raise Unauthorized(f"token: {token.name!r} has expired")
+            return token.access()
+    raise Unauthorized(MISSING)

@@ -1,0 +1,152 @@
+"""The models, opened as the settings say, and at work.  [IO]"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from detection import DEFAULT_MODEL, Fusion, Policy, open_detector, open_fusion
+from detection.decision.evidence import light_alone
+from detection.detector import CardDetector
+from detection.errors import DetectionError
+from detection.signing import check_model, read_verify_key
+from gateway import logs
+from gateway.call.load import Load
+from gateway.call.policies import Judge, Policies
+from gateway.call.scorer import Fifo, Scorer
+from gateway.call.session import Engine, Publisher
+from gateway.call.shadow import Shadow
+from gateway.call.thresholds import threshold
+from gateway.call.verification import AUTO, Verifier, verifier_name
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.policy import Loaded, read
+
+_log = logs.get(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None) -> AsyncIterator[Engine]:
+    """Open the models, and let them score for as long as the body runs. Raises ConfigError.
+
+    `loaded` is the policy file, where there is one.
+    """
+    await asyncio.to_thread(_check_signatures, settings)
+    detector = await asyncio.to_thread(_open_detector, settings)
+    second = await asyncio.to_thread(_open_verifier, settings)
+    fusion = _open_fusion(detector, second) if second else None
+    policies = _policies(settings, detector, fusion, settings.policy, loaded)
+    policies.tell()
+    backlog = Fifo(settings.scorer_queue_windows)
+    scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
+    load = Load(backlog.waiting_s)
+    verifier = (
+        Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
+    )
+    shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load)
+    engine = Engine(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow)
+    running = [part for part in (load, scorer, verifier, shadow) if part]
+    for part in running:
+        part.start()
+    try:
+        yield engine
+    finally:
+        for part in running:
+            await part.close()
+
+
+def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load) -> Shadow | None:
+    """Open the candidate that is asked for. Raises ConfigError."""
+    wanted = settings.shadow
+    if wanted is None:
+        return None
+    candidate = None
+    if wanted.model:
+        try:
+            candidate = open_detector(wanted.model)
+        except DetectionError as error:
+            raise ConfigError(f"shadow.model: {error}") from None
+        if (candidate.window_s, candidate.hop_s) != (light.window_s, light.hop_s):
+            raise ConfigError(f"shadow.model: expected windows of {light.window_s:g} s every {light.hop_s:g} s")
+    loaded = read(wanted.policy) if wanted.policy else None
+    policies = _policies(settings, candidate or light, None if candidate else fusion, wanted.policy, loaded)
+    share = wanted.cpu_share / settings.workers
+    return Shadow(policies, load, fusion.llr if fusion else light_alone, candidate, share)
+
+
+def _policies(
+    settings: Settings, light: CardDetector, fusion: Fusion | None, file: Path | None, loaded: Loaded | None
+) -> Policies:
+    fused = Judge(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
+    # Legs without the verifier: a rate that its fusion keeps may be one that the light model cannot promise.
+    raise_p = light.raise_p if fused and settings.alerts_per_hour else threshold(settings, light, None)
+    alone = Judge(_rules(settings, raise_p), light.calibration_id)
+    try:
+        return Policies(alone, fused, loaded)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _rules(settings: Settings, raise_p: float) -> Policy:
+    try:
+        rules = Policy(raise_p=raise_p)
+        return dataclasses.replace(rules, clear_p=settings.clear_p or rules.clear_p)
+    except ValueError as error:
+        raise ConfigError(f"alert_p, clear_p: {error}") from None
+
+
+def models(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Return the models that are opened, each with the setting that names it."""
+    yield "model", settings.model or DEFAULT_MODEL
+    if verifier := verifier_name(settings.verifier, settings.verifier_cpu_share):
+        yield "verifier", verifier
+    if settings.shadow and settings.shadow.model:
+        yield "shadow.model", settings.shadow.model
+
+
+def _check_signatures(settings: Settings) -> None:
+    """Raises ConfigError when a key is set, and a model was not signed with it."""
+    if settings.verify_key is None:
+        return
+    setting = "verify_key"
+    try:
+        key = read_verify_key(settings.verify_key)
+        for setting, name in models(settings):  # noqa: B007  the error names it
+            check_model(name, key)
+    except DetectionError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+
+
+def _open_detector(settings: Settings) -> CardDetector:
+    try:
+        return open_detector(settings.model or DEFAULT_MODEL)
+    except DetectionError as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def _open_verifier(settings: Settings) -> CardDetector | None:
+    """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
+    name = verifier_name(settings.verifier, settings.verifier_cpu_share)
+    if name is None:
+        return None
+    try:
+        return open_detector(name)
+    except DetectionError as error:
+        if settings.verifier != AUTO:
+            raise ConfigError(f"verifier: {error}") from None
+        _log.warning("no verifier", reason=str(error))
+        return None
+
+
+def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
+    """Open how both models become one number; that nobody fitted it is warned of. Raises ConfigError."""
+    try:
+        fusion, plain = open_fusion(light, verifier)
+    except DetectionError as error:
+        raise ConfigError(f"verifier: {error}") from None
+    if plain:
+        _log.warning("no fitted fusion", reason=plain)
+    return fusion

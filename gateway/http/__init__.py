@@ -1,0 +1,1 @@
+"""The one port: connections, frames, routes, who may use them."""

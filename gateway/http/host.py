@@ -1,0 +1,141 @@
+"""uvicorn, on a port of its own or with connections that somebody else accepted.  [IO]
+
+With TLS the port is opened here and not by uvicorn, which does not limit the time of a handshake. On SIGHUP the
+certificate is read again; connections that are there keep theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway import logs
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.http.connection import Connection, HttpConnection
+
+HANDSHAKE_S = 10.0
+"""For the TLS handshake of a connection, at most."""
+_log = logs.get(__name__)
+
+
+class Host:
+    """Serves an application: `start`, then `close` when its streams have ended."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Raises ConfigError when the certificate cannot be used."""
+        self._settings = settings
+        self._tls = tls_context(settings)
+        self._config = _uvicorn_config(app, settings)
+        self._server = _Server(self._config)
+        self._taking: set[asyncio.Task[object]] = set()
+        self._serving: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def start(self, listeners: Sequence[socket.socket] = ()) -> asyncio.Task[None]:
+        """Begin to serve what comes to `listeners`, and what is given to `take`.
+
+        Returns:
+            A task that is done before `close` only if the server gave up by itself.
+        """
+        self._config.load()
+        serving = self._serve_tls(self._tls, listeners) if self._tls else self._server.serve(list(listeners))
+        self._serving = asyncio.create_task(serving, name="http")
+        return self._serving
+
+    def take(self, connection: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere; it is non-blocking."""
+        taking = asyncio.ensure_future(asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taken)
+
+    async def close(self) -> None:
+        """Say goodbye to whoever is still connected, and stop."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
+    async def _serve_tls(self, tls: ssl.SSLContext, listeners: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            for listener in listeners:
+                server = await loop.create_server(
+                    self._protocol, sock=listener, ssl=tls, ssl_handshake_timeout=HANDSHAKE_S
+                )
+                stack.callback(server.close)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up, tls)
+            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            await self._server.serve([])
+
+    def _hang_up(self, tls: ssl.SSLContext) -> None:
+        """SIGHUP came."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_certificate(tls), name="certificate")
+
+    async def _read_certificate(self, tls: ssl.SSLContext) -> None:
+        """Use the certificate as it is in its file now, for connections to come; if it is of no use, the one before."""
+        settings = self._settings
+        try:
+            await asyncio.to_thread(tls_context, settings)
+        except ConfigError as error:
+            _log.error("certificate not taken", error=str(error))
+            return
+        assert settings.tls_cert is not None, "else there is no TLS"
+        tls.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+        _log.info("certificate read", file=str(settings.tls_cert))
+
+    def _protocol(self) -> HttpConnection:
+        return HttpConnection(self._config, self._server.server_state, {}, asyncio.get_running_loop())
+
+    def _taken(self, taking: asyncio.Task[object]) -> None:
+        self._taking.discard(taking)
+        if not taking.cancelled():
+            taking.exception()  # the peer was gone before it was taken
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but signals are ours: calls must end before sockets do."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return what the port speaks TLS with; None where it does not. Raises ConfigError."""
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)  # TLS 1.2 or later
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except (OSError, ValueError) as error:  # of which SSLError is one
+        detail = getattr(error, "strerror", None) or error
+        raise ConfigError(f"tls_cert, tls_key: {settings.tls_cert}, {settings.tls_key}: {detail}") from None
+    return context
+
+
+def _uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http=HttpConnection,
+        ws=Connection,
+        # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
+        ws_max_size=2 * settings.max_message_bytes,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

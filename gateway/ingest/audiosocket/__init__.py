@@ -1,0 +1,1 @@
+"""AudioSocket, Asterisk's protocol over TCP."""

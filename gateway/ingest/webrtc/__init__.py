@@ -1,0 +1,1 @@
+"""WebRTC: WHIP in front, aiortc behind."""
