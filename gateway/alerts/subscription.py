@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Never
+from typing import Literal, Never, Protocol
 from uuid import uuid4
 
 import msgspec
 from prometheus_client import Counter
 
 from gateway.alerts.event import Gap, Heartbeat, envelope
-from gateway.alerts.journal import SCORE, Entry
+from gateway.alerts.journal import SCORE, Entry, Journal
 from gateway.clock import utc_now
 from gateway.errors import SlowConsumer
-
-if TYPE_CHECKING:
-    from gateway.alerts.bus import Bus
 
 SCORES_SKIPPED = Counter("callscreen_subscriber_scores_skipped_total", "Scores not sent to a subscriber that lags.")
 
@@ -74,6 +71,22 @@ class Filter:
         )
 
 
+class Stored(Protocol):
+    """Where events come from: the bus."""
+
+    journal: Journal
+    stopped: bool
+
+    @property
+    def committed(self) -> int:
+        """Up to here everything is stored."""
+        ...
+
+    async def read(self, after: int, limit: int) -> list[Entry]:
+        """Return the next stored events."""
+        ...
+
+
 class Subscription:
     """The events for one subscriber as JSON texts, in order; iterate over it. Made by `Bus.subscribe`.
 
@@ -81,7 +94,7 @@ class Subscription:
     score is left out, and any other event ends the subscription: it must not be left out, and the bus does not wait.
     """
 
-    def __init__(self, bus: Bus, wanted: Filter, last_event_id: str | None, queue_events: int) -> None:
+    def __init__(self, bus: Stored, wanted: Filter, last_event_id: str | None, queue_events: int) -> None:
         self._bus = bus
         self._journal = bus.journal
         self._wanted = wanted
