@@ -21,7 +21,7 @@ from gateway.policy import Loaded, read
 
 LOOK_EVERY_S = 1.0
 """Between two looks at the file; it is read when it changed and then stayed the same from one look to the next."""
-RELOADS = Counter("callscreen_policy_reloads_total", "The policy file was read again, by what came of it.", ["result"])
+RELOADS = Counter("callscreen_policy_reloads_total", "The policy file was read again, by result.", ["result"])
 REFUSED = Gauge("callscreen_policy_refused", "1 while the policy file is refused, and an earlier policy is in force.")
 
 _State = tuple[int, int, int] | None

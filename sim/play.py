@@ -25,7 +25,7 @@ VIRTUAL_RUN = "virtual"
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """A scenario that was played, and what came of it."""
+    """A scenario that was played, and its results."""
 
     scenario: Scenario
     fleet: Fleet
@@ -50,7 +50,7 @@ class Play:
 
     def show(self, console: Console) -> None:
         """Print what came of every leg, and the figures."""
-        console.print(results_table(self.results, f"{self.scenario.name}: what came of it"))
+        console.print(results_table(self.results, f"{self.scenario.name}: results"))
         if not self.passed:
             console.print(faults(self.results))
         console.print(report.summary(self.figures))

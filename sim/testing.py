@@ -1,4 +1,4 @@
-"""Calls in tests: who speaks, what came of it, and what to print when it is not what was expected.
+"""Calls in tests: who speaks, the result, and what to print when it is not what was expected.
 
     from sim.testing import human, synthetic
 
@@ -140,7 +140,7 @@ class PlaceCall:
     def __call__(
         self, *, name: str = "call", transport: str = "plain", seed: int = 0, duration_s: float = 40.0, **legs: Any
     ) -> PlacedCall:
-        """Play a call, and return what came of it.
+        """Play a call, and return its result.
 
         Args:
             name: of the call.

@@ -194,7 +194,7 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An answer of the verifier, and what came of it."""
+    """An answer of the verifier, and its result."""
 
     ruling: Ruling
     p_synthetic: float

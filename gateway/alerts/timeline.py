@@ -1,4 +1,4 @@
-"""One call, leg by leg, along its audio: what was judged, by whom, what was not, and what came of it.  [IO]
+"""One call, leg by leg, along its audio: what was judged, by whom, what was not, and the verdict.  [IO]
 
 Evidence without audio. Runs on the journal's reading thread, as `history` does.
 """
