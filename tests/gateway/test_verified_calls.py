@@ -34,6 +34,7 @@ class Scripted:
     """A model that says what the test has written on it; held, it is busy until it is let go."""
 
     raise_p = 0.9
+    calibration_id = "scripted"
     hop_s = 1.0
 
     def __init__(self, name: str, window_s: float) -> None:
