@@ -47,6 +47,7 @@ async def asyncio_manners() -> AsyncIterator[None]:
     assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put every asynchronous test under `asyncio_manners`; say which tests may not run beside each other.
 
