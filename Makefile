@@ -11,7 +11,7 @@ demo: $(VENV)/.serving ## place simulated calls against a gateway and watch the 
 	$(BIN)/python -m sim demo $(if $(CLIPS),--clips "$(CLIPS)")
 
 test: $(VENV)/.all lint ## run all the tests, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/.all ## ruff and mypy --strict
 	$(BIN)/ruff check .

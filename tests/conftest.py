@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("callscreen", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("callscreen")
@@ -47,16 +49,25 @@ async def asyncio_manners() -> AsyncIterator[None]:
     assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put every asynchronous test under `asyncio_manners`; say which tests may not run beside each other.
-
-    With ``--dist loadgroup``, those that place calls and watch the clock share a process: one at a time they have as
-    much of the machine as they expect. Others share one where they share fixtures.
-    """
+    """Put every asynchronous test under `asyncio_manners`."""
     for item in items:
-        module = item.nodeid.partition("::")[0]
-        places_calls = module.startswith(("tests/gateway/", "tests/sim/"))
-        item.add_marker(pytest.mark.xdist_group("calls" if places_calls else module))
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "asyncio_manners")
+
+
+class CallsTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """With ``--numprocesses``: tests that place calls and watch the clock share a process, one after the other.
+
+    So they have as much of the machine as they expect, and no two of them want the same port. Others share a process
+    where they share a module, and so fixtures.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "calls" if module.startswith(("tests/gateway/", "tests/sim/")) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> CallsTogether:
+    """Spread tests over processes as `CallsTogether` says."""
+    return CallsTogether(config, log)
