@@ -56,7 +56,10 @@ def test_one_json_object_a_file(clips: Path, capsys: pytest.CaptureFixture[str])
     assert (first["windows"], first["state"], first["reason"]) == (expected.windows, expected.state, expected.reason)
 
 
-def test_each_channel_of_a_call_is_scored_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_channel_of_a_call_is_scored_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     left, right = read_audio(SPEECH_FILE), read_audio(OTHER_FILE)
     length = min(len(left), len(right))
     call = tmp_path / "call.wav"
