@@ -76,7 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.epilog = EPILOG.format(names="\n".join(f"  {name:16} {one.root}" for name, one in DATA_SETS.items()))
     add = parser.add_argument
-    add("name", metavar="NAME", choices=DATA_SETS, help=", ".join(DATA_SETS))
+    add("name", metavar="NAME", choices=tuple(DATA_SETS), help=", ".join(DATA_SETS))
     add("root", metavar="ROOT", type=Path, help="where its archives were unpacked; see below")
     add("--out", metavar="CSV", type=Path, required=True, help="the manifest to write")
     add("--split", metavar="NAME", help="only this split")
