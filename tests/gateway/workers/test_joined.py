@@ -8,7 +8,8 @@ from gateway.workers.joined import Joined, Load
 
 
 def event(kind: type[EventData], call_id: str = "c", leg: str | None = None, **facts: Any) -> EventData:
-    common = dict.fromkeys(("speaker", "role", "media_time_s", "p_synthetic", "speech_s", "model"))
+    common: dict[str, Any] = dict.fromkeys(("speaker", "role"), None if leg is None else "unknown")
+    common |= {"media_time_s": 3.0, "p_synthetic": 0.5, "speech_s": 1.0, "model": "m"}
     return kind.model_validate(common | {"call_id": call_id, "leg": leg, "reason": "test"} | facts)
 
 
@@ -31,9 +32,7 @@ def call_ended(verdicts: dict[str, str], call_id: str = "c") -> EventData:
 
 
 def scored(leg: str, call_id: str = "c") -> EventData:
-    return event(
-        Scored, call_id, leg, window_start_s=0.0, window_speech_s=1.0, window_p_synthetic=0.5, media_time_s=3.0
-    )
+    return event(Scored, call_id, leg, window_start_s=0.0, window_speech_s=1.0, window_p_synthetic=0.5)
 
 
 def test_a_call_of_one_process_passes_unchanged() -> None:
