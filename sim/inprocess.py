@@ -170,7 +170,19 @@ def virtual_time() -> Iterator[asyncio.Runner]:
 
 
 async def _awaited(body: Awaitable[_Result]) -> _Result:
-    return await body
+    try:
+        return await body
+    finally:
+        await _end_tasks()
+
+
+async def _end_tasks() -> None:
+    """Cancel what still runs until it has ended: `asyncio.wait_for` may lose a cancellation (Python 3.11), and the
+    runner cancels but once."""
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
 
 
 class MemoryWire:

@@ -64,6 +64,7 @@ def test_ctrl_c_gives_a_partial_report(
         if findings.open_calls:
             signal.raise_signal(signal.SIGINT)
 
+    monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(_Shown, "moment", interrupt)
     code, figures = load(gateway, tmp_path, "--calls", "2", "--ramp", "100", "--seconds", "600")
     assert code == 130
