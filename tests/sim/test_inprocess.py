@@ -135,6 +135,7 @@ def test_ctrl_c_writes_a_partial_report(people: Path, tmp_path: Path, monkeypatc
 
     def interrupt(_screen: Screen, event: CloudEvent, _received_s: float) -> None:
         if event.type == "leg.ended":
+            monkeypatch.undo()  # once: a second Ctrl-C waits for no report
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Screen, "on_event", interrupt)
