@@ -21,6 +21,12 @@ REPOSITORY = Path(__file__).parent.parent
 collect_ignore = ["example_project"]  # somebody else's: run by a test, as they would run it
 
 
+alone = pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ,
+    reason="presses Ctrl-C in its own process, which execnet's workers do not bear: run pytest without --numprocesses",
+)
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The development corpus; it is not part of the repository."""
