@@ -45,6 +45,7 @@ from gateway.contract import documents as contract
 from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, TooManyRequests, UpgradeRequired
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
+from gateway.ingest.events import Calls
 from gateway.ingest.kinds import DialectKind, kind_of
 from gateway.ingest.websocket import serve_media
 from gateway.pace import messages
@@ -93,12 +94,12 @@ async def _upgrade(request: Request) -> Response:
     raise UpgradeRequired(f"{request.url.path:.140} is a websocket: expected an upgrade (ws:// or wss://)")
 
 
-def _media_routes(settings: Settings, registry: Registry) -> list[BaseRoute]:
+def _media_routes(settings: Settings, calls: Calls) -> list[BaseRoute]:
     async def serve(websocket: WebSocket, door: Door, kind: DialectKind) -> None:
         door = door.owned_by(access_of(websocket.scope).tenant)
         dialect = kind.open(_handshake(websocket, settings), door)
         pace = messages(settings.max_messages_per_s, settings.max_burst_s)
-        await serve_media(websocket, dialect, registry, door, pace)
+        await serve_media(websocket, dialect, calls, door, pace)
 
     return [
         route

@@ -170,7 +170,7 @@ async def _bare() -> None:
 async def _ours() -> None:
     doors: dict[str, Any] = {name: {"allow_mixed": True} for name in KINDS}
     settings: Settings = load(environ={}, doors=doors, max_burst_s=600.0)
-    app = Granted(Starlette(routes=_media_routes(settings, _Sinks())))  # type: ignore[arg-type]
+    app = Granted(Starlette(routes=_media_routes(settings, _Sinks())))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = Host(app, settings).start([listener])
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -37,7 +37,7 @@ def validator(type_: str) -> Draft202012Validator:
 def check(event: dict[str, Any]) -> None:
     """Fail unless the event is as its schema says, and the schema says all that is in it."""
     validator(event["type"]).validate(event)
-    schema: dict[str, Any] = validator(event["type"]).schema  # type: ignore[assignment]
+    schema = event_document(KINDS[event["type"]])
     assert set(event) <= set(schema["properties"])
     data = schema["properties"]["data"]
     assert set(data["required"]) <= set(event["data"]) <= set(data["properties"])

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from tests.gateway.conftest import Serve
 from tests.gateway.wire import SILENCE, TWILIO_STOP, refused, twilio_start, ws_url
@@ -53,8 +54,8 @@ async def test_the_token_is_taken_from_header_subprotocol_or_query(serve: Serve)
         await socket.send(SILENCE)
     async with connect(ws_url(server, f"{PLAIN}2&token=s3cret")) as socket:
         await socket.send(SILENCE)
-    offered = ["bearer.s3cret", "cloudevents.json"]
-    async with connect(ws_url(server, "/v1/events"), subprotocols=offered) as socket:  # type: ignore[arg-type]
+    offered = [Subprotocol("bearer.s3cret"), Subprotocol("cloudevents.json")]
+    async with connect(ws_url(server, "/v1/events"), subprotocols=offered) as socket:
         assert socket.subprotocol == "cloudevents.json"
 
 
