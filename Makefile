@@ -12,7 +12,6 @@ demo: $(VENV)/.serving ## place simulated calls against a gateway and watch the 
 
 test: $(VENV)/.all lint ## run all the tests, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
-	$(BIN)/python -m pytest -q tests/sim -k ctrl_c
 
 lint: $(VENV)/.all ## ruff and mypy --strict
 	$(BIN)/ruff check .

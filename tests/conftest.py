@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ REPOSITORY = Path(__file__).parent.parent
 collect_ignore = ["example_project"]  # somebody else's: run by a test, as they would run it
 
 
-alone = pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ,
-    reason="presses Ctrl-C in its own process, which execnet's workers do not bear: run pytest without --numprocesses",
-)
+@pytest.fixture(autouse=True)
+def signal_manners() -> Iterator[None]:
+    """Fail a test that leaves another handler of Ctrl-C behind: later ones could not press it any more."""
+    yield
+    left = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert left is signal.default_int_handler, f"SIGINT is left to {left}"
 
 
 @pytest.fixture(scope="session")

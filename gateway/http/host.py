@@ -34,7 +34,7 @@ class Host:
         self._settings = settings
         self._tls = tls_context(settings)
         self._config = _uvicorn_config(app, settings)
-        self._server = _Server(self._config)
+        self._server = UnsignalledServer(self._config)
         self._taking: set[asyncio.Task[object]] = set()
         self._serving: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -100,8 +100,8 @@ class Host:
             taking.exception()  # the peer was gone before it was taken
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but signals are ours: calls must end before sockets do."""
+class UnsignalledServer(uvicorn.Server):
+    """uvicorn, but signals are its owner's: calls must end before sockets do."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

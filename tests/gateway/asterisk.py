@@ -20,6 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.http.host import UnsignalledServer
+
 ALICE, BOB, CAROL = "1763800000.10", "1763800000.11", "1763800000.12"
 BASIC = "Basic " + base64.b64encode(b"callscreen:s3cret").decode()
 
@@ -118,7 +120,7 @@ async def asterisk_running() -> AsyncIterator[FakeAsterisk]:
         config = uvicorn.Config(
             fake.app, ws="websockets-sansio", lifespan="off", log_config=None, timeout_graceful_shutdown=1
         )
-        server = uvicorn.Server(config)
+        server = UnsignalledServer(config)
         serving = asyncio.create_task(server.serve([listener]))
         try:
             yield fake

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from detection.signal.audio import read_audio
 from gateway.alerts.event import AlertRaised, CallEnded, CloudEvent, EventData, LegEnded
 from gateway.client.events import follow
+from gateway.http.host import UnsignalledServer
 from tests.conftest import REPOSITORY
 from tests.gateway.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.gateway.ingest.whip_door import until
@@ -45,7 +46,7 @@ class Page:
             Route("/raised", self._wait),
             Route("/failed", self._fail, methods=["POST"]),
         ]
-        self.server = uvicorn.Server(
+        self.server = UnsignalledServer(
             uvicorn.Config(Starlette(routes=routes), port=0, lifespan="off", log_config=None, ws="none")
         )
 

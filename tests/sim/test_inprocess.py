@@ -21,7 +21,6 @@ from sim.live import Screen
 from sim.network import Network
 from sim.play import Play, play_virtually
 from sim.scenario import FIXED_LEGS, CallPlan, Cut, LegPlan, Scenario, ScenarioError, Sound
-from tests.conftest import alone
 from tests.sim.test_alerts import HUMAN, SYNTHETIC, loudness, voices
 
 pytestmark = pytest.mark.usefixtures("by_loudness")
@@ -131,7 +130,6 @@ def test_the_clock_is_real_again_afterwards(people: Path) -> None:
     assert clock.thread_cpu_s() > 0
 
 
-@alone
 def test_ctrl_c_writes_a_partial_report(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = '[[call]]\nname = "{}"\ntransport = "plain"\nduration_s = {}\nlegs.caller.voice = "human"\n'
 

@@ -20,7 +20,6 @@ import pytest
 from gateway.alerts.event import CloudEvent
 from sim.__main__ import main
 from sim.live import Screen
-from tests.conftest import alone
 
 SCENARIO = """
 seed = 1
@@ -139,7 +138,6 @@ def test_nobody_listening_is_no_failed_expectation(run: Runner, capsys: pytest.C
     assert "2 of 2 calls were not played to their end" in capsys.readouterr().err
 
 
-@alone
 def test_ctrl_c_over_sockets_writes_a_partial_report(
     run: Runner, gateway: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from gateway.alerts.subscribers import Source, serve_events
 from gateway.auth.access import EVERYTHING, Access
 from gateway.config import Settings
 from gateway.http.connection import Connection
+from gateway.http.host import UnsignalledServer
 from tests.gateway.granted import Granted
 
 ATTACHED: dict[str, Any] = {"source": "twilio", "separation": "separate", "tenant": None}
@@ -99,7 +100,7 @@ class Served:
 
     url: str
     """Of the event socket."""
-    server: uvicorn.Server
+    server: UnsignalledServer
 
     def abandoned(self) -> bool:
         """Whether no connection is left."""
@@ -114,7 +115,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[Served]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
     listener.bind(("127.0.0.1", port))
     listener.listen()
-    server = uvicorn.Server(
+    server = UnsignalledServer(
         uvicorn.Config(
             app, ws=ImpatientConnection, lifespan="off", log_config=None, access_log=False, ws_per_message_deflate=False
         )

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.client.whip import OpusEncoder, WhipError, WhipPublisher
+from gateway.http.host import UnsignalledServer
 from tests.gateway.ingest.whip_door import until
 
 TONE = (0.3 * np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000)).astype(np.float32)
@@ -84,7 +85,9 @@ async def server() -> AsyncIterator[Server]:
         Route("/v1/whip/{call}/{leg}", server.endpoint, methods=["POST"]),
         Route("/v1/whip/{call}/session/7", server.session, methods=["DELETE"]),
     ]
-    http = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, lifespan="off", log_config=None, ws="none"))
+    http = UnsignalledServer(
+        uvicorn.Config(Starlette(routes=routes), port=0, lifespan="off", log_config=None, ws="none")
+    )
     serving = asyncio.create_task(http.serve())
     await until(lambda: http.started)
     server.url = f"http://127.0.0.1:{http.servers[0].sockets[0].getsockname()[1]}"

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from gateway.errors import Forbidden, ProtocolError
 from gateway.http.connection import Connection
+from gateway.http.host import UnsignalledServer
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.doors import Door
 from gateway.ingest.events import (
@@ -81,7 +82,7 @@ async def talk(calls: RecordedCalls, **door: object) -> AsyncIterator[str]:
         await serve_media(websocket, Talkative(), calls, Door.model_validate(limits | door), messages(400, 30))
 
     app = Starlette(routes=[WebSocketRoute("/", serve)])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws=ENGINE))
+    server = UnsignalledServer(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws=ENGINE))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.005)

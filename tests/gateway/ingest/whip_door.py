@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from gateway.config import Settings
 from gateway.errors import CallscreenError, DuplicateStream, Overloaded
+from gateway.http.host import UnsignalledServer
 from gateway.http.web import problem
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.webrtc.whip import Whip
@@ -82,7 +83,7 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
     whip = Whip(calls, settings)
     handlers = {CallscreenError: lambda _request, error: problem(error)}
     app = Granted(Starlette(routes=whip.routes, exception_handlers=handlers))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws="none"))
+    server = UnsignalledServer(uvicorn.Config(app, port=0, lifespan="off", log_config=None, ws="none"))
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)
     try:

@@ -13,7 +13,6 @@ import pytest
 from sim.__main__ import main
 from sim.load.command import _Shown
 from sim.load.findings import Findings
-from tests.conftest import alone
 from tests.sim.test_main import serving
 
 CALLS = 3
@@ -58,7 +57,6 @@ def test_a_call_too_many_is_a_load_that_is_not_held(
     assert "1 of 4 calls were refused or broke off; load-" in capsys.readouterr().out
 
 
-@alone
 def test_ctrl_c_gives_a_partial_report(
     gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
