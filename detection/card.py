@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from detection.decision.alarms import AlarmRates
 from detection.decision.calibration import ChannelCalibration
 from detection.signal.features import Features
+from detection.strict import Strict
 from detection.types import SAMPLE_RATE_HZ
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Contract(_Strict):
+class Contract(Strict):
     """What a model takes: windows of so many seconds, as frames of these features or as samples."""
 
     sample_rate_hz: Literal[16_000] = 16_000
@@ -39,7 +36,7 @@ class Contract(_Strict):
         return self.features.n_frames(self.window_samples), self.features.n_features
 
 
-class Provenance(_Strict):
+class Provenance(Strict):
     """Where the weights come from, in plain words."""
 
     data: str
@@ -60,7 +57,7 @@ class Provenance(_Strict):
     """
 
 
-class Card(_Strict):
+class Card(Strict):
     """The JSON beside an ONNX file."""
 
     format: Literal[2] = 2

@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from detection.backends.onnx import OnnxBackend
 from detection.card import Card
@@ -21,6 +20,7 @@ from detection.decision.calibration import fingerprint
 from detection.errors import ModelError
 from detection.signal.bandwidth import is_narrow
 from detection.signal.features import WindowFrontend
+from detection.strict import read_strictly
 from detection.types import Window, WindowScores
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -162,14 +162,7 @@ def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["on
 
 def read_card(file: Path) -> Card:
     """Read a model card strictly; raise `ModelError` naming the first field that is wrong."""
-    try:
-        return Card.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{file}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "card"
-        raise ModelError(f"{file}: {field}: {first['msg']}") from error
+    return read_strictly(Card, file)
 
 
 def find_model(name_or_path: str | Path) -> Path:

@@ -23,22 +23,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
 from detection.decision.alarms import AlarmRates
 from detection.decision.calibration import ChannelCalibration, fingerprint
 from detection.detector import CardDetector
 from detection.errors import ModelError
+from detection.strict import Strict, read_strictly
 
 FILE = "fusion.json"
 """Lies beside the model files."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FusedModel(_Strict):
+class FusedModel(Strict):
     """One of the two models: the network, and the calibration that its log-odds went through."""
 
     name: str
@@ -58,7 +55,7 @@ class FusedModel(_Strict):
         return f"{self.name}@{self.sha256[:8]}"
 
 
-class FusionWeights(_Strict):
+class FusionWeights(Strict):
     """``light * l + verifier * v + offset``, of calibrated natural log-odds l and v."""
 
     light: FiniteFloat
@@ -72,7 +69,7 @@ VERIFIER_ALONE = FusionWeights(light=0.0, verifier=1.0, offset=0.0)
 """For models that no fitted map of both beats: what the verifier heard is judged by it."""
 
 
-class Fusion(_Strict):
+class Fusion(Strict):
     """How the log-odds of two models become one number, and how much of it raises an alert."""
 
     format: Literal[1] = 1
@@ -160,11 +157,4 @@ def open_fusion(light: CardDetector, verifier: CardDetector) -> tuple[Fusion, st
 
 def read_fusion(file: Path) -> Fusion:
     """Read a fusion strictly; raise `ModelError` naming the first field that is wrong."""
-    try:
-        return Fusion.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{file}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "fusion"
-        raise ModelError(f"{file}: {field}: {first['msg']}") from error
+    return read_strictly(Fusion, file)

@@ -113,8 +113,8 @@ class Feedback(Answer):
     """For people."""
 
 
-class Call(Answer):
-    """A call, live or ended."""
+class CallFacts(Answer):
+    """What is known of every call."""
 
     call_id: str
     """As in its events."""
@@ -128,6 +128,11 @@ class Call(Answer):
     """When its first leg appeared."""
     ended: datetime | None
     """When its last leg went; null while it is live."""
+
+
+class Call(CallFacts):
+    """A call, live or ended."""
+
     live: bool
     """Whether it is being listened to."""
     age_s: Seconds | None
@@ -258,21 +263,9 @@ class TimelineLeg(Leg):
     """Moves of the alert."""
 
 
-class Timeline(Answer):
+class Timeline(CallFacts):
     """A call along its audio."""
 
-    call_id: str
-    """As in its events."""
-    source: str
-    """As in ``call.started``."""
-    separation: Separation
-    """As in ``call.started``."""
-    tenant: str | None
-    """As in ``call.started``."""
-    started: datetime
-    """When its first leg appeared."""
-    ended: datetime | None
-    """When its last leg went; null while it is live."""
     windows_kept: bool
     """False where scores of this call may be gone from the journal."""
     legs: list[TimelineLeg]

@@ -89,7 +89,7 @@ class Forwarder:
                 for of_one in calls.values():
                     sending.create_task(self._send(link, of_one, stored))
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            raise failed.exceptions[0] from None  # the connection is made anew for any of them
         last = page[-1].seq if page else self._bus.committed
         if self._bus.journal.kept_after(scores=self._scores) > self._position:
             self._tell_lost(last - self._position - len(page))

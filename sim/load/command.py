@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sim.arguments import number
 from sim.caller import Gateway
 from sim.load.drive import INTERRUPTED, LoadError, drive
 from sim.load.findings import Findings, Plan, over_time, summary
@@ -27,10 +28,10 @@ TOLD_EVERY_S = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `run` reads, but for where to call."""
     add = parser.add_argument
-    add("--calls", metavar="N", type=_count, required=True, help="two-party Twilio calls at once")
+    add("--calls", metavar="N", type=number(int, 1, 100_000), required=True, help="two-party Twilio calls at once")
     add("--ramp", metavar="CALLS_PER_S", type=_positive, default=10.0, help="calls begun in a second (%(default)g)")
     add("--seconds", metavar="S", type=_positive, default=30.0, help="how long all are held after that (%(default)g)")
-    add("--processes", metavar="P", type=_count, help=f"that send (one for {CALLS_A_PROCESS} calls)")
+    add("--processes", metavar="P", type=number(int, 1, 100_000), help=f"that send (one for {CALLS_A_PROCESS} calls)")
     add(
         "--setting",
         metavar="NAME=VALUE",
@@ -103,13 +104,6 @@ class _Shown:
             self._live.update(Text(told))
         elif len(findings.moments) % TOLD_EVERY_S == 0:
             self._console.print(told, highlight=False)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected 1 to 100000, got {text}")
-    return number
 
 
 def _positive(text: str) -> float:

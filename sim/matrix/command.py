@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from gateway import logs
+from sim.arguments import number
 from sim.line import CODECS
 from sim.matrix.cells import NONE, Cell, grid
 from sim.sounds import NOISES
@@ -31,15 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--legs",
         metavar="N",
-        type=_even,
+        type=number(int, 2, 100_000),
         default=40,
         help="voices in each cell, half synthetic if it goes (%(default)s)",
     )
     codecs = f"before the wire's own; A+B: one after the other; {NONE}, {', '.join(CODECS)} (none amrnb)"
     add("--codec", metavar="NAME", type=_codecs, nargs="+", default=[(), ("amrnb",)], help=codecs)
-    add("--loss", metavar="SHARE", type=_share, nargs="+", default=[0.0, 0.05], help="of packets lost (0 0.05)")
+    add(
+        "--loss",
+        metavar="SHARE",
+        type=number(float, 0.0, 0.9),
+        nargs="+",
+        default=[0.0, 0.05],
+        help="of packets lost (0 0.05)",
+    )
     add("--snr", metavar="DB", type=_snr, nargs="+", default=[None, 15.0], help=f"of the noise, or {NONE} (none 15)")
-    add("--seconds", metavar="S", type=_seconds, nargs="+", default=[30.0], help="length of each call (30)")
+    add(
+        "--seconds",
+        metavar="S",
+        type=number(float, 5.0, 3600.0),
+        nargs="+",
+        default=[30.0],
+        help="length of each call (30)",
+    )
     add("--noise", default="pink", help=f"{', '.join(NOISES)}, or a recording (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="decides who speaks, what is said, what is lost (%(default)s)")
     add("--setting", metavar="NAME=VALUE", type=_setting, action="append", default=[], help="of the gateway")
@@ -116,34 +131,10 @@ def _codecs(text: str) -> tuple[str, ...]:
     return names
 
 
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0.0 <= share <= 0.9:
-        raise argparse.ArgumentTypeError(f"expected 0 to 0.9, got {text}")
-    return share
-
-
 def _snr(text: str) -> float | None:
     if text == NONE:
         return None
-    snr_db = float(text)
-    if not -20.0 <= snr_db <= 80.0:
-        raise argparse.ArgumentTypeError(f"expected {NONE} or -20 to 80, got {text}")
-    return snr_db
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 5.0 <= seconds <= 3600.0:
-        raise argparse.ArgumentTypeError(f"expected 5 to 3600, got {text}")
-    return seconds
-
-
-def _even(text: str) -> int:
-    number = int(text)
-    if not 2 <= number <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected 2 to 100000, got {text}")
-    return number
+    return number(float, -20.0, 80.0, f"{NONE} or ")(text)
 
 
 def _setting(text: str) -> tuple[str, Any]:

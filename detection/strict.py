@@ -1,0 +1,31 @@
+"""Models whose JSON is read strictly: the card beside each model, the fusion of two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detection.errors import ModelError
+
+
+class Strict(BaseModel):
+    """Refuses fields that it does not know, and never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Read = TypeVar("_Read", bound=Strict)
+
+
+def read_strictly(kind: type[_Read], file: Path) -> _Read:
+    """Return what a JSON file holds; raise `ModelError` naming the first field that is wrong."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or kind.__name__.lower()
+        raise ModelError(f"{file}: {field}: {first['msg']}") from error

@@ -1,0 +1,26 @@
+"""Types of command-line arguments, for `argparse`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+
+def number(kind: Callable[[str], _Number], low: _Number, high: _Number, also: str = "") -> Callable[[str], _Number]:
+    """Return a type: a number from `low` to `high`, both included.
+
+    Args:
+        also: what else the argument may be, as the message begins, e.g. ``none or ``.
+    """
+
+    def read(text: str) -> _Number:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected {also}{low:g} to {high:g}, got {text}")
+        return value
+
+    read.__name__ = "number"  # argparse names it where the text is none
+    return read
