@@ -13,7 +13,8 @@ from prometheus_client import REGISTRY
 
 import gateway
 from gateway.__main__ import parser
-from gateway.alerts.event import EVENT_TYPES, CloudEvent, EventData
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import EVENT_TYPES, EventData
 from gateway.auth.access import RULES
 from gateway.commands.settings_help import all_settings
 from gateway.contract.schemas import model_schema

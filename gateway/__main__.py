@@ -16,7 +16,7 @@ from gateway.commands import feedback as feedback_command
 from gateway.commands import policy as policy_command
 from gateway.commands import token as token_command
 from gateway.commands import webhooks as webhooks_command
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import CallscreenError
 
 AddParser = Callable[..., argparse.ArgumentParser]

@@ -1,32 +1,21 @@
-"""Settings: environment (``CALLSCREEN_…``) over a TOML file over the defaults below.  [S]
+"""The settings: their types, defaults and descriptions. `config_loading` reads them.  [S]
 
-An unknown key is refused, in the file and in the environment alike: a misspelt limit that silently does nothing is
-worse than a gateway that does not start. Secrets are `SecretStr` and never appear in a log or a traceback.
+Secrets are `SecretStr` and never appear in a log or a traceback.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.auth.jwt_settings import JwtSettings
 from gateway.auth.tokens import ScopedToken
 from gateway.call.expected import ExpectedMachine
 from gateway.call.shadow_settings import ShadowSettings
-from gateway.errors import ConfigError
 from gateway.ingest.audiosocket.door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp.settings import RtpPort
@@ -36,31 +25,21 @@ from gateway.sources import RateLimits
 from gateway.webhooks.settings import Webhook
 
 ENV_PREFIX = "CALLSCREEN_"
-PRIVATE = ("token", "key", "secret", "password")
-"""Parts of names of settings whose values are not shown."""
-
 DEFAULT_DOORS = {name: Door.model_validate({}) for name in ("twilio", "plain")}
 LIMITS = ("start_deadline_s", "idle_deadline_s", "max_message_bytes", "max_call_s")
-"""Those that a door may set otherwise."""
+"""Settings that `doors.NAME` may override."""
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveRate = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
-OTLP_EXAMPLE = "http://127.0.0.1:4318"
 HttpUrlText = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
 PositiveDays = Annotated[float, Field(gt=0.0, le=36_500.0)]
 CpuSeconds = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""Of the one thread that verifies, in a second: it cannot take more than a core."""
-
-REPLACED = {
-    "verifier_p": "both models make one number now, whose threshold is `alert_p` or `alerts_per_hour`",
-    "verifier_legs_per_minute": "set `verifier_cpu_share`, the share of a core that the verifier may take",
-}
-"""Settings that there were, and what to do instead."""
+"""CPU seconds per second of the verifier's only thread, so at most one core."""
 
 
 class Settings(BaseSettings):
-    """All that an operator can set. Every field is also ``CALLSCREEN_<FIELD IN CAPITALS>``."""
+    """All settings. Every field can also be set in the environment as ``CALLSCREEN_<FIELD IN CAPITALS>``."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
@@ -246,7 +225,9 @@ class Settings(BaseSettings):
 
     # Telemetry
     otlp_endpoint: HttpUrlText | None = Field(
-        None, description="OTLP/HTTP receiver of traces and metrics; needs the extra `otel`", examples=[OTLP_EXAMPLE]
+        None,
+        description="OTLP/HTTP receiver of traces and metrics; needs the extra `otel`",
+        examples=["http://127.0.0.1:4318"],
     )
     otlp_interval_s: PositiveSeconds = Field(15.0, description="seconds between two exports of traces and metrics")
 
@@ -258,18 +239,18 @@ class Settings(BaseSettings):
 
     @property
     def has_token(self) -> bool:
-        """Whether who comes in must present a token."""
+        """Whether clients must present a token."""
         return bool(self.token or self.tokens or self.jwt)
 
     def media_doors(self) -> dict[str, Door]:
-        """Return the doors as they are served, with what is general filled in."""
-        return {name: self._filled_in(name, door) for name, door in (DEFAULT_DOORS | self.doors).items()}
+        """Return the websocket endpoints, with the gateway-wide settings as their defaults."""
+        return {name: self._with_defaults(name, door) for name, door in (DEFAULT_DOORS | self.doors).items()}
 
     def whip_door(self) -> Door:
-        """Return the WHIP endpoint's door, with what is general filled in."""
-        return self._filled_in("whip", self.whip)
+        """Return the WHIP endpoint, with the gateway-wide settings as its defaults."""
+        return self._with_defaults("whip", self.whip)
 
-    def _filled_in(self, name: str, door: Door) -> Door:
+    def _with_defaults(self, name: str, door: Door) -> Door:
         signing_key = door.signing_key
         if signing_key is None and (door.dialect or name) == "twilio":
             signing_key = self.twilio_auth_token
@@ -277,79 +258,10 @@ class Settings(BaseSettings):
         return door.model_copy(update={"signing_key": signing_key, "roles": self.roles | door.roles} | general)
 
     @model_validator(mode="after")
-    def _webhooks_have_names_of_their_own(self) -> Settings:
-        names = [webhook.name for webhook in self.webhooks]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"webhooks.name: {twice!r} is there twice; each needs a name of its own")
+    def _is_consistent(self) -> Settings:
+        for check in _CHECKS:
+            check(self)
         return self
-
-    @model_validator(mode="after")
-    def _whip_has_no_dialect(self) -> Settings:
-        for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
-            if getattr(self.whip, field):
-                raise ValueError(f"whip.{field}: only doors for websockets have it")
-        return self
-
-    @model_validator(mode="after")
-    def _tls_is_complete(self) -> Settings:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert, tls_key: expected both or none")
-        if self.tls_cert is not None and self.workers > 1:
-            raise ValueError("tls_cert: expected workers = 1; with more, let a proxy speak TLS")
-        return self
-
-    @model_validator(mode="after")
-    def _strangers_need_a_token(self) -> Settings:
-        if not (self.has_token or self.allow_anonymous or is_loopback(self.host)):
-            raise ValueError(
-                f"host: {self.host!r} is reachable by others, so `token`, `tokens` or `jwt` must be set "
-                "(or `allow_anonymous`, on a closed network)"
-            )
-        if self.alert_p is not None and self.alerts_per_hour is not None:
-            raise ValueError("alert_p, alerts_per_hour: expected one of them, for each sets the threshold")
-        if self.alert_p is not None and self.clear_p is not None and self.clear_p >= self.alert_p:
-            raise ValueError(f"clear_p: expected less than alert_p ({self.alert_p}), got {self.clear_p}")
-        return self
-
-
-def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
-    """Read the settings.
-
-    Args:
-        file: a TOML file with any of the fields of `Settings` at top level.
-        environ: looked through for unknown ``CALLSCREEN_…`` names only; pydantic reads the process's own environment.
-        overrides: from the command line; they win over everything.
-
-    Raises:
-        ConfigError: names the key, what was given and what was expected.
-    """
-    unknown = sorted(
-        name
-        for name in environ
-        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields
-    )
-    if unknown:
-        raise ConfigError(_no_such(unknown[0], unknown[0].removeprefix(ENV_PREFIX).lower()))
-    values = _read(file) if file else {}
-
-    class FromFile(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
-
-    try:
-        return FromFile(**{key: value for key, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
-    except (SettingsError, RecursionError) as error:
-        raise ConfigError(f"environment: {error}; expected JSON, as of the same setting in a file") from None
 
 
 def is_loopback(host: str) -> bool:
@@ -360,31 +272,39 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: of a number that is too long, for one
-        raise ConfigError(f"{file}: not TOML: {error}") from None
+def _check_webhooks(settings: Settings) -> None:
+    names = [webhook.name for webhook in settings.webhooks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"webhooks.name: expected a unique name for each, got {twice!r} twice")
 
 
-def _no_such(shown: str, setting: str) -> str:
-    if setting in REPLACED:
-        return f"{shown}: this setting is gone: {REPLACED[setting]}"
-    return f"{shown}: there is no such setting (see `callscreen serve --help`)"
+def _check_whip(settings: Settings) -> None:
+    for field in ("dialect", "signing_key", "allow_mixed", "swap_channels"):
+        if getattr(settings.whip, field):
+            raise ValueError(f"whip.{field}: expected it in doors.NAME only")
 
 
-def _explain(error: ValidationError) -> str:
-    """One line a fault: key, what is wrong. Never the value of a secret."""
-    lines = []
-    for fault in error.errors(include_url=False, include_context=False):
-        key, wrong = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            lines.append(_no_such(key, key))
-        elif not key:
-            lines.append(wrong)
-        else:
-            private = isinstance(fault["input"], dict) or any(word in key for word in PRIVATE)
-            lines.append(f"{key}: {wrong}" + ("" if private else f", got {fault['input']!r}"))
-    return "\n".join(lines)
+def _check_tls(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ValueError("tls_cert, tls_key: expected both or none")
+    if settings.tls_cert is not None and settings.workers > 1:
+        raise ValueError("tls_cert: expected workers = 1; with more, let a proxy speak TLS")
+
+
+def _check_access(settings: Settings) -> None:
+    if not (settings.has_token or settings.allow_anonymous or is_loopback(settings.host)):
+        raise ValueError(
+            f"host: {settings.host!r} is reachable by others, so `token`, `tokens` or `jwt` must be set "
+            "(or `allow_anonymous`, on a closed network)"
+        )
+
+
+def _check_thresholds(settings: Settings) -> None:
+    if settings.alert_p is not None and settings.alerts_per_hour is not None:
+        raise ValueError("alert_p, alerts_per_hour: expected one of them; each sets the threshold")
+    if settings.alert_p is not None and settings.clear_p is not None and settings.clear_p >= settings.alert_p:
+        raise ValueError(f"clear_p: expected less than alert_p ({settings.alert_p}), got {settings.clear_p}")
+
+
+_CHECKS = (_check_webhooks, _check_whip, _check_tls, _check_access, _check_thresholds)
+"""Rules between settings. Each raises ValueError."""

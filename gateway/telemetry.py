@@ -39,6 +39,7 @@ from prometheus_client.samples import Sample
 from gateway import logs
 from gateway.alerts import event
 from gateway.alerts.bus import Bus
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.subscription import Filter
 from gateway.clock import utc_now
 from gateway.errors import SlowConsumer
@@ -107,7 +108,7 @@ class Telemetry:
         while not self._bus.stopped:
             with self._bus.subscribe(Filter()) as subscription, contextlib.suppress(SlowConsumer):
                 async for text in subscription:
-                    self._spans.take(event.CloudEvent.model_validate_json(text))
+                    self._spans.take(CloudEvent.model_validate_json(text))
                     await asyncio.sleep(0)  # a call's audio goes first
                 return
             _log.warning("telemetry left out events: too many at once")
@@ -175,7 +176,7 @@ class Spans(SpanProcessor):
         """Return, and forget, the oldest spans that have ended."""
         return [self._ended.popleft() for _ in range(min(most, len(self._ended)))]
 
-    def take(self, cloud_event: event.CloudEvent) -> None:
+    def take(self, cloud_event: CloudEvent) -> None:
         """Take the next event. What belongs to a call whose start was not seen is left out."""
         data, at_ns = cloud_event.data, _ns(cloud_event.time)
         if isinstance(data, event.CallStarted):

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from websockets.exceptions import WebSocketException
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.client.codecs import CLIP_RATE_HZ, Samples
 from gateway.client.events import follow
 from gateway.client.media import Dial, dial

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.client.events import EventStreamError
 from sim.caller import CallFailed, Gateway, play
 from sim.calls import Call

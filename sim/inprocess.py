@@ -20,11 +20,12 @@ from starlette.types import Message
 from threadpoolctl import threadpool_limits
 
 from gateway import clock
-from gateway.alerts.event import CloudEvent, Heartbeat
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import Heartbeat
 from gateway.app import Server, running
 from gateway.client.media import bearer
 from gateway.config import Settings
-from gateway.config import load as load_settings
+from gateway.config_loading import load as load_settings
 from gateway.errors import ConfigError
 from gateway.ingest.websocket import LISTEN, AtOnce
 from sim.caller import Gateway

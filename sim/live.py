@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from sim.calls import Call
 from sim.fleet import Fleet
 from sim.judge import LegResult

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.event import (
     AlertCleared,
     AlertRaised,
-    CloudEvent,
     CoverageReduced,
     EventData,
     LegEnded,

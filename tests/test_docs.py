@@ -18,8 +18,10 @@ import pytest
 
 from gateway import policy
 from gateway.__main__ import parser
-from gateway.alerts.event import EVENT_TYPES, CloudEvent
-from gateway.config import ENV_PREFIX, Settings, load
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import EVENT_TYPES
+from gateway.config import ENV_PREFIX, Settings
+from gateway.config_loading import load
 from gateway.ingest.kinds import KINDS
 from sim.files import load as load_scenario
 from tests.conftest import REPOSITORY

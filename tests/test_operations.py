@@ -14,7 +14,8 @@ import yaml
 from prometheus_client import REGISTRY
 
 import gateway
-from gateway.config import ENV_PREFIX, Settings, load
+from gateway.config import ENV_PREFIX, Settings
+from gateway.config_loading import load
 from tests.conftest import REPOSITORY
 
 DOCKER = REPOSITORY / "docker"

@@ -27,7 +27,8 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge
 
 from gateway import logs
-from gateway.alerts.event import CloudEvent, EventData, envelope
+from gateway.alerts.cloud_event import CloudEvent, envelope
+from gateway.alerts.event import EventData
 from gateway.alerts.journal import SCORE, Entry, Journal, is_damage
 from gateway.alerts.subscription import Filter, Subscription
 from gateway.clock import utc_now

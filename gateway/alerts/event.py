@@ -1,4 +1,4 @@
-"""The event contract: CloudEvents 1.0 in JSON, one event per message.  [S]
+"""The events: what the `data` of each one holds. The envelope around it is in `cloud_event`.  [S]
 
 Every event carries the same nine facts in `data` (`EventData`), null where one does not apply, and some carry more.
 
@@ -20,23 +20,14 @@ and, made for one subscriber and never stored:
     gap                   events between two cursors are gone from the journal
     heartbeat             nothing is wrong; the newest cursor
 
-The contract has one version, in `dataschema`. Within a version nothing is removed or renamed, and no field changes its
-type, unit or meaning; optional fields and event types may be added. `gateway.contract` makes the published schemas from
-these models: the docstring of a field is its description there.
+`gateway.contract` makes the published schemas from these models: the docstring of a field is its description there.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_serializer
-
-SUBPROTOCOL = "cloudevents.json"
-"""CloudEvents WebSocket binding 1.0, section 3: structured mode, JSON."""
-VERSION = "1"
-"""Of the contract."""
-DATASCHEMA = f"urn:callscreen:events:v{VERSION}"
+from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["synthetic", "human", "indeterminate", "expected_machine"]
 Stage = Literal["provisional", "confirmed"]
@@ -336,64 +327,3 @@ EVENT_TYPES: dict[type[Contract], str] = {
 """The wire name of each kind of `data`."""
 STORED_TYPES = tuple(name for kind, name in EVENT_TYPES.items() if issubclass(kind, EventData))
 """The types that are kept in the journal and can be asked for: all but `gap` and `heartbeat`."""
-
-
-_KINDS = {name: kind for kind, name in EVENT_TYPES.items()}
-
-
-def _read_data(value: Any, event: ValidationInfo) -> Contract:
-    """Read `data` as the event's type says; fields that a newer gateway adds are kept (`model_extra`)."""
-    if isinstance(value, Contract):
-        return value
-    is_known = event.data.get("dataschema") == DATASCHEMA
-    kind = _KINDS.get(event.data.get("type", ""), Unknown) if is_known else Unknown
-    return kind.model_validate(value, extra="allow")
-
-
-class CloudEvent(Contract):
-    """The envelope (CloudEvents 1.0, JSON format). Further attributes are kept, as extensions of CloudEvents are."""
-
-    model_config = ConfigDict(extra="allow")
-
-    specversion: Literal["1.0"] = "1.0"
-    """Of CloudEvents."""
-    id: str
-    """The cursor: unique per `source`, the same on redelivery, to be given back as `last_event_id`."""
-    source: str
-    """``/callscreen/`` and the id of the journal."""
-    type: str
-    """What `data` holds."""
-    subject: str | None = None
-    """``call_id/leg``, or the call alone, for routers that do not look into `data`."""
-    time: datetime
-    """When the event was made: RFC 3339, in UTC."""
-    datacontenttype: Literal["application/json"] = "application/json"
-    """Of `data`."""
-    dataschema: str = DATASCHEMA
-    """The version of the contract that `data` follows."""
-    sequence: str | None = None
-    """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
-    cursor: str | None = None
-    """Only of events asked for with ``scope=all``: the place in the shared stream, to be given back instead of `id`."""
-    data: Annotated[AnyData, PlainValidator(_read_data, json_schema_input_type=dict[str, Any])]
-    """What happened, as `type` says."""
-
-    @field_serializer("data")
-    def _write_data(self, data: Contract) -> dict[str, Any]:
-        return data.model_dump(mode="json") | (data.model_extra or {})
-
-
-def envelope(
-    data: EventData | Gap | Heartbeat, *, event_id: str, source: str, time: datetime, sequence: str | None
-) -> CloudEvent:
-    """Wrap `data` (one of the keys of `EVENT_TYPES`) in its CloudEvent."""
-    call_id, leg = getattr(data, "call_id", None), getattr(data, "leg", None)
-    return CloudEvent(
-        id=event_id,
-        source=source,
-        type=EVENT_TYPES[type(data)],
-        subject="/".join(part for part in (call_id, leg) if part) or None,
-        time=time,
-        sequence=sequence,
-        data=cast("AnyData", data),
-    )

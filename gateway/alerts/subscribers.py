@@ -25,7 +25,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway import clock, logs, refusals
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import STORED_TYPES, SUBPROTOCOL
+from gateway.alerts.cloud_event import SUBPROTOCOL
+from gateway.alerts.event import STORED_TYPES
 from gateway.alerts.subscription import Filter
 from gateway.auth.access import Access, access_of
 from gateway.config import Settings

@@ -16,7 +16,8 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import Counter
 
-from gateway.alerts.event import Gap, Heartbeat, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import Gap, Heartbeat
 from gateway.alerts.journal import SCORE, Entry, Journal
 from gateway.clock import utc_now
 from gateway.errors import SlowConsumer

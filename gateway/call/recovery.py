@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gateway.alerts.event import CallEnded, CallStarted, CloudEvent, EventData, LegEnded, LegStarted
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import CallEnded, CallStarted, EventData, LegEnded, LegStarted
 
 RESTARTED = "gateway_restarted"
 

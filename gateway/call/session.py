@@ -24,14 +24,7 @@ from detection import (
 )
 from detection.types import SAMPLE_RATE_HZ
 from gateway import clock, logs
-from gateway.alerts.event import (
-    CoverageReduced,
-    EventData,
-    LegEnded,
-    LegStarted,
-    Scored,
-    VoiceExpected,
-)
+from gateway.alerts.event import CoverageReduced, EventData, LegEnded, LegStarted, Scored, VoiceExpected
 from gateway.call.alerting import LegAlerts
 from gateway.call.coverage import Coverage
 from gateway.call.crosstalk import Crosstalk

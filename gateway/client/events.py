@@ -22,7 +22,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from gateway.alerts.event import SUBPROTOCOL, CloudEvent, Gap, Heartbeat
+from gateway.alerts.cloud_event import SUBPROTOCOL, CloudEvent
+from gateway.alerts.event import Gap, Heartbeat
 
 PATH = "/v1/events"
 BACKOFF_FIRST_S = 0.5

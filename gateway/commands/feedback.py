@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gateway.alerts.labels import COLUMNS, labels
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

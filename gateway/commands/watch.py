@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from gateway.alerts.event import STORED_TYPES, CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import STORED_TYPES
 from gateway.client.events import EventStreamError, follow
 
 SCORE = "score"

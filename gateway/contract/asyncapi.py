@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import paths
-from gateway.alerts.event import EVENT_TYPES, STORED_TYPES, SUBPROTOCOL, VERSION
+from gateway.alerts.cloud_event import SUBPROTOCOL, VERSION
+from gateway.alerts.event import EVENT_TYPES, STORED_TYPES
 from gateway.contract.schemas import event_schema
 
 DESCRIPTION = """\

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from gateway import paths
-from gateway.alerts.event import VERSION, Verdict
-from gateway.contract.answers import MODELS
+from gateway.alerts.cloud_event import VERSION
+from gateway.alerts.event import Verdict
+from gateway.contract import answers, call_answers
 from gateway.contract.schemas import model_schema
 
 DESCRIPTION = """\
@@ -29,6 +30,7 @@ CALLS_QUERY: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("limit", "Calls on a page.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
     ("cursor", "`next` of the page before.", {"type": "string"}),
 )
+MODELS: list[type[answers.Answer]] = sorted(answers.MODELS + call_answers.MODELS, key=lambda model: model.__name__)
 SDP = {"schema": {"type": "string"}}
 
 
@@ -46,7 +48,10 @@ def openapi() -> dict[str, Any]:
         "security": [{"bearer": []}, {"query": []}],
         "paths": _calls() | _alerts() | _webhooks() | _whip() | _health() | _documents(),
         "components": {
-            "schemas": {model.__name__: _component(model_schema(model)) for model in MODELS},
+            "schemas": {
+                model.__name__: _component(model_schema(model))
+                for model in sorted(MODELS, key=lambda model: model.__name__)
+            },
             "responses": {
                 "Problem": {
                     "description": "The request was refused; `detail` says why.",
@@ -170,9 +175,9 @@ def _documents() -> dict[str, Any]:
     }
 
 
-def _operation(name: str, summary: str, answers: dict[str, Any], *refusals: str) -> dict[str, Any]:
+def _operation(name: str, summary: str, responses: dict[str, Any], *refusals: str) -> dict[str, Any]:
     refused = {status: {"$ref": "#/components/responses/Problem"} for status in refusals}
-    return {"operationId": name, "summary": summary, "responses": answers | refused}
+    return {"operationId": name, "summary": summary, "responses": responses | refused}
 
 
 def _json(model: str, description: str = "As asked for.") -> dict[str, Any]:

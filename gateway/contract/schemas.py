@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.alerts.event import DATASCHEMA, EVENT_TYPES, CloudEvent, Contract
+from gateway.alerts.cloud_event import DATASCHEMA, CloudEvent
+from gateway.alerts.event import EVENT_TYPES, Contract
 
 Schema = dict[str, Any]
 """A JSON Schema as Python's `json` reads it."""

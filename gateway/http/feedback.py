@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute, Route
 
 from gateway import paths
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import AlertRaised, CloudEvent, EventData, FeedbackGiven
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import AlertRaised, EventData, FeedbackGiven
 from gateway.auth.access import Access, access_of
 from gateway.contract.answers import Feedback
 from gateway.errors import MessageTooBig, NotFound, Overloaded, ProtocolError, Unprocessable

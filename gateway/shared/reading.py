@@ -15,7 +15,8 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import Counter
 
-from gateway.alerts.event import Gap, Heartbeat, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import Gap, Heartbeat
 from gateway.alerts.journal import Entry
 from gateway.alerts.subscription import Filter
 from gateway.clock import utc_now

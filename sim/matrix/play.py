@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from sim import inprocess
 from sim.calls import Call, cast_calls
 from sim.clips import Library, Voice

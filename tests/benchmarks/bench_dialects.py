@@ -38,7 +38,8 @@ from gateway.client.forks import FreeSwitchFork, JambonzListen, LiveKitTrack, Vo
 from gateway.client.genesys import AudioHookCall
 from gateway.client.media import MediaSocket, PlainStream, TwilioCall
 from gateway.client.tracks import BandwidthCall, ExotelCall, PlivoCall, SignalWireCall, TelnyxCall, TrackCall
-from gateway.config import Settings, load
+from gateway.config import Settings
+from gateway.config_loading import load
 from gateway.http.host import Host
 from gateway.http.web import _media_routes
 from gateway.ingest.events import AudioReceived, StreamStarted

@@ -34,7 +34,7 @@ from starlette.routing import Route
 
 from gateway.call.leg import Leg
 from gateway.client.whip import PACKET_MS, WhipPublisher
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.ingest.events import AudioReceived, StreamStarted
 from gateway.ingest.webrtc.whip import ENDPOINT, Whip
 from tests.benchmarks.processes import Server, gateway, served

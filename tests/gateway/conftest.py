@@ -16,7 +16,7 @@ import gateway.engine
 from gateway import refusals
 from gateway.app import Server, running
 from gateway.call import load, overload, scorer
-from gateway.config import load as load_settings
+from gateway.config_loading import load as load_settings
 from tests.detection.fakes import mean_fusion
 from tests.gateway.loudness import LoudnessDetector
 

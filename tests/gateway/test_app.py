@@ -11,7 +11,7 @@ import pytest
 
 from gateway.alerts.journal import Journal
 from gateway.app import running
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("detector")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.app import running
-from gateway.config import load
+from gateway.config_loading import load
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import LoudnessDetector, speech
 from tests.gateway.wire import closed, plain, say, subscribed

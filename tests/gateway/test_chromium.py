@@ -24,7 +24,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from detection.signal.audio import read_audio
-from gateway.alerts.event import AlertRaised, CallEnded, CloudEvent, EventData, LegEnded
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import AlertRaised, CallEnded, EventData, LegEnded
 from gateway.client.events import follow
 from gateway.http.host import UnsignalledServer
 from tests.conftest import REPOSITORY

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Settings, is_loopback, load
+from gateway.config import Settings, is_loopback
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 
 
@@ -55,8 +56,11 @@ def test_lists_and_tables_come_from_the_environment_as_json(monkeypatch: pytest.
         ("verifier_cpu_share = 4", "verifier_cpu_share: Input should be less than or equal to 1, got 4"),
         ("verifier_cpu_share = nan", "verifier_cpu_share: Input should be a finite number, got nan"),
         ('verifier_cpu_share = "half"', "verifier_cpu_share: Input should be a valid number"),
-        ("verifier_p = 0.9", "verifier_p: this setting is gone: both models make one number now"),
-        ("verifier_legs_per_minute = 9", "verifier_legs_per_minute: this setting is gone: set `verifier_cpu_share`"),
+        ("verifier_p = 0.9", "verifier_p: this setting was removed: the scores of both models are fused now"),
+        (
+            "verifier_legs_per_minute = 9",
+            "verifier_legs_per_minute: this setting was removed: set `verifier_cpu",
+        ),
         ("port =", "not TOML"),
         ('host = "0.0.0.0"', "host: '0.0.0.0' is reachable by others, so `token`, `tokens` or `jwt` must be set"),
         ('host = "0.0.0.0"\ntoken = ""', "token:"),
@@ -71,7 +75,7 @@ def test_a_bad_file_is_refused_by_its_key(tmp_path: Path, text: str, says: str) 
 def test_an_unknown_name_in_the_environment_is_refused() -> None:
     with pytest.raises(ConfigError, match="CALLSCREEN_PROT: there is no such setting"):
         load(environ={"CALLSCREEN_PROT": "1", "PATH": "/bin"})
-    with pytest.raises(ConfigError, match="CALLSCREEN_VERIFIER_P: this setting is gone: both models"):
+    with pytest.raises(ConfigError, match="CALLSCREEN_VERIFIER_P: this setting was removed: the scores"):
         load(environ={"CALLSCREEN_VERIFIER_P": "0.9"})
 
 

@@ -24,7 +24,7 @@ from gateway.client.tracks import (
     authenticated,
     plivo_signature,
 )
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech

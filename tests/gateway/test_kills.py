@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.alerts.event import STORED_TYPES, CallEnded, CloudEvent, LegEnded, LegStarted, Scored
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import STORED_TYPES, CallEnded, LegEnded, LegStarted, Scored
 from gateway.alerts.journal import Journal
 from gateway.client import events
 from gateway.client.events import follow

@@ -21,9 +21,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 
 from gateway import telemetry
-from gateway.alerts.event import AlertVerified, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import AlertVerified
 from gateway.app import running
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from tests.gateway.alerts.events import call_ended, call_started, facts, leg_ended, leg_started
 from tests.gateway.conftest import Serve

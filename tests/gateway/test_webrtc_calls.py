@@ -132,5 +132,5 @@ async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(se
 
 
 async def test_what_only_websockets_have_is_refused(serve: Serve) -> None:
-    with pytest.raises(ConfigError, match=r"whip\.allow_mixed: only doors for websockets"):
+    with pytest.raises(ConfigError, match=r"whip\.allow_mixed: expected it in doors\.NAME only"):
         await serve(whip={"allow_mixed": True})

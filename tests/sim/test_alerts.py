@@ -14,7 +14,7 @@ from rich.console import Console
 
 import gateway.engine
 from gateway.app import running
-from gateway.config import load
+from gateway.config_loading import load
 from sim.caller import Gateway
 from sim.clips import from_folder
 from sim.play import Play, play_scenario, play_virtually

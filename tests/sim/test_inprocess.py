@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from gateway import clock
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from sim import inprocess, report
 from sim.__main__ import main
 from sim.clips import from_folder

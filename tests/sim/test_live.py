@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from gateway.alerts.event import AlertRaised, Scored, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import AlertRaised, Scored
 from sim.caller import Gateway
 from sim.calls import Call
 from sim.fleet import Fleet

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from sim.__main__ import main
 from sim.live import Screen
 

@@ -3,18 +3,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.alerts.cloud_event import CloudEvent, envelope
 from gateway.alerts.event import (
     AlertCleared,
     AlertRaised,
     CallEnded,
-    CloudEvent,
     CoverageReduced,
     EventData,
     Gap,
     LegEnded,
     LegStarted,
     Scored,
-    envelope,
 )
 from sim.observe import MAX_ALERTS, Alert, Ledger
 

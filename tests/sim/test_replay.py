@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from sim.__main__ import main
 from sim.live import Screen
 from sim.replay import recorded_call

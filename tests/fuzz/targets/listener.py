@@ -7,7 +7,8 @@ from typing import cast
 
 from detection import Policy, Score, Window
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import EventData, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import EventData
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.load import Load
 from gateway.call.policies import Judge, Policies

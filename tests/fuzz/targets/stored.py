@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from gateway.alerts.event import EVENT_TYPES, CloudEvent, LegStarted, envelope
+from gateway.alerts.cloud_event import CloudEvent, envelope
+from gateway.alerts.event import EVENT_TYPES, LegStarted
 from gateway.alerts.journal import Entry, Journal
 from gateway.call.recovery import endings
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from gateway.ingest.kinds import kind_of
 from tests.fuzz.mutations import Input, any_part, sequences

@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.alerts.subscribers import read_query
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ProtocolError, RequestError, Unauthorized
 from gateway.http.web import Guard
 from gateway.ingest import http_signature, jwt_signature

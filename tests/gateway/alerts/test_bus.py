@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from gateway.alerts import bus as bus_module
 from gateway.alerts import subscription as subscription_module
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.journal import Journal
 from gateway.alerts.subscription import Filter
 from tests.gateway.alerts.events import alert, running, score, sequences

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.alerts.event import EventData, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import EventData
 from gateway.alerts.journal import Journal
 from gateway.clock import utc_now
 from tests.gateway.alerts.events import alert, call_ended, call_started, leg_ended, leg_started, score

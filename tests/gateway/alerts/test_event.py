@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.alerts.event import DATASCHEMA, AlertRaised, CloudEvent, Unknown, envelope
+from gateway.alerts.cloud_event import DATASCHEMA, CloudEvent, envelope
+from gateway.alerts.event import AlertRaised, Unknown
 from gateway.clock import utc_now
 from tests.gateway.alerts.events import alert, call_started
 

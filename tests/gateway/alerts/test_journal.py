@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.alerts.event import EventData, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import EventData
 from gateway.alerts.journal import Entry, Journal
 from gateway.clock import utc_now
 from gateway.errors import ConfigError

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import envelope
+from gateway.alerts.cloud_event import envelope
 from gateway.alerts.journal import Entry, Journal
 from gateway.alerts.retention import retaining
 from gateway.clock import utc_now

@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from gateway.alerts import subscribers
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.journal import Journal
 from tests.gateway.alerts.events import alert, deaf_peer, leg_started, running, score, sequences, served, until
 

@@ -22,7 +22,7 @@ from gateway.auth import jwt_tokens
 from gateway.auth.access import Access
 from gateway.auth.jwt_settings import JwtSettings
 from gateway.auth.jwt_tokens import LEEWAY_S, access_by
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError, Unauthorized
 from tests.gateway.conftest import Serve
 from tests.gateway.wire import SILENCE, refused, ws_url

@@ -16,7 +16,7 @@ from gateway.alerts import subscribers
 from gateway.auth import tokens
 from gateway.auth.access import EVERYTHING
 from gateway.auth.tokens import ScopedToken, hashed
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError, Unauthorized
 from tests.gateway.conftest import Serve
 from tests.gateway.wire import SILENCE, closed, refused, ws_url

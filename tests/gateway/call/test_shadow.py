@@ -15,7 +15,7 @@ import gateway.call.load
 import gateway.engine
 from detection import WindowScores
 from gateway.call import overload, scorer
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from tests.detection.fakes import wide
 from tests.gateway.conftest import Serve

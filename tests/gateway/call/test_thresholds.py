@@ -17,7 +17,8 @@ from detection.detector import WEIGHTS, CardDetector, open_detector, read_card
 from gateway.app import running
 from gateway.call.thresholds import threshold
 from gateway.commands.doctor import examine
-from gateway.config import Settings, load
+from gateway.config import Settings
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from tests.detection.fakes import mean_fusion
 

@@ -15,7 +15,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from gateway.alerts.event import Heartbeat, envelope
+from gateway.alerts.cloud_event import envelope
+from gateway.alerts.event import Heartbeat
 from gateway.clock import utc_now
 from tests.conftest import REPOSITORY
 from tests.gateway.alerts.events import alert

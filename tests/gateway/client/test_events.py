@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import CloudEvent, Gap
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import Gap
 from gateway.alerts.journal import Journal
 from gateway.client import events
 from gateway.client.events import EventsLost, EventStreamError, events_url, follow

@@ -19,7 +19,7 @@ from rich.console import Console
 import gateway.app
 from gateway.commands import attach
 from gateway.commands.attach import Leg
-from gateway.config import load
+from gateway.config_loading import load
 from tests.conftest import REPOSITORY
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech

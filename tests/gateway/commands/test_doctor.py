@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.__main__ import main
-from gateway.alerts.event import envelope
+from gateway.alerts.cloud_event import envelope
 from gateway.alerts.journal import Entry, Journal
 from gateway.call import verification
 from gateway.commands import doctor
@@ -49,12 +49,12 @@ def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
 def test_on_loopback_nothing_is_needed(tmp_path: Path) -> None:
     findings = found(tmp_path, "port = 0")
     assert {state for state, _ in findings.values()} <= {"ok", "note"}
-    assert findings["token"] == ("ok", "none; only this machine can come in")
+    assert findings["token"] == ("ok", "none; only this machine can connect")
 
 
 def test_nats_on_this_machine_needs_no_tls(tmp_path: Path) -> None:
     findings = found(tmp_path, 'port = 0\nnats = {url = "nats://127.0.0.1:4222", stream = "calls"}')
-    assert findings["nats"] == ("ok", "events will be forwarded to the stream calls; the server was not asked")
+    assert findings["nats"] == ("ok", "events go to the stream calls; the server was not contacted")
 
 
 def test_settings_that_cannot_be_read_are_all_that_is_said(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_verifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_cpu_share = 0.25')
     state, told = findings["verifier"]
     assert state == "ok"
-    assert re.search(r"tinyaudionet@\w+: \d+ ms of CPU a window, .* = 0\.25 covers \d+ legs here", told)
+    assert re.search(r"tinyaudionet@\w+: \d+ ms of CPU per window; .* = 0\.25 covers \d+ legs", told)
     state, told = findings["fusion"]
     assert (state, "the mean of both models" in told) == ("note", True)
     state, told = found(tmp_path, 'port = 0\nverifier = "tinyaudionet"\nverifier_cpu_share = 0.00001')["verifier"]
@@ -173,7 +173,7 @@ def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: st
     ("settings", "check", "words"),
     [
         ("[doors.nobody]", "doors.nobody", "expected one of"),
-        ('[audiosocket]\nlisten = "127.0.0.1:0"', "audiosocket", "no connection would be let in"),
+        ('[audiosocket]\nlisten = "127.0.0.1:0"', "audiosocket", "every connection is refused"),
         ('ice_servers = ["http://stun.example.com"]', "ice_servers", "http://stun.example.com"),
         ('nats = {url = "tls://a:4222", ca = "none.pem"}', "nats.ca, nats.credentials", "No such file"),
         ('nats = {url = "tls://a:4222", credentials = "/none.creds"}', "nats.ca, nats.credentials", "/none.creds"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.commands.settings_help import SettingHelp, all_settings, as_text
-from gateway.config import load
+from gateway.config_loading import load
 
 TABLES = {
     "doors.NAME": "",

@@ -15,17 +15,8 @@ from typing import Any
 import pytest
 
 from gateway.alerts.bus import Bus
-from gateway.alerts.event import (
-    AlertCleared,
-    AlertRaised,
-    AlertVerified,
-    CallEnded,
-    CallStarted,
-    CloudEvent,
-    EventData,
-    Gap,
-    envelope,
-)
+from gateway.alerts.cloud_event import CloudEvent, envelope
+from gateway.alerts.event import AlertCleared, AlertRaised, AlertVerified, CallEnded, CallStarted, EventData, Gap
 from gateway.alerts.journal import Journal
 from gateway.clock import utc_now
 from gateway.commands import watch

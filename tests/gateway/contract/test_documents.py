@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from gateway import pages, paths
-from gateway.alerts.event import EVENT_TYPES, CloudEvent
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import EVENT_TYPES
 from gateway.contract.__main__ import FOLDER
 from gateway.contract.asyncapi import asyncapi
 from gateway.contract.documents import PATHS, documents, files

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.app import running
-from gateway.config import load
+from gateway.config_loading import load
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
 from tests.gateway.wire import plain, say, subscribed

@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.commands.doctor import examine
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from gateway.http import host
 from tests.gateway.conftest import Serve

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import Forbidden, ProtocolError
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 
 from gateway import pages
 from gateway.app import Server, running
-from gateway.config import load
+from gateway.config_loading import load
 from tests.gateway.browser import Tab, browser, needs_chromium
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech

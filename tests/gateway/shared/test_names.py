@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from gateway.shared import names
 from gateway.shared.settings import NatsSettings

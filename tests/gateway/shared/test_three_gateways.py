@@ -15,7 +15,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.alerts.event import STORED_TYPES, CloudEvent, LegEnded, Scored
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.event import STORED_TYPES, LegEnded, Scored
 from gateway.client import events
 from gateway.client.events import follow
 from tests.gateway.loudness import speech

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.alerts.event import STORED_TYPES
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError
 from gateway.webhooks import signature
 from gateway.webhooks.addresses import is_public
@@ -49,7 +49,7 @@ def test_a_mistake_is_named_and_no_secret_shown(tmp_path: Path, change: dict[str
 
 
 def test_two_webhooks_of_one_name_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"webhooks\.name: 'desk' is there twice"):
+    with pytest.raises(ConfigError, match=r"webhooks\.name: expected a unique name for each, got 'desk' twice"):
         load(environ={}, webhooks=[GOOD, GOOD])
 
 

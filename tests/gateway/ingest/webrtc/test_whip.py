@@ -14,7 +14,7 @@ from aiortc import AudioStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from numpy.typing import NDArray
 
 from gateway.client.whip import WhipError, WhipPublisher
-from gateway.config import load
+from gateway.config_loading import load
 from gateway.errors import ConfigError, ProtocolError
 from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import AudioFormat, CallId, LegDescription, LegId, StreamStarted

@@ -1,0 +1,60 @@
+"""The tables of a journal: makes them, checks them, and brings those of an older version up to date.  [IO]"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sqlite3
+
+from gateway.alerts import call_index
+
+_APPLICATION_ID = 0x63736A6C
+"""``csjl`` in the file's header (PRAGMA application_id): tells our files from other programs' databases."""
+_SCHEMA_VERSION = 2
+"""1: had no `call_index`; such a file is brought up to date when it is opened."""
+_SCHEMA = f"""
+    BEGIN;
+    CREATE TABLE journal (id TEXT, events INTEGER, events_after INTEGER, scores_after INTEGER);
+    CREATE TABLE events (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, call_id TEXT, leg TEXT, text TEXT NOT NULL);
+    -- What has started and not ended. Its own table, because a long call outlives its pruned `call.started`.
+    CREATE TABLE open (call_id TEXT, leg TEXT, text TEXT NOT NULL, PRIMARY KEY (call_id, leg));
+    PRAGMA application_id = {_APPLICATION_ID};
+    PRAGMA user_version = {_SCHEMA_VERSION};
+    {";".join(call_index.STATEMENTS)};
+"""
+
+
+def prepare(writer: sqlite3.Connection) -> None:
+    """Check that the file is ours, sound and writable, and fill it when it is new."""
+    (application_id,) = writer.execute("PRAGMA application_id").fetchone()
+    (version,) = writer.execute("PRAGMA user_version").fetchone()
+    if application_id != _APPLICATION_ID:
+        if writer.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise ValueError("it is the database of another program")
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible only while the file is empty; see `shrink`
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.executescript(_SCHEMA)
+        writer.execute("INSERT INTO journal VALUES (?, 0, 0, 0)", (secrets.token_hex(6),))
+        writer.commit()
+    elif version not in (1, _SCHEMA_VERSION):
+        raise ValueError(f"it has version {version} of the layout, expected {_SCHEMA_VERSION}")
+    (fault,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+    if fault != "ok":
+        raise ValueError(f"it is damaged: {' '.join(fault.split())}")
+    if version == 1:
+        writer.execute("BEGIN")
+        call_index.build(writer)
+        writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        writer.commit()
+    writer.execute("PRAGMA synchronous = NORMAL")
+    writer.execute("UPDATE journal SET id = id")  # fails here, at the start, when the file cannot be written
+    writer.commit()
+
+
+def check_marks(row: tuple[object, ...] | None, newest: int | None) -> None:
+    """Raises ValueError unless the journal's own row is what `append` writes."""
+    journal_id, *marks = row or (None,)
+    if not isinstance(journal_id, str) or not re.fullmatch(r"[0-9a-f]{12}", journal_id):
+        raise ValueError("it is damaged: it has no id")
+    if not all(isinstance(mark, int) and mark >= 0 for mark in (*marks, newest or 0)):
+        raise ValueError("it is damaged: it does not know what it holds")

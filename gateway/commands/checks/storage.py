@@ -1,0 +1,63 @@
+"""Checks of the journal, its disk, and the clock that dates its events.  [IO]"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+from gateway.alerts.cloud_event import CloudEvent
+from gateway.alerts.journal import Journal
+from gateway.commands.checks.finding import Finding
+from gateway.config import Settings
+from gateway.errors import ConfigError
+
+EVENT_BYTES = 800
+"""Size of one event on disk, with its share of the indices."""
+LEAST_FREE_BYTES = 100_000_000
+CLOCK_TOLERANCE = timedelta(minutes=1)
+
+
+def journal(settings: Settings) -> Iterator[Finding]:
+    """Open the journal, or check that it can be created."""
+    folder = settings.journal.absolute().parent
+    if settings.journal.exists():
+        try:
+            with closing(Journal(settings.journal, settings.journal_max_events)):
+                yield Finding("journal", "ok", f"{settings.journal} can be written")
+        except ConfigError as error:
+            yield Finding("journal", "error", str(error))
+    elif folder.is_dir() and os.access(folder, os.W_OK):
+        yield Finding("journal", "ok", f"{settings.journal} will be created")
+    else:
+        yield Finding("journal", "error", f"expected a folder that can be written, got {folder}")
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """Compare the free space with the largest size that the journal can reach."""
+    folder = settings.journal.absolute().parent
+    if not folder.is_dir():
+        return
+    taken = settings.journal.stat().st_size if settings.journal.exists() else 0
+    wanted = max(LEAST_FREE_BYTES, settings.journal_max_events * EVENT_BYTES - taken)
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1e9:.1f} GB are free; the journal may take {wanted / 1e9:.1f} GB more (`journal_max_events`)"
+    yield Finding("journal: disk", "ok" if free >= wanted else "warning", detail)
+
+
+def clock(settings: Settings) -> Iterator[Finding]:
+    """Compare the clock with the newest event: a clock that is behind dates events wrongly, and retention is late."""
+    if not settings.journal.exists():
+        return
+    try:
+        with closing(Journal(settings.journal, settings.journal_max_events)) as opened:
+            newest = opened.after(opened.newest - 1, 1)
+        made = CloudEvent.model_validate_json(newest[0].text).time if newest else None
+    except (ConfigError, ValueError):  # `journal` reports the error
+        return
+    if made and made > datetime.now(UTC) + CLOCK_TOLERANCE:
+        yield Finding("clock", "warning", f"behind the journal's newest event, of {made:%Y-%m-%d %H:%M} UTC")
+    else:
+        yield Finding("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
