@@ -28,6 +28,7 @@ _TICK_SAMPLES = round(TICK_S * CLIP_RATE_HZ)
 _BLOCK_TICKS = 10
 SILENT_BELOW = 10 ** (-50 / 20)
 """Peak of 20 ms in which nobody speaks, for lines that do not send them."""
+NOBODY_THERE = "expected a gateway that listens there, as `callscreen serve` does"
 BROKEN = (OSError, WebSocketException, WhipError, httpx.HTTPError)
 """What a connection to a gateway fails with."""
 
@@ -89,6 +90,8 @@ async def play(call: Call, gateway: Gateway, clock: Clock) -> None:
     try:
         for session in _sessions(call):
             await _play_session(call, gateway, clock, heard, session)
+    except ConnectionRefusedError as error:
+        raise CallFailed(f"{error}: {NOBODY_THERE}") from error
     except BROKEN as error:
         raise CallFailed(str(error) or type(error).__name__) from error
 

@@ -114,7 +114,7 @@ def read_manifest(manifest: Path, split: str | None = None) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClipError(f"{manifest}: {error}") from None
     if not found:
-        raise ClipError(f"{manifest}: no clip" + (f" with split {split!r}" if split else ""))
+        raise ClipError(f"{manifest}: no clip{f' with split {split!r}' if split else ''}: expected one row at least")
     return found
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.alerts.event import CallEnded, Gap, Scored
 from gateway.client.events import EventStreamError, events_url, follow
-from sim.caller import Gateway
+from sim.caller import NOBODY_THERE, Gateway
 from sim.load.findings import Findings, Moment, Plan, delay_of_second
 from sim.load.metrics import Metrics, MetricsError, Reading
 from sim.load.sender import Began, Failed, Go, Order, Progress, Ready, Told, command
@@ -64,6 +64,8 @@ async def _reach(url: str) -> None:
         events_url(url)
         async with httpx.AsyncClient() as client:
             await client.get(url)
+    except httpx.ConnectError as error:
+        raise LoadError(f"{url}: {error}: {NOBODY_THERE}") from None
     except (ValueError, httpx.HTTPError) as error:
         raise LoadError(f"{url}: {str(error) or type(error).__name__}") from None
 

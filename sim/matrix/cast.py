@@ -57,7 +57,7 @@ def cast(manifest: Path, split: str | None, legs: int, seed: int) -> Cast:
     people = _voices(human, manifest, rng, problems)
     machines = _voices(synthetic, manifest, rng, problems)
     if not people and not machines:
-        raise ClipError(problems[0] if problems else f"{manifest}: no clip")
+        raise ClipError(problems[0] if problems else f"{manifest}: no clip: expected one row at least")
     return Cast(tuple(_paired(people, machines, rng)), tuple(problems))
 
 
