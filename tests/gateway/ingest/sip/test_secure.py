@@ -13,7 +13,7 @@ import pylibsrtp
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.ingest.sip import server
+from gateway.ingest.sip import transport
 from tests.gateway.conftest import Serve
 from tests.gateway.ingest.sip.certificates import authority, issue
 from tests.gateway.ingest.sip.phone import PCMU_SDP, Phone, phone
@@ -60,7 +60,7 @@ async def test_tls_with_client_certificates_and_srtp(serve: Serve, tmp_path: Pat
 async def test_a_handshake_that_stalls_is_broken_off(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "SILENT_S", 0.5)
+    monkeypatch.setattr(transport, "SILENT_S", 0.5)
     ca = authority(tmp_path)
     files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key"}
     gateway = await serve(sip={"tls": "127.0.0.1:0", **files})

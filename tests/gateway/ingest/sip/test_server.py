@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import Server
 from gateway.call.codec_watch import UNREADABLE
-from gateway.ingest.sip import message, server
+from gateway.ingest.sip import message, transport
 from gateway.ingest.sip.uas import Uas
 from gateway.refusals import REFUSED
 from tests.gateway.conftest import Serve
@@ -269,7 +269,7 @@ async def test_connections_are_no_more_than_calls_need(serve: Serve) -> None:
 
 
 async def test_a_connection_without_a_message_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SILENT_S", 0.3)
+    monkeypatch.setattr(transport, "SILENT_S", 0.3)
     gateway = await serve(sip=sip())
     async with phone(gateway.sip["tcp"], "TCP") as caller:
         assert await probe(caller) == 200
@@ -297,8 +297,8 @@ async def test_too_many_messages_end_their_connection(serve: Serve) -> None:
 async def test_more_messages_than_one_host_may_send_are_dropped(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(server, "UDP_MESSAGES_PER_S", 0.1)
-    monkeypatch.setattr(server, "UDP_BURST_S", 30.0)
+    monkeypatch.setattr(transport, "UDP_MESSAGES_PER_S", 0.1)
+    monkeypatch.setattr(transport, "UDP_BURST_S", 30.0)
     gateway = await serve(sip=sip())
     before = refused("TooFast")
     async with phone(gateway.sip["udp"]) as many, phone(gateway.sip["udp"], local_addr=("127.0.0.2", 0)) as other:
