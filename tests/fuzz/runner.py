@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import time
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Collection
 from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import HypothesisWarning
 
 from tests.fuzz.mutations import Input
-from tests.fuzz.target import Finding, Target, check, why
+from tests.fuzz.target import CpuLimit, Finding, Target, check, why
+
+COLLECT_EVERY = 500
+"""Inputs between two runs of the garbage collector, which is off meanwhile."""
 
 
 def explore(target: Target, inputs: int, number: int) -> Finding | None:
@@ -52,36 +54,25 @@ def explore(target: Target, inputs: int, number: int) -> Finding | None:
     return None
 
 
-def fuzz(
-    target: Target,
-    inputs: int,
-    number: int,
-    on_input: Callable[[], None] = lambda: None,
-    *,
-    most_cpu_s: float = math.inf,
-) -> list[Finding]:
+def fuzz(target: Target, inputs: int, number: int | str, known: Collection[str] = ()) -> list[Finding]:
     """Give `target` so many random inputs, fast; return one finding for each fault.
 
     Args:
         number: the same one makes the same inputs.
-        on_input: called after each.
-        most_cpu_s: no further input after so much CPU time.
+        known: faults that are found already, as `Finding.why` tells them.
     """
     random = Random(number)
-    found: dict[str, Finding] = {}
-    over_s = time.process_time() + most_cpu_s
-    for _ in range(inputs):
-        if time.process_time() > over_s:
-            break
-        one = target.inputs.pick(random)
-        try:
-            check(target, one)
-        except Exception as error:
-            reason = why(error)
-            if reason not in found:
-                found[reason] = smaller(target, Finding(target.name, one, reason))
-        on_input()
-    return list(found.values())
+    broken: dict[str, Input] = {}
+    with CpuLimit() as limit:
+        for at in range(inputs):
+            one = target.inputs.pick(random)
+            try:
+                limit.check(target, one)
+            except Exception as error:
+                broken.setdefault(why(error), one)
+            if at % COLLECT_EVERY == COLLECT_EVERY - 1:
+                gc.collect()
+    return [smaller(target, Finding(target.name, one, fault)) for fault, one in broken.items() if fault not in known]
 
 
 def smaller(target: Target, finding: Finding) -> Finding:

@@ -1,14 +1,20 @@
 """Every websocket dialect, from the upgrade on; AudioSocket; a voice of RTP.
 
 The first part of an input to a websocket dialect is the upgrade: query and headers, as JSON. The others are messages.
+What each dialect hears is read by a `Reader`; that legs bear it is for `calls` and `rtp-calls`, where they are whole.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import pylibsrtp
+from aiortc.rtp import is_rtcp
 from starlette.datastructures import Headers, QueryParams
 
 from gateway.client.audiosocket import frame, leg_uuid
@@ -18,10 +24,10 @@ from gateway.ingest.dialects.audiosocket import AudioSocket
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.events import AudioFormat, AudioReceived, CallId, LegDescription, LegId, StreamStarted
 from gateway.ingest.kinds import KINDS
-from gateway.ingest.rtp.voice import OPUS, STATIC, RtpDemux, Voice, srtp_session
+from gateway.ingest.rtp.voice import OPUS, SRTP_SUITES, STATIC, RtpDemux, Voice, srtp_session
 from tests.fuzz.mutations import Choice, Draw, Input, Part, any_part, binary, json_text, sequences
 from tests.fuzz.target import Target
-from tests.fuzz.targets.listener import DOOR, Ears
+from tests.fuzz.targets.listener import DOOR, Ears, Listener, Reader
 from tests.gateway import goldens
 from tests.gateway.goldens import Golden
 from tests.gateway.rtp import packet
@@ -106,6 +112,7 @@ CORPUS: dict[str, list[Input]] = {
 }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=100)
 def handshake_of(part: Part) -> Handshake:
     """Read the first part of an input, as far as it can be, to what HTTP lets through."""
     try:
@@ -122,14 +129,14 @@ def handshake_of(part: Part) -> Handshake:
     return Handshake("wss://gw.example.com/v1/media/x", query, Headers(raw=headers), "192.0.2.1", 1_790_000_000.0)
 
 
-def play_dialect(name: str, given: Input) -> None:
+def play_dialect(name: str, given: Input, listener: type[Listener] = Reader) -> None:
     """As `gateway.ingest.websocket` does it."""
     first, *messages = given or ("",)
     try:
         dialect = KINDS[name].open(handshake_of(first), DOOR)
     except RequestError:
         return
-    ears = Ears()
+    ears = listener()
     if dialect.started is not None:
         ears.take([dialect.started])
     for message in messages:
@@ -149,6 +156,12 @@ def play_dialect(name: str, given: Input) -> None:
     ears.end(came_bytes=sum(map(len, messages)))
 
 
+def play_call(given: Input) -> None:
+    """A call of the dialect whose name comes first, heard by whole legs."""
+    name, *rest = given or ("",)
+    play_dialect(str(name) if name in KINDS else "twilio", tuple(rest), Ears)
+
+
 IDENTIFIED = frame(0x01, leg_uuid(SECRET, b"\1\2\3\4\5\6", 1).bytes)
 AUDIOSOCKET = [
     (IDENTIFIED, frame(0x10, PCM), frame(0x03, b"5"), frame(0x10, PCM), frame(0x00)),
@@ -160,7 +173,7 @@ def play_audiosocket(given: Input) -> None:
     """As `gateway.ingest.audiosocket.port` does it, in the pieces that come."""
     door = AudioSocketDoor.model_validate({"secret": SECRET, "legs": ("caller",)})
     dialect = AudioSocket(lambda uuid: door.identify(uuid, {}))
-    ears = Ears()
+    ears = Reader()
     for piece in given:
         data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "replace")
         try:
@@ -179,29 +192,48 @@ RTP = [
     (packet(PCM[:160], 65_535, 0), packet(PCM[:160], 0, 2**32 - 1), EXTENDED, packet(PCM, 5, 3, ssrc=8), REPORT),
     tuple(packet(b"\x7b\x03" + bytes(60), index, 960 * index, payload_type=111) for index in range(3)),
 ]
-KEY = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+SUITE, KEY = "AES_CM_128_HMAC_SHA1_80", "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
 
 
-def play_rtp(encrypted: bool, given: Input) -> None:
+def play_rtp(listener: type[Listener], given: Input, protect: Callable[[bytes], bytes] | None = None) -> None:
     """As `gateway.ingest.rtp.port` does it, for a leg of each codec."""
-    srtp = srtp_session("AES_CM_128_HMAC_SHA1_80", KEY) if encrypted else None
+    srtp = srtp_session(SUITE, KEY) if protect else None
     demux = RtpDemux([Voice(LegId("a"), STATIC | {111: OPUS})], srtp)
-    ears: dict[AudioFormat, Ears] = {}
+    ears: dict[AudioFormat, Listener] = {}
     for at, part in enumerate(given):
         data = part if isinstance(part, bytes) else part.encode("utf-8", "replace")
         try:
-            found = demux.receive(data, ("192.0.2.1", 4000 + at % 2), at / 2)
+            found = demux.receive(protect(data) if protect else data, ("192.0.2.1", 4000 + at % 2), at / 2)
         except ProtocolError:
             continue
         voice, audio = found or (None, None)
         if voice is None or audio is None or voice.codec is None:
             continue
         if (leg := ears.get(voice.codec.format)) is None:
-            leg = ears[voice.codec.format] = Ears()
+            leg = ears[voice.codec.format] = listener()
             leg.take([StreamStarted(CallId("c"), "rtp", (LegDescription(voice.leg, voice.codec.format),))])
         leg.take_tolerantly([AudioReceived(voice.leg, audio.payload, audio.seq, audio.start_ms)])
     for leg in ears.values():
         leg.end(came_bytes=sum(map(len, given)))
+
+
+def play_srtp(given: Input) -> None:
+    """Packets from somebody who has the key, and, every fourth time, from somebody who has none."""
+    if len(given) % 4 == 0:
+        play_rtp(Reader, given, lambda data: data)
+        return
+    policy = pylibsrtp.Policy(
+        base64.b64decode(KEY), pylibsrtp.Policy.SSRC_ANY_OUTBOUND, srtp_profile=SRTP_SUITES[SUITE]
+    )
+    session = pylibsrtp.Session(policy)
+
+    def protect(data: bytes) -> bytes:
+        try:
+            return session.protect_rtcp(data) if is_rtcp(data) else session.protect(data)
+        except (pylibsrtp.Error, ValueError):  # no packet, or one that cannot be sent
+            return data
+
+    play_rtp(Reader, given, protect)
 
 
 def _upgrade_or_message(draw: Draw, part: Part) -> Part:
@@ -219,9 +251,20 @@ def _inputs(corpus: list[Input]) -> Choice[Input]:
     return sequences(corpus, _upgrade_or_message, keep=1)
 
 
+def _call_inputs() -> Choice[Input]:
+    calls = [(name, *one) for name, streams in CORPUS.items() for one in streams]
+    return sequences(calls, _upgrade_or_message, keep=2)
+
+
+def _packets(corpus: Sequence[tuple[bytes, ...]]) -> Choice[Input]:
+    return sequences([tuple(one) for one in corpus], _bytes)
+
+
 TARGETS = [
     *(Target(name, _inputs(CORPUS[name]), partial(play_dialect, name)) for name in KINDS),
-    Target("audiosocket", sequences([tuple(one) for one in AUDIOSOCKET], _bytes), play_audiosocket),
-    Target("rtp", sequences([tuple(one) for one in RTP], _bytes), partial(play_rtp, False)),
-    Target("srtp", sequences([tuple(one) for one in RTP], _bytes), partial(play_rtp, True)),
+    Target("audiosocket", _packets(AUDIOSOCKET), play_audiosocket),
+    Target("rtp", _packets(RTP), partial(play_rtp, Reader)),
+    Target("srtp", _packets(RTP), play_srtp),
+    Target("calls", _call_inputs(), play_call, slow=True),
+    Target("rtp-calls", _packets(RTP), partial(play_rtp, Ears), slow=True),
 ]
