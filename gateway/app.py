@@ -35,6 +35,7 @@ from gateway.call.session import Engine
 from gateway.config import Settings
 from gateway.engine import open_engine
 from gateway.errors import ConfigError
+from gateway.evidence.retention import purging
 from gateway.http.calls import call_routes
 from gateway.http.feedback import feedback_routes
 from gateway.http.host import Host
@@ -276,7 +277,11 @@ async def _metrics(fleet: Fleet | None) -> bytes:
 @contextlib.asynccontextmanager
 async def _beside(settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
     """Do what has nothing to do with calls, until the bus is closed."""
-    async with retaining(bus, settings.journal_max_days), _telemetry(settings, bus, metrics):
+    async with (
+        retaining(bus, settings.journal_max_days),
+        purging(settings.evidence),
+        _telemetry(settings, bus, metrics),
+    ):
         yield
 
 

@@ -16,6 +16,7 @@ from gateway.auth.jwt_settings import JwtSettings
 from gateway.auth.tokens import ScopedToken
 from gateway.call.expected import ExpectedMachine
 from gateway.call.shadow_settings import ShadowSettings
+from gateway.evidence.settings import EXAMPLE_KEY, EvidenceSettings
 from gateway.ingest.audiosocket.door import AudioSocketDoor
 from gateway.ingest.doors import Door, DoorName, PositiveSeconds
 from gateway.ingest.rtp.settings import RtpPort
@@ -215,6 +216,12 @@ class Settings(BaseSettings):
         examples=[{"url": "nats://127.0.0.1:4222"}],
     )
     heartbeat_s: PositiveSeconds = Field(15.0, description="a heartbeat is sent on the event socket after this silence")
+
+    evidence: EvidenceSettings | None = Field(
+        None,
+        description="the audio around alerts is stored, encrypted; needs the extra `evidence`; not set: no audio is",
+        examples=[{"folder": "/var/lib/callscreen/evidence", "public_keys": [EXAMPLE_KEY]}],
+    )
 
     # WebRTC
     ice_servers: tuple[str, ...] = Field(

@@ -23,6 +23,7 @@ from gateway.call.thresholds import threshold
 from gateway.call.verification import AUTO, Verifier, verifier_name
 from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.evidence.recorder import Recorder
 from gateway.policy import Loaded, read
 
 _log = logs.get(__name__)
@@ -47,8 +48,9 @@ async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None)
         Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
     )
     shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load)
-    engine = Engine(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow)
-    running = [part for part in (load, scorer, verifier, shadow) if part]
+    evidence = await asyncio.to_thread(_open_evidence, settings)
+    engine = Engine(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow, evidence)
+    running = [part for part in (load, scorer, verifier, shadow, evidence) if part]
     for part in running:
         part.start()
     try:
@@ -75,6 +77,18 @@ def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None,
     policies = _policies(settings, candidate or light, None if candidate else fusion, wanted.policy, loaded)
     share = wanted.cpu_share / settings.workers
     return Shadow(policies, load, fusion.llr if fusion else light_alone, candidate, share)
+
+
+def _open_evidence(settings: Settings) -> Recorder | None:
+    """Open what stores the audio around alerts, where that is wanted. Raises ConfigError."""
+    wanted = settings.evidence
+    if wanted is None:
+        return None
+    try:
+        from gateway.evidence.age import encryption
+    except ImportError as error:
+        raise ConfigError(f"evidence: {error}; install it with `pip install 'callscreen[evidence]'`") from None
+    return Recorder(wanted, encryption(wanted.public_keys))
 
 
 def _policies(

@@ -10,6 +10,7 @@ Every event carries the same nine facts in `data` (`EventData`), null where one 
     alert.raised          a voice sounds synthetic: stage `provisional`, then, with more speech, `confirmed`
     alert.cleared         it no longer does
     alert.verified        the heavy verifier heard a window: what it says, and how that stands to the alert
+    alert.evidence        whether the audio around an alert was stored; only where that is on
     voice.expected        a voice sounds synthetic where the operator expects a machine: no alarm
     feedback.given        somebody confirmed or dismissed an alert; the last word counts
     coverage.reduced      some audio was not judged: overload, lost or late media, a wrong format
@@ -221,6 +222,25 @@ class AlertVerified(Judged):
     event."""
 
 
+class AlertEvidence(Judged):
+    """Whether the audio around the raising of an alert was stored. Sent once for each alert, maybe after the call.
+
+    The common facts are those of the alert, but for `speech_s`, which is that of the leg so far.
+    `reason`: ``stored``; ``queue_full``, ``limit_reached``, ``disk_full``, ``write_failed``, ``no_audio``.
+    """
+
+    alert_id: str
+    """The alert."""
+    outcome: Literal["stored", "lost"]
+    """Whether there is a file."""
+    start_s: Seconds | None
+    """Where the audio begins in the leg's audio, in seconds."""
+    end_s: Seconds | None
+    """Where it ends."""
+    missing_s: Seconds | None
+    """How much is missing in between, in seconds; there the file has silence."""
+
+
 class VoiceExpected(Judged):
     """A voice sounds synthetic as surely as for an alert, where a machine was declared to be expected. Told once."""
 
@@ -306,7 +326,7 @@ class Unknown(Contract):
 
 AnyData = (
     CallStarted | CallEnded | LegStarted | LegEnded | Scored | AlertRaised | AlertCleared | AlertVerified
-    | VoiceExpected | FeedbackGiven | CoverageReduced | ShadowCompared | Gap | Heartbeat | Unknown
+    | AlertEvidence | VoiceExpected | FeedbackGiven | CoverageReduced | ShadowCompared | Gap | Heartbeat | Unknown
 )  # fmt: skip
 EVENT_TYPES: dict[type[Contract], str] = {
     CallStarted: "call.started",
@@ -317,6 +337,7 @@ EVENT_TYPES: dict[type[Contract], str] = {
     AlertRaised: "alert.raised",
     AlertCleared: "alert.cleared",
     AlertVerified: "alert.verified",
+    AlertEvidence: "alert.evidence",
     VoiceExpected: "voice.expected",
     FeedbackGiven: "feedback.given",
     CoverageReduced: "coverage.reduced",

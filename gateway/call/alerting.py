@@ -1,16 +1,20 @@
-"""The alert on one leg, told: its id, its events, its log lines.  [IO]"""
+"""The alert on one leg, told: its id, its events, its log lines, its audio evidence.  [IO]"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from detection import AlertState, Change, Question, Verification
 from gateway import clock
-from gateway.alerts.event import AlertCleared, AlertRaised, AlertVerified
+from gateway.alerts.event import AlertCleared, AlertEvidence, AlertRaised, AlertVerified
+from gateway.call.leg import Run
+from gateway.evidence.clip import Alert
+from gateway.evidence.recorder import STORED, LegEvidence, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,15 @@ class Answered:
 class LegAlerts:
     """Turns the moves of one leg's alert into events. `publish` takes a kind of event and what differs from others."""
 
-    def __init__(self, publish: Callable[..., None], logger: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self, publish: Callable[..., None], logger: structlog.stdlib.BoundLogger, evidence: LegEvidence | None
+    ) -> None:
         self._publish = publish
         self._logger = logger
+        self._evidence = evidence
+        """Keeps the leg's audio, where that is wanted."""
+        self._stored_id: str | None = None
+        """Of the alert whose audio was asked for last."""
         self._alert_id: str | None = None
         """Of the alert that stands."""
         self.confirmed = 0
@@ -59,6 +69,17 @@ class LegAlerts:
         else:
             self._publish(AlertRaised, stage=change.state.value, lag_ms=_lag_ms(received_s), **facts)
             self._logger.warning("alert raised", stage=change.state.value, **told)
+            self._store(change, facts)
+
+    def hear(self, run: Run) -> None:
+        """Take the leg's next audio."""
+        if self._evidence:
+            self._evidence.hear(run.start_s, run.samples)
+
+    def end(self) -> None:
+        """No more audio comes, and no more moves."""
+        if self._evidence:
+            self._evidence.end()
 
     def verified(self, answer: Answered) -> None:
         """Tell an answer of the verifier, then the move of the alert that it made."""
@@ -79,6 +100,27 @@ class LegAlerts:
         )
         if verification.change is not None:
             self.moved(verification.change, answer.received_s, model=answer.model)
+
+    def _store(self, change: Change, facts: dict[str, object]) -> None:
+        """Have the audio around an alert that was just raised stored, once."""
+        if self._evidence and self._alert_id is not None and self._alert_id != self._stored_id:
+            self._stored_id = self._alert_id
+            alert = Alert(self._alert_id, change.at_s, clock.utc_now(), change.p_synthetic, change.reason)
+            self._evidence.want(alert, partial(self._tell_evidence, facts))
+
+    def _tell_evidence(self, facts: dict[str, object], told: Told) -> None:
+        audio = told.audio
+        self._publish(
+            AlertEvidence,
+            **facts
+            | {
+                "reason": told.reason,
+                "outcome": "stored" if told.reason == STORED else "lost",
+                "start_s": audio and round(audio.start_s, 3),
+                "end_s": audio and round(audio.end_s, 3),
+                "missing_s": audio and round(audio.missing_s, 3),
+            },
+        )
 
     def _name(self, change: Change) -> None:
         """Give an alert that is about to be raised its id."""

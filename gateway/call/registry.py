@@ -137,6 +137,8 @@ class Registry:
         for stream in list(self._streams):
             stream.end("shutdown")
         await self._empty.wait()
+        if self._judging.evidence:
+            await self._judging.evidence.flush()
 
     def _check_load(self, started: StreamStarted) -> None:
         """Raises Overloaded, and tells subscribers, when so much is behind that new calls are refused."""

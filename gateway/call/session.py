@@ -38,6 +38,7 @@ from gateway.call.shadow import Shadow
 from gateway.call.verdicts import EXPECTED_SYNTHETIC, NOT_SCREENED, verdict_on, word
 from gateway.call.verification import LegVerification, Verifier
 from gateway.errors import ProtocolError
+from gateway.evidence.recorder import LegEvidence, Recorder
 from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
 
@@ -71,6 +72,7 @@ class Engine:
     expected: tuple[ExpectedMachine, ...] = ()
     verifier: Verifier | None = None
     shadow: Shadow | None = None
+    evidence: Recorder | None = None
 
 
 class LegSession:
@@ -111,7 +113,8 @@ class LegSession:
         self._machine_heard = False
         self._end_reason: str | None = None
         logger = _log.bind(call_id=stream.call_id, leg=description.leg)
-        self._alerts = LegAlerts(self._publish, logger)
+        evidence = _evidence_of(stream, description, self._policy, engine, self._expectation)
+        self._alerts = LegAlerts(self._publish, logger, evidence)
         self._format = FormatWatch(description.format, stream.source, logger)
         shadow = engine.shadow
         self._shadow = shadow.follow(stream, description, self._policy, self._publish) if shadow else None
@@ -170,7 +173,7 @@ class LegSession:
         duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
         reason = self._format.hear(audio, duration_s, self._received_s)
         if reason and self._policy.screen and self._coverage.is_new(reason):
-            self._tell_coverage(reason)
+            self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
     def close(self, reason: str) -> None:
         """Take no more audio; the leg ends as soon as its last window is scored."""
@@ -190,6 +193,7 @@ class LegSession:
 
     def _listen(self, run: Run) -> None:
         self._windower.stride = self._judging.load.stride
+        self._alerts.hear(run)
         self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
@@ -281,10 +285,7 @@ class LegSession:
         if self._format.in_doubt or not self._policy.screen:
             return  # told already, and all that follows is the same
         for reason in self._coverage.new_reasons(self._skipped_windows, self._judging.load.step):
-            self._tell_coverage(reason)
-
-    def _tell_coverage(self, reason: str) -> None:
-        self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
+            self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
     def _end_when_done(self) -> None:
         if self._end_reason is None or self._waiting_windows:
@@ -293,6 +294,7 @@ class LegSession:
             if not self._verification.ended(self._received_s):
                 return
             self._verification.close()
+        self._alerts.end()
         verdict = self._verdict()
         if self._shadow:
             self._shadow.end(verdict)
@@ -338,3 +340,10 @@ def _at_the_start(stream: StreamStarted, leg: LegDescription, policy: LegPolicy)
         "policy": policy.version,
         "screened": policy.screen,
     }
+
+
+def _evidence_of(
+    stream: StreamStarted, leg: LegDescription, policy: LegPolicy, engine: Engine, expectation: Expectation
+) -> LegEvidence | None:
+    """Return what keeps the leg's last seconds, where that is wanted: not of a leg that nobody judges."""
+    return engine.evidence.of_leg(stream, leg, expectation.covers) if engine.evidence and policy.screen else None

@@ -24,6 +24,7 @@ STYLES = {
     "alert.raised": "bold red",
     "alert.cleared": "green",
     "alert.verified": "bold red",
+    "alert.evidence": "cyan",
     "voice.expected": "cyan",
     "feedback.given": "cyan",
     "coverage.reduced": "yellow",

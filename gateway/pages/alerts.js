@@ -37,7 +37,7 @@ export class Alerts {
       this.#forgetOldest();
     }
     entry.add(event, step);
-    if (event.type !== "alert.verified") byId("announcement").textContent = `${entry.name} ${step}`;
+    if (!["alert.verified", "alert.evidence"].includes(event.type)) byId("announcement").textContent = `${entry.name} ${step}`;
   }
 
   #forgetOldest() {
@@ -53,6 +53,8 @@ function stepOf({ type, data }) {
   const p = data.p_synthetic?.toFixed(2);
   if (type === "alert.raised") return `sounds synthetic (${data.stage}, p ${p})`;
   if (type === "alert.cleared") return "sounds human again";
+  if (type === "alert.evidence") return data.outcome === "stored"
+    ? `audio stored (${seconds(data.end_s - data.start_s)}, encrypted)` : `audio not stored (${data.reason})`;
   if (type === "voice.expected") return `is an expected machine (p ${p})`;
   if (type === "alert.verified" && data.alert_id) return `verified: ${data.verdict} (${data.reason}, p ${p})`;
   return undefined;
@@ -78,12 +80,12 @@ class Entry {
     if (type === "alert.verified") {
       this.verified?.remove();
       this.verified = line;
-    } else {
+    } else if (type !== "alert.evidence") {
       this.head.textContent = `${this.name} ${step}`;
       this.element.className = type.split(".")[1];
     }
     this.steps.append(line);
-    this.#showFacts(data);
+    if (type !== "alert.evidence") this.#showFacts(data);
   }
 
   #showFacts(data) {

@@ -1,6 +1,6 @@
 // Small helpers of the pages. Names of calls and legs come from strangers: they only ever become text, never markup.
 
-export const EVENTS = ["score", "alert.raised", "alert.cleared", "alert.verified", "voice.expected", "feedback.given"];
+export const EVENTS = ["score", "alert.raised", "alert.cleared", "alert.verified", "alert.evidence", "voice.expected", "feedback.given"];
 
 export function byId(id) {
   return document.getElementById(id);

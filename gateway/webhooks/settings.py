@@ -21,6 +21,7 @@ Type = Literal[
     "alert.raised",
     "alert.cleared",
     "alert.verified",
+    "alert.evidence",
     "voice.expected",
     "feedback.given",
     "coverage.reduced",

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.commands.settings_help import SettingHelp, all_settings, as_text
 from gateway.config_loading import load
+from gateway.evidence.settings import EXAMPLE_KEY
 
 TABLES = {
     "doors.NAME": "",
@@ -15,6 +16,7 @@ TABLES = {
     "rtp.NAME.legs.LEG": "",
     "audiosocket": "",
     "shadow": "",
+    "evidence": f'folder = "evidence"\npublic_keys = ["{EXAMPLE_KEY}"]\n',
     "audiosocket.uuids.UUID": 'call_id = "a"\nleg = "b"\n',
     "sip": 'udp = "127.0.0.1:5060"\nallow_ips = ["127.0.0.0/8"]\ntls_certificate = "a.pem"\ntls_key = "a.key"\n',
     "expected_machine": 'leg = "outbound"\nparameter = "ivr"\n',

@@ -18,6 +18,7 @@ from gateway.alerts.event import EVENT_TYPES, STORED_TYPES
 from gateway.app import Server
 from gateway.contract.asyncapi import QUERY
 from gateway.contract.schemas import event_document
+from gateway.evidence.age import new_pair
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
 from tests.gateway.wire import TWILIO_STOP, plain, refused, say, subscribed, twilio_media, twilio_start, ws_url
@@ -77,9 +78,13 @@ def types(events: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in events]
 
 
-async def test_every_event_is_as_its_schema_says(serve: Serve) -> None:
+async def test_every_event_is_as_its_schema_says(serve: Serve, tmp_path: Path) -> None:
     server = await serve(
-        verifier="the same again", expected_machine=[{"leg": "callee"}], heartbeat_s=0.2, shadow={"model": "candidate"}
+        verifier="the same again",
+        expected_machine=[{"leg": "callee"}],
+        heartbeat_s=0.2,
+        shadow={"model": "candidate"},
+        evidence={"folder": tmp_path / "evidence", "public_keys": [new_pair()[1]]},
     )
     events, _ = await asyncio.gather(until_all(server), play(server))
     for event in events:

@@ -1,0 +1,203 @@
+"""The folder of encrypted files: ``TENANT/CALL_ID/ALERT_ID.LEG.flac.age``, ``_`` for calls of no tenant.  [IO]
+
+Several processes may use it at once. Whoever changes it has a lock (flock(2)) on the file ``.lock``, in which the bytes
+of all files are counted: so one limit holds for all processes. Nothing here can read what the files hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+SUFFIX = ".flac.age"
+NOBODY = "_"
+"""In place of a tenant's name, which never begins so."""
+LOCKED_S = 5.0
+"""How long to wait for another process that changes the folder."""
+_LOOK_AGAIN_S = 0.01
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+"""Of a call, a leg or a tenant; see `gateway.ingest.names`."""
+_ALERT = re.compile(r"[0-9a-f]{32}")
+_LOCK = ".lock"
+_PART = ".part"
+_DIGITS = 20
+
+
+class LimitReached(Exception):
+    """The files would have more bytes than are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file."""
+
+    path: Path
+    tenant: str | None
+    call_id: str
+    leg: str
+    alert_id: str
+    size_bytes: int
+    stored: datetime
+
+
+class Folder:
+    """The files of all calls. Every method waits for the disk: not for the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        """Make the folder where it is missing, for its owner alone. Raises ConfigError: it cannot be written to."""
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            with self._locked():
+                pass
+        except OSError as error:
+            raise ConfigError(f"evidence.folder: {self.path} cannot be used: {error.strerror}") from None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody but its owner may look into it."""
+        return not self.path.stat().st_mode & 0o077
+
+    def write(self, entry_of: tuple[str | None, str, str, str], data: bytes, max_bytes: int) -> None:
+        """Store a file: all of it, or nothing.
+
+        Args:
+            entry_of: tenant, call, leg and alert.
+            data: encrypted.
+            max_bytes: of all files together.
+
+        Raises:
+            LimitReached: there would be more.
+            OSError: it cannot be written.
+        """
+        tenant, call_id, leg, alert_id = entry_of
+        for name in (call_id, leg, alert_id):
+            if not _NAME.fullmatch(name):
+                raise OSError(errno.EINVAL, "not a name for a file")
+        with self._locked() as total:
+            if total.bytes + len(data) > max_bytes:
+                raise LimitReached
+            owner = self.path / (tenant or NOBODY)
+            call = owner / call_id
+            for folder in (owner, call):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            part = call / (alert_id + _PART)
+            try:
+                _write(part, data)
+                part.replace(call / f"{alert_id}.{leg}{SUFFIX}")
+            except OSError:
+                part.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # others may be there
+                    call.rmdir()
+                raise
+            total.bytes += len(data)
+
+    def entries(self, call_id: str | None = None, tenant: str | None = None) -> list[Entry]:
+        """Return the files, the oldest first: of one call or all, of one tenant or everybody."""
+        if call_id is not None and not _NAME.fullmatch(call_id):
+            return []
+        found = []
+        for path in self.path.glob(f"{tenant or '*'}/{call_id or '*'}/*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                found.append(_entry(path))
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: (entry.stored, entry.alert_id))
+
+    def read(self, call_id: str, alert_id: str, tenant: str | None = None) -> bytes | None:
+        """Return a file as it is stored; None where there is none."""
+        if not _ALERT.fullmatch(alert_id):
+            return None
+        for entry in self.entries(call_id, tenant):
+            if entry.alert_id == alert_id:
+                with contextlib.suppress(FileNotFoundError):
+                    return entry.path.read_bytes()
+        return None
+
+    def delete(self, call_id: str, tenant: str | None = None) -> int:
+        """Delete all files of a call, of one tenant or everybody; return how many. Raises OSError."""
+        with self._locked() as total:
+            return self._delete(self.entries(call_id, tenant), total)
+
+    def purge(self, before: datetime) -> int:
+        """Delete what was stored before that, and what a dead process left half written; return how many files.
+
+        Counts anew how many bytes there are. Raises OSError.
+        """
+        with self._locked() as total:
+            for part in self.path.glob(f"*/*/*{_PART}"):  # whoever writes has the lock
+                part.unlink(missing_ok=True)
+            entries = self.entries()
+            total.bytes = sum(entry.size_bytes for entry in entries)
+            return self._delete([entry for entry in entries if entry.stored < before], total)
+
+    def _delete(self, entries: list[Entry], total: _Total) -> int:
+        for entry in entries:
+            entry.path.unlink(missing_ok=True)
+            total.bytes -= entry.size_bytes
+        for call in {entry.path.parent for entry in entries}:
+            with contextlib.suppress(OSError):  # not empty
+                call.rmdir()
+                call.parent.rmdir()
+        return len(entries)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[_Total]:
+        """Hold the folder alone; `_Total.bytes` is stored at the end. Raises OSError, also where others hold it."""
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(lock)
+            text = os.pread(lock, _DIGITS, 0)
+            before = int(text) if text.isdigit() else None
+            total = _Total(sum(entry.size_bytes for entry in self.entries()) if before is None else before)
+            try:
+                yield total
+            finally:
+                if total.bytes != before:
+                    os.pwrite(lock, b"%0*d" % (_DIGITS, max(0, total.bytes)), 0)
+        finally:
+            os.close(lock)
+
+
+@dataclass(slots=True)
+class _Total:
+    bytes: int
+    """Of all files."""
+
+
+def _lock(file: int) -> None:
+    for _ in range(round(LOCKED_S / _LOOK_AGAIN_S)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_AGAIN_S)
+    raise OSError(errno.EBUSY, f"another process has held the folder for {LOCKED_S:g} s")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a new file that its owner alone may read, and have it on the disk. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  by descriptor
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _entry(path: Path) -> Entry | None:
+    """Return what a file's name says; None where it is not one of ours."""
+    alert_id, _, leg = path.name.removesuffix(SUFFIX).partition(".")
+    if not (leg and _ALERT.fullmatch(alert_id)):
+        return None
+    facts, owner = path.stat(), path.parent.parent.name
+    stored = datetime.fromtimestamp(facts.st_mtime, UTC)
+    return Entry(path, None if owner == NOBODY else owner, path.parent.name, leg, alert_id, facts.st_size, stored)

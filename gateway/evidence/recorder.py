@@ -1,0 +1,195 @@
+"""Keeps the last seconds of each leg, and stores those around an alert: FLAC, encrypted, in a thread.  [IO]
+
+Nothing here holds up a call. At most `MOST_WAITING` clips wait to be written; one more is dropped, counted, and told,
+as is what cannot be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import Counter
+
+from detection import Samples
+from detection.types import SAMPLE_RATE_HZ
+from gateway import logs
+from gateway.evidence.clip import Alert, Clip, Subject
+from gateway.evidence.folder import Folder, LimitReached
+from gateway.evidence.recent import Excerpt, Recent
+from gateway.evidence.settings import EvidenceSettings
+from gateway.ingest.events import LegDescription, StreamStarted
+
+BEHIND_S = 5.0
+"""An alert may come so long after the audio that it is about: a window waits up to 2 s for the light model, and up to
+2 s for the verifier."""
+MOST_WAITING = 32
+"""Clips; with the default settings 10 MB."""
+FLUSH_S = 10.0
+"""How long the end of the process waits for what is to be written."""
+
+STORED = "stored"
+Reason = Literal["stored", "queue_full", "limit_reached", "disk_full", "write_failed", "no_audio"]
+OUTCOMES = Counter(
+    "callscreen_evidence_total",
+    "Alerts whose audio was to be stored, by outcome.",
+    ["outcome"],
+)
+"""``stored``, or why not."""
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of the audio around an alert."""
+
+    reason: Reason
+    """`STORED`, or why it was not."""
+    audio: Excerpt | None
+    size_bytes: int | None
+    """Of the encrypted file."""
+
+
+Tell = Callable[[Told], None]
+
+
+class Recorder:
+    """What all legs of this process share: the folder, the keys, and the queue of clips to be written."""
+
+    def __init__(self, settings: EvidenceSettings, encrypt: Callable[[bytes], bytes]) -> None:
+        """Raises ConfigError: the folder cannot be used."""
+        self._settings = settings
+        self._encrypt = encrypt
+        self._folder = Folder(settings.folder)
+        self._folder.make()
+        if not self._folder.is_private:
+            _log.warning("evidence folder is open to others", folder=str(settings.folder), expected="mode 0700")
+        self._queue: asyncio.Queue[tuple[Clip, Tell]] = asyncio.Queue(MOST_WAITING)
+        self._writing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write. On the running loop."""
+        self._writing = asyncio.create_task(self._write_all(), name="evidence")
+
+    async def flush(self) -> None:
+        """Wait until all that was offered is written and told, but not for ever."""
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._queue.join()
+        except TimeoutError:
+            _log.error("evidence lost: it cannot be written in time", clips=self._queue.qsize())
+
+    async def close(self) -> None:
+        """Write no more."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    def of_leg(
+        self, stream: StreamStarted, leg: LegDescription, left_out: Callable[[float, float], bool]
+    ) -> LegEvidence:
+        """Return what keeps a leg's audio.
+
+        Args:
+            stream: the leg's.
+            leg: the leg.
+            left_out: whether nothing may be kept between two media times.
+        """
+        subject = Subject(stream.call_id, leg.leg, stream.tenant, leg.role, stream.source)
+        return LegEvidence(self, self._settings, subject, left_out)
+
+    def offer(self, clip: Clip, tell: Tell) -> None:
+        """Have a clip written, without waiting; `tell` is called on the loop when that is done, or has failed."""
+        try:
+            self._queue.put_nowait((clip, tell))
+        except asyncio.QueueFull:
+            self.done(clip.subject, clip.alert, Told("queue_full", clip.audio, None), tell)
+
+    def done(self, subject: Subject, alert: Alert, told: Told, tell: Tell) -> None:
+        """Count, log and tell what became of an alert's audio."""
+        OUTCOMES.labels(told.reason).inc()
+        facts = {"call_id": subject.call_id, "leg": subject.leg, "alert_id": alert.alert_id}
+        if told.reason == STORED:
+            _log.info("evidence stored", **facts, size_bytes=told.size_bytes)
+        else:
+            _log.warning("evidence not stored", **facts, reason=told.reason)
+        tell(told)
+
+    async def _write_all(self) -> None:
+        while True:
+            clip, tell = await self._queue.get()
+            try:
+                told = await asyncio.to_thread(self._write, clip)
+                self.done(clip.subject, clip.alert, told, tell)
+            finally:
+                self._queue.task_done()
+
+    def _write(self, clip: Clip) -> Told:
+        """Encode, encrypt and store. In a thread."""
+        subject = clip.subject
+        try:
+            data = self._encrypt(clip.flac())
+            entry = (subject.tenant, subject.call_id, subject.leg, clip.alert.alert_id)
+            self._folder.write(entry, data, self._settings.max_bytes)
+        except LimitReached:
+            return Told("limit_reached", clip.audio, None)
+        except OSError as error:
+            _log.warning("evidence cannot be written", error=str(error))
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return Told("disk_full" if is_full else "write_failed", clip.audio, None)
+        except Exception:  # a fault of ours must not end the task
+            _log.exception("evidence cannot be written")
+            return Told("write_failed", clip.audio, None)
+        return Told("stored", clip.audio, len(data))
+
+
+class LegEvidence:
+    """One leg's last seconds, and the alerts whose audio is still on its way."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: EvidenceSettings,
+        subject: Subject,
+        left_out: Callable[[float, float], bool],
+    ) -> None:
+        self._recorder = recorder
+        self._before_s, self._after_s = settings.before_s, settings.after_s
+        self._subject = subject
+        self._left_out = left_out
+        self._recent = Recent(settings.before_s + BEHIND_S)
+        self._wanted: list[tuple[Alert, Tell]] = []
+
+    def hear(self, start_s: float, samples: Samples) -> None:
+        """Take the leg's next audio, as `gateway.call.leg.Run` has it."""
+        if self._left_out(start_s, start_s + len(samples) / SAMPLE_RATE_HZ):
+            return
+        self._recent.push(start_s, samples)
+        self._store(self._recent.end_s - self._after_s)
+
+    def want(self, alert: Alert, tell: Tell) -> None:
+        """Have the audio around an alert stored, as soon as it is there; `tell` what became of it."""
+        self._wanted.append((alert, tell))
+        self._store(self._recent.end_s - self._after_s)
+
+    def end(self) -> None:
+        """No more audio comes: store what there is."""
+        self._store(math.inf)
+
+    def _store(self, up_to_s: float) -> None:
+        """Store the audio around alerts up to a position; hold that of the others."""
+        if not self._wanted:
+            return
+        ready = [one for one in self._wanted if one[0].at_s <= up_to_s]
+        self._wanted = [one for one in self._wanted if one[0].at_s > up_to_s]
+        for alert, tell in ready:
+            audio = self._recent.cut(alert.at_s - self._before_s, alert.at_s + self._after_s)
+            if audio is None:
+                self._recorder.done(self._subject, alert, Told("no_audio", None, None), tell)
+            else:
+                self._recorder.offer(Clip(self._subject, alert, audio), tell)
+        self._recent.hold_from(min((alert.at_s - self._before_s for alert, _ in self._wanted), default=None))
