@@ -1,15 +1,25 @@
-"""Says of a voice whether it sounds synthetic. Knows audio and numbers; never calls, sockets or clocks.
+"""Detects synthetic voices. Works on audio and numbers; knows no calls, sockets or clocks.
 
-The way of one leg: `Windower` cuts its audio and lets `Activity` find the speech; a `Frontend` of the `Detector` turns
-each `Window` into model input; `Detector.score` gives log-odds; `Decider` makes alerts (`Change`) and the `Verdict`.
-`Coverage` cuts the same speech for a heavier `Detector`, the verifier, and `Fusion` makes one number of what both say.
+The steps for one leg: `Windower` cuts its audio into windows and `Activity` finds the speech; a `Frontend` of the
+`Detector` turns each `Window` into model input; `Detector.score` returns log-odds; `Decider` turns them into alert
+transitions (`Change`) and the `Verdict`. `Coverage` cuts the same speech for the larger model, the verifier, and
+`Fusion` combines the log-odds of both models.
 """
 
 from __future__ import annotations
 
-from detection.decision.coverage import Coverage, Question
+from detection.decision.coverage import Coverage, VerifierWindow
 from detection.decision.fusion import Fusion, open_fusion
-from detection.decision.rule import AlertState, Change, Decider, Outcome, Policy, Ruling, Verdict, Verification
+from detection.decision.rule import (
+    AlertState,
+    Change,
+    Decider,
+    Outcome,
+    Policy,
+    Verdict,
+    Verification,
+    VerificationOutcome,
+)
 from detection.detector import DEFAULT_MODEL, VERIFIER, Detector, Frontend, open_detector
 from detection.errors import AudioError, DetectionError, ModelError
 from detection.signal.activity import Activity
@@ -33,12 +43,12 @@ __all__ = [
     "ModelError",
     "Outcome",
     "Policy",
-    "Question",
-    "Ruling",
     "Samples",
     "Score",
     "Verdict",
     "Verification",
+    "VerificationOutcome",
+    "VerifierWindow",
     "Window",
     "WindowScores",
     "Windower",

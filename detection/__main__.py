@@ -1,4 +1,4 @@
-"""`callscreen detect COMMAND …`, also `python -m detection COMMAND …`: argument parsing only."""
+"""`callscreen detect COMMAND …`, also `python -m detection COMMAND …`: parses arguments and runs the command."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib import import_module
 
 from detection.errors import DetectionError
 
-# Each command is a module with add_arguments(parser) and run(args) -> exit code. Only the one asked for is imported:
-# scoring needs no torch.
+# Each command is a module with add_arguments(parser) and run(args) -> exit code. Only the requested one is imported:
+# scoring must not need torch.
 COMMANDS = {
     "score": ("detection.score", "score recordings: does the voice sound synthetic?"),
     "dataset": (
@@ -42,7 +42,7 @@ examples:
   {prog} dataset asvspoof2019-la LA/ --out la.csv
   {prog} train --data clips/manifest.csv --out runs/first
   {prog} evaluate --data clips/manifest.csv --split test --out report
-  {prog} COMMAND --help tells what a command takes
+  {prog} COMMAND --help describes the options of a command
 
 train, evaluate and export need more packages: pip install 'callscreen[train]'"""
 
@@ -51,7 +51,7 @@ TRAIN_EXTRA = ("librosa", "matplotlib", "onnx", "onnxscript", "pyworld", "sklear
 
 
 def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
-    """Run one command; return the process's exit code: 0 done, 1 some files failed, 2 couldn't start."""
+    """Run one command; return the exit code: 0 done, 1 some files failed, 2 could not start."""
     listing = "\n".join(f"  {name:9} {summary}" for name, (_, summary) in COMMANDS.items())
     parser = ArgumentParser(
         prog=prog,
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add all commands with their options; of those that need a package that is not installed, the name alone."""
+    """Add all commands with their options; a command whose packages are not installed gets its name alone."""
     parser.description = "Train, measure, export and use the detector of synthetic voices."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():

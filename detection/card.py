@@ -1,6 +1,6 @@
-"""What a model file says about itself: the JSON card beside each ONNX file, and the contract in it.
+"""The model card: the JSON file beside each ONNX file, with the contract of the model's input.
 
-Serving, training and evaluation all take window, hop and features from the contract, so they cannot drift apart.
+Serving, training and evaluation all take window, hop and features from the contract, so they cannot diverge.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from detection.types import SAMPLE_RATE_HZ
 
 
 class Contract(Strict):
-    """What a model takes: windows of so many seconds, as frames of these features or as samples."""
+    """Input of a model: windows of a fixed length, as frames of features or as samples."""
 
     sample_rate_hz: Literal[16_000] = 16_000
     window_s: PositiveFloat
     hop_s: PositiveFloat
-    """Step between two windows when serving; a whole number of feature hops, so that windows share frames."""
+    """Step between two windows in serving; a whole number of feature hops, so that windows share frames."""
     features: Features
 
     @property
@@ -37,28 +37,29 @@ class Contract(Strict):
 
 
 class Provenance(Strict):
-    """Where the weights come from, in plain words."""
+    """Origin of the weights, for human readers."""
 
     data: str
-    """What it was trained on."""
+    """The training data."""
     data_hash: str
     """`detection.training.data.data_hash` of the training clips."""
     recipe: str
-    """The command and settings that made the weights."""
+    """The command and settings that produced the weights."""
     date: str
     licence_note: str
-    """What the licences of the training audio mean for whoever uses the weights."""
+    """Consequences of the training data's licences for users of the weights."""
     limits: str
-    """What the model cannot hear, and what it is not for."""
+    """What the model cannot detect, and what it must not be used for."""
     metrics: dict[str, float]
-    """Figures, by name and channel, of these weights or of their twin's, on sources, systems and people not trained on.
+    """Figures by name and channel, for these weights or their twin's, on sources, systems and speakers held out.
 
-    No test: training stops, and picks its best epoch, by the error rate of these very clips, so they are somewhat kind.
+    They are slightly optimistic: training selects its best epoch by the error rate on the same clips. They do not
+    replace a test set.
     """
 
 
 class Card(Strict):
-    """The JSON beside an ONNX file."""
+    """The JSON file beside an ONNX file."""
 
     format: Literal[2] = 2
     name: str
@@ -69,7 +70,7 @@ class Card(Strict):
     """Of the ONNX file."""
     calibration: ChannelCalibration
     raise_p: float = Field(gt=0.5, lt=1)
-    """Probability from which an alert is raised: few humans of unheard sources reach it (`provenance.metrics`)."""
+    """Probability from which an alert is raised; few human voices of held-out sources reach it (see `provenance`)."""
     alarms: AlarmRates | None = None
-    """False alarms per hour at other thresholds; None until `detection calibrate` has measured them."""
+    """Measured false alarms per hour by threshold; None until `callscreen detect calibrate` has measured them."""
     provenance: Provenance

@@ -1,8 +1,8 @@
-"""The detector as its users see it: open one by name, make a front end per leg, score batches.
+"""The public interface of the detector: open a model by name, make a front end for each leg, score batches.
 
-The split in two keeps the hot path cheap: a `Frontend` remembers what successive windows of one leg share, so that
-the overlap of two windows is never computed twice, while `Detector.score` is stateless and takes windows of many legs
-in one batch.
+`Frontend` and `Detector` are separate for speed: a `Frontend` keeps the features that successive windows of one leg
+share, so the overlap of two windows is computed once. `Detector.score` is stateless and takes windows of many legs in
+one batch.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from detection.strict import read_strictly
 from detection.types import Window, WindowScores
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Where the models that ship with the package lie."""
+"""Folder of the shipped models."""
 
 DEFAULT_MODEL = "tinyaudionet"
-"""What `open_detector` opens when nothing else is asked for."""
+"""The model that `open_detector` opens by default."""
 
 VERIFIER: str | None = "specnet"
-"""The shipped heavy model that hears legs beside the default one, as CPU allows; None where none is shipped."""
+"""The shipped verifier, which scores legs again as far as the CPU allows; None if none is shipped."""
 
 
 class Frontend(Protocol):
-    """Turns the successive windows of one leg into model inputs. One per leg; never shared between threads."""
+    """Turns the successive windows of one leg into model inputs. One for each leg; not thread-safe."""
 
     def inputs(self, window: Window) -> NDArray[np.float32]:
         """Return the model input of `window`, without the batch axis: ``(n_frames, n_features)``.
 
-        For a network that hears raw waveforms, ``(n_samples, 1)``.
+        For a network on raw waveforms, ``(n_samples, 1)``.
         """
         ...
 
@@ -49,7 +49,7 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """Model name with the start of its hash, e.g. ``tinyaudionet@1f3a9c2e``: what events carry as `model`."""
+        """Model name with the start of its hash, e.g. ``tinyaudionet@1f3a9c2e``: the field `model` of events."""
         ...
 
     @property
@@ -64,7 +64,7 @@ class Detector(Protocol):
 
     @property
     def raise_p(self) -> float:
-        """Rolling probability from which an alert is raised: the model's own, chosen with its calibration."""
+        """Rolling probability from which an alert is raised, chosen with the model's calibration."""
         ...
 
     def frontend(self) -> Frontend:
@@ -72,12 +72,12 @@ class Detector(Protocol):
         ...
 
     def score(self, inputs: NDArray[np.float32]) -> WindowScores:
-        """Return what the model says of stacked front-end outputs, ``(batch, n_frames, n_features)``."""
+        """Return the scores of stacked front-end outputs, ``(batch, n_frames, n_features)``."""
         ...
 
 
 class Backend(Protocol):
-    """What runs the network."""
+    """Runs a network."""
 
     def log_odds(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map frames ``(batch, n_frames, n_features)`` to raw log-odds ``(batch,)``."""
@@ -88,7 +88,7 @@ class CardDetector:
     """The `Detector` that a model card describes, on either backend."""
 
     def __init__(self, card: Card, backend: Backend, folder: Path | None = None) -> None:
-        """`folder` is where the model's files lie, None where they do not."""
+        """Take the card, the backend, and the folder of the model's files; None if it has none."""
         self.card = card
         self.backend = backend
         self.folder = folder
@@ -115,17 +115,17 @@ class CardDetector:
 
     @property
     def calibration_id(self) -> str:
-        """Which calibration its log-odds go through."""
+        """Fingerprint of its calibration."""
         return fingerprint(self.card.calibration)
 
     def raise_p_for(self, alerts_per_hour: float) -> float:
-        """Return the lowest threshold at which no more false alarms are expected per hour of genuine speech.
+        """Return the lowest threshold with at most `alerts_per_hour` false alarms expected per hour of human speech.
 
         Raises:
-            ModelError: they were never counted, or fewer are asked for than the hours counted can show.
+            ModelError: they were never measured, or the measurement is too short to show so low a rate.
         """
         if self.card.alarms is None:
-            raise ModelError(f"{self.name}: its false alarms were never counted (`detection calibrate` does)")
+            raise ModelError(f"{self.name}: no measured false alarms (`callscreen detect calibrate` measures them)")
         return self.card.alarms.raise_p_for(alerts_per_hour)
 
     def frontend(self) -> WindowFrontend:
@@ -133,7 +133,7 @@ class CardDetector:
         return WindowFrontend(self.card.contract.features, self.card.contract.window_samples)
 
     def score(self, inputs: NDArray[np.float32]) -> WindowScores:
-        """Return calibrated log-odds, and which channels are narrow, for ``(batch, n_frames, n_features)``."""
+        """Return calibrated log-odds and channel classes of windows, ``(batch, n_frames, n_features)``."""
         narrow = is_narrow(inputs, self.card.contract.features)
         return WindowScores(self.card.calibration.apply(self.backend.log_odds(inputs), narrow), narrow)
 

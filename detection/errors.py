@@ -1,7 +1,7 @@
-"""Everything that `detection` raises on purpose.
+"""The exceptions that `detection` raises.
 
 DetectionError
-├── AudioError      an audio file that cannot be read, or holds nothing
+├── AudioError      an audio file that cannot be read, or holds no audio
 ├── DataError       a manifest, corpus or split that training or evaluation cannot use
 └── ModelError      a model file that is missing, damaged or not what its card says
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 
 class DetectionError(Exception):
-    """Root of the errors of this package; the message is one line, fit to be shown to a user."""
+    """Root of the errors of this package; the message is one line for the user."""
 
 
 class AudioError(DetectionError):
-    """An audio file that cannot be read, or holds nothing."""
+    """An audio file that cannot be read, or holds no audio."""
 
 
 class DataError(DetectionError):

@@ -1,4 +1,4 @@
-"""`python -m detection export`: trained weights to an ONNX file with its card, refused when the two disagree."""
+"""`callscreen detect export`: turns trained weights into an ONNX file with its card, after checking that they agree."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from detection.training.material import DEFAULT_CACHE, Source
 from detection.training.storage import StorageName, stored
 
 TOLERANCE = 0.2
-"""The most that PyTorch and ONNX Runtime may differ in log-odds, or as a share of those beyond 1.
+"""Largest accepted difference between PyTorch and ONNX Runtime: in log-odds, or relative where these exceed 1.
 
-Wrong graphs differ by far more. `specnet` adds up thousands of statistics that hardly vary, in units of how much they
-do, convolutions round differently in both, and a frame at the edge of speech may fall to either side: up to 0.11."""
+Wrong graphs differ by far more. `specnet` differs by up to 0.11: it sums thousands of standardised statistics with
+small variance, convolutions round differently in the two runtimes, and a frame at the edge of speech may count in only
+one of them."""
 MEASURED_CLIPS = 400
 
 
@@ -44,34 +45,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="best.pt", help="file in RUN, its facts beside it as .json (%(default)s)")
     parser.add_argument(
         "--twin", type=Path, metavar="RUN",
-        help="take calibration and figures from this run's weights of the same name; it held sources out that RUN has "
-        "heard (RUN itself)",
+        help="take calibration and figures from this run's weights of the same name; it held out sources that RUN was "
+        "trained on (RUN itself)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(), help="folder for NAME.onnx and NAME.json (%(default)s)")
     parser.add_argument("--name", help="name of the model (that of its architecture)")
     parser.add_argument(
         "--storage", choices=get_args(StorageName), default="float32",
-        help="how weights are kept: float16 halves the file, int8 quarters it (%(default)s)",
+        help="number format of the weights: float16 halves the file, int8 quarters it (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="MANIFEST.csv",
-        help="measure what the storage costs on clips of the sources that RUN, or its twin, held out",
+        help="measure the cost of --storage on clips of the sources that RUN, or its twin, held out",
     )  # fmt: skip
     parser.add_argument(
-        "--cache", type=Path, default=DEFAULT_CACHE, help="where `train` keeps renderings (%(default)s)"
+        "--cache", type=Path, default=DEFAULT_CACHE, help="folder where `train` keeps renderings (%(default)s)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export one run's weights; raises `ModelError` when ONNX Runtime does not reproduce the network."""
+    """Export the weights of a run.
+
+    Raises:
+        ModelError: ONNX Runtime does not reproduce the network.
+    """
     architecture, network = load_network(args.run / args.weights)
     facts = read_facts((args.twin or args.run) / args.weights)
     contract = ARCHITECTURES[architecture].contract
     whole = to_onnx(network, contract)
     onnx = stored(whole, args.storage)
     cost = _cost_on_held_out(args, contract) if args.data else storage_cost(whole, onnx, contract, None)
-    said = ", ".join(f"{name} {value:.4f}" for name, value in cost.items())
-    Console().print(f"{args.storage}: {len(onnx) / 1e6:.2f} MB of {len(whole) / 1e6:.2f}; {said}", soft_wrap=True)
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in cost.items())
+    Console().print(f"{args.storage}: {len(onnx) / 1e6:.2f} MB of {len(whole) / 1e6:.2f}; {measured}", soft_wrap=True)
     provenance = facts.provenance
     if args.storage != "float32":
         metrics = provenance.metrics | {f"{args.storage}_{name}": round(value, 4) for name, value in cost.items()}
@@ -93,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def to_onnx(network: nn.Module, contract: Contract) -> bytes:
-    """Return the network as ONNX, with a free batch size, after checking that it says what PyTorch says.
+    """Return the network as ONNX with a free batch size, after checking it against PyTorch.
 
-    The dynamo exporter: the older tracing one is known to freeze data-dependent shapes into wrong graphs.
+    Uses the dynamo exporter: the older tracing exporter can freeze data-dependent shapes into wrong graphs.
 
     Raises:
         ModelError: ONNX Runtime's log-odds differ from PyTorch's by more than `TOLERANCE`.
@@ -110,7 +115,7 @@ def to_onnx(network: nn.Module, contract: Contract) -> bytes:
 def write_graph(network: nn.Module, contract: Contract, file: Path, outputs: Sequence[str]) -> None:
     """Write `network`, which takes ``frames`` and returns `outputs`, as ONNX with a free batch size."""
     example = torch.zeros(2, *contract.input_shape)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells that torchvision is not there, four times
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns four times that torchvision is not installed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
@@ -129,9 +134,9 @@ def write_graph(network: nn.Module, contract: Contract, file: Path, outputs: Seq
 def storage_cost(
     whole: bytes, smaller: bytes, contract: Contract, held_out: tuple[Ragged, Sequence[int], Labels] | None
 ) -> dict[str, float]:
-    """Return what `smaller` costs: the largest change in log-odds on made-up sounds and, on clips held out, in errors.
+    """Return the cost of `smaller`: the largest change in log-odds on synthetic test signals, and the EER if possible.
 
-    `held_out` are a rendering, the clips chosen of it and their labels, ``(n,)``.
+    `held_out` are a rendering, the selected clips in it, and their labels ``(n,)``: for the EER before and after.
     """
     with TemporaryDirectory() as folder:
         backends = []
@@ -153,7 +158,7 @@ def storage_cost(
 
 
 def _cost_on_held_out(args: argparse.Namespace, contract: Contract) -> dict[str, float]:
-    """Return `storage_cost` of the run that held sources out: the twin where there is one."""
+    """Return `storage_cost` for the run that held out sources: the twin if there is one."""
     run = args.twin or args.run
     whole = to_onnx(load_network(run / args.weights)[1], contract)
     return storage_cost(whole, stored(whole, args.storage), contract, _held_out(args, run, contract))
@@ -165,7 +170,7 @@ def _held_out(args: argparse.Namespace, run: Path, contract: Contract) -> tuple[
     try:
         groups = json.loads(config.read_text(encoding="utf-8"))["hold_out"]
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{config}: expected what `train` writes, to know which sources were held out") from error
+        raise ModelError(f"{config}: expected the `hold_out` that `train` writes") from error
     source = Source(args.data, args.data.parent / "noise_rir.csv", args.cache, 1, groups)
     clips, _, validation = source.clips()
     chosen = np.random.default_rng(0).permutation(validation)[:MEASURED_CLIPS].tolist()
@@ -174,7 +179,11 @@ def _held_out(args: argparse.Namespace, run: Path, contract: Contract) -> tuple[
 
 
 def check_parity(network: nn.Module, file: Path, contract: Contract) -> None:
-    """Raise `ModelError` when PyTorch and ONNX Runtime differ on random or speech-like windows, at any batch size."""
+    """Compare PyTorch and ONNX Runtime on noise, speech-like signals and silence, with several batch sizes.
+
+    Raises:
+        ModelError: they differ by more than `TOLERANCE`.
+    """
     torch_says, onnx_says = TorchBackend(network), OnnxBackend(file, contract.input_shape)
     for batch in (1, 2, 7):
         for frames in _windows(contract, batch):
@@ -185,7 +194,7 @@ def check_parity(network: nn.Module, file: Path, contract: Contract) -> None:
 
 
 def _windows(contract: Contract, batch: int) -> list[NDArray[np.float32]]:
-    """Return batches of what the network may meet: noise, voiced sounds in noise, silence."""
+    """Return batches of windows of noise, of voiced sounds in noise, and of silence."""
     rng = np.random.default_rng(batch)
     seconds = np.arange(contract.window_samples) / contract.sample_rate_hz
     noise = rng.normal(0, 0.1, (batch, len(seconds)))

@@ -1,4 +1,4 @@
-"""Whole recordings through the very path that live calls take: windows, speech activity, front end, model, decision."""
+"""Scores whole recordings with the steps of live calls: windows, speech activity, front end, model, decision rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detection.decision.coverage import Coverage, Question
+from detection.decision.coverage import Coverage, VerifierWindow
 from detection.decision.rule import Change, Decider, Outcome, Policy
 from detection.detector import Detector
 from detection.errors import AudioError, ModelError
@@ -17,60 +17,60 @@ from detection.signal.activity import Activity
 from detection.signal.windows import Windower
 from detection.types import SAMPLE_RATE_HZ, Samples, Score, Window
 
-_PUSH_SAMPLES = 10 * SAMPLE_RATE_HZ  # bounds the windows held at once, however long the recording
+_PUSH_SAMPLES = 10 * SAMPLE_RATE_HZ  # bounds the number of windows in memory for recordings of any length
 
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """What the detector says of a recording with one voice."""
+    """Score of a recording with one voice."""
 
     p_synthetic: float
-    """0 to 1, `log_odds` as a probability: ranks recordings. `state` is the decision."""
+    """`log_odds` as a probability, 0 to 1, for ranking recordings. `state` is the decision."""
     log_odds: float
-    """Mean over the scored windows, weighted by their speech; unlike a leg's evidence it doesn't grow with length."""
+    """Mean over the scored windows, weighted by speech; unlike the evidence on a leg, it does not grow with length."""
     speech_s: float
     windows: int
-    """Windows scored."""
+    """Number of scored windows."""
     state: Outcome
     reason: str
     """As in `detection.decision.rule.Verdict`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the verifier said of one of its windows of a recording."""
+class VerifierScore:
+    """A score of the verifier, for one of its windows of a recording."""
 
     after: int
-    """Number of the light model's window after which it was asked, in the order of `score_windows`."""
+    """Index of the light model's window after which it was asked for, in the order of `score_windows`."""
     start_s: float
     end_s: float
-    """Media time up to which it heard, as in `Question`."""
-    again: bool
-    """As in `Question`."""
+    """Media times, as in `VerifierWindow`."""
+    overlapping: bool
+    """As in `VerifierWindow`."""
     log_odds: float
-    """Calibrated natural log-odds that the voice is synthetic."""
+    """Calibrated natural log-odds of 'synthetic'."""
     narrow: bool
     """Whether the verifier's window came through a narrow channel (`detection.signal.bandwidth`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """How the light model cuts a leg, which says what the verifier is asked about: its window and hop, in seconds."""
+class Windowing:
+    """Window and hop of the light model, in seconds; the verifier's windows depend on them."""
 
     window_s: float
     hop_s: float
 
     @classmethod
-    def of(cls, detector: Detector) -> Cut:
-        """Return how `detector` cuts a leg."""
+    def of(cls, detector: Detector) -> Windowing:
+        """Return the window and hop of `detector`."""
         return cls(detector.window_s, detector.hop_s)
 
 
 def score_samples(samples: Samples, detector: Detector, policy: Policy | None = None) -> ClipScore:
-    """Score a recording of one voice, shape ``(n,)``.
+    """Score a recording of one voice, float32, shape ``(n,)``, 16 kHz.
 
-    Where no window holds enough speech to be scored live, all windows are scored all the same, so that `p_synthetic`
-    is always there; `state` is then `indeterminate`. Raises as `score_windows` does.
+    If no window has enough speech to be scored live, all windows are scored, so that `p_synthetic` always exists;
+    `state` is then `indeterminate`. Raises as `score_windows` does.
     """
     policy = policy or Policy(raise_p=detector.raise_p)
     return summarise(score_windows(samples, detector, policy.min_window_speech_s), policy)
@@ -79,11 +79,12 @@ def score_samples(samples: Samples, detector: Detector, policy: Policy | None = 
 def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> list[Score]:
     """Return the score of every window of a recording, shape ``(n,)``, in order.
 
-    Those with less than `min_speech_s` of speech aren't scored live: their log-odds are NaN, unless no window has more.
+    Windows with less than `min_speech_s` of speech are not scored: their log-odds are NaN. If all windows have less,
+    all are scored.
 
     Raises:
         AudioError: no samples.
-        ModelError: the detector says no finite number of a window.
+        ModelError: the detector returned NaN or infinity.
     """
     if not len(samples):
         raise AudioError("expected at least one sample, got none")
@@ -93,35 +94,38 @@ def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> 
     return scores
 
 
-def verify_windows(samples: Samples, light: Cut, verifier: Detector, min_speech_s: float) -> list[Answer]:
-    """Return what a verifier says of all windows of a recording, shape ``(n,)``, that a gateway may ask it about.
+def verify_windows(samples: Samples, light: Windowing, verifier: Detector, min_speech_s: float) -> list[VerifierScore]:
+    """Return the verifier's scores of all windows of a recording, shape ``(n,)``, that a gateway may ask for.
 
-    These are those of which it is asked `again`, too. `min_speech_s` is as in `score_windows`.
+    This includes the overlapping windows. `min_speech_s` is as in `score_windows`.
 
-    Raises `ModelError` where it says no finite number.
+    Raises:
+        ModelError: the verifier returned NaN or infinity.
     """
-    answers: list[Answer] = []
-    for asked in _questions(samples, light, verifier, min_speech_s):
+    verifier_scores: list[VerifierScore] = []
+    for asked in _verifier_windows(samples, light, verifier, min_speech_s):
         frontend = verifier.frontend()
-        said = verifier.score(np.stack([frontend.inputs(question.window) for _, question in asked]))
-        if not np.isfinite(said.log_odds).all():
-            raise ModelError(f"{verifier.name}: says no finite number")
-        answers += [
-            Answer(after, question.start_s, question.end_s, question.again, log_odds, narrow)
-            for (after, question), log_odds, narrow in zip(
-                asked, said.log_odds.tolist(), said.narrow.tolist(), strict=True
+        scored = verifier.score(np.stack([frontend.inputs(window.window) for _, window in asked]))
+        if not np.isfinite(scored.log_odds).all():
+            raise ModelError(f"{verifier.name}: expected finite log-odds")
+        verifier_scores += [
+            VerifierScore(after, window.start_s, window.end_s, window.overlapping, log_odds, narrow)
+            for (after, window), log_odds, narrow in zip(
+                asked, scored.log_odds.tolist(), scored.narrow.tolist(), strict=True
             )
         ]
-    return answers
+    return verifier_scores
 
 
-def follow(scores: Iterable[Score], decider: Decider, answers: Sequence[Answer] = ()) -> Iterator[list[Change]]:
-    """Let `decider` hear a leg's windows as live, and a verifier that answers at once; yield the alert's moves by each.
+def follow(
+    scores: Iterable[Score], decider: Decider, verifier_scores: Sequence[VerifierScore] = ()
+) -> Iterator[list[Change]]:
+    """Pass the scores of a leg to `decider` as live, with a verifier that is never late; yield transitions by window.
 
-    Windows with too little speech are skipped, as live; `answers` are those of `verify_windows`, and of those that are
-    `again`, the ones that came in doubt count.
+    Windows with too little speech are skipped, as live. `verifier_scores` are those of `verify_windows`; the
+    overlapping ones count only while the leg is in doubt.
     """
-    waiting = deque(answers)
+    waiting = deque(verifier_scores)
     for number, score in enumerate(scores):
         changes: list[Change | None] = []
         if score.speech_s < decider.policy.min_window_speech_s:
@@ -129,15 +133,15 @@ def follow(scores: Iterable[Score], decider: Decider, answers: Sequence[Answer] 
         else:
             changes.append(decider.update(score))
         while waiting and waiting[0].after <= number:
-            answer = waiting.popleft()
-            if not answer.again or decider.in_doubt:
-                verified = decider.answer(answer.start_s, answer.end_s, answer.log_odds)
+            one = waiting.popleft()
+            if not one.overlapping or decider.in_doubt:
+                verified = decider.add_verifier_score(one.start_s, one.end_s, one.log_odds)
                 changes.append(verified.change if verified else None)
         yield [change for change in changes if change]
 
 
 def summarise(scores: list[Score], policy: Policy) -> ClipScore:
-    """Return what `score_windows` found as one score, with the verdict."""
+    """Return the mean of the scores of `score_windows`, and the verdict on them."""
     decider = Decider(policy)
     deque(follow(scores, decider), maxlen=0)
     verdict = decider.verdict()
@@ -145,7 +149,7 @@ def summarise(scores: list[Score], policy: Policy) -> ClipScore:
     weights = [score.speech_s for score in scored]
     log_odds = float(np.average([score.log_odds for score in scored], weights=weights if any(weights) else None))
     return ClipScore(
-        p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),  # the logistic function, but it can't overflow
+        p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),  # the logistic function, in a form that cannot overflow
         log_odds=log_odds,
         speech_s=verdict.speech_s,
         windows=len(scored),
@@ -156,37 +160,38 @@ def summarise(scores: list[Score], policy: Policy) -> ClipScore:
 
 def _scores(samples: Samples, detector: Detector, min_speech_s: float) -> Iterator[Score]:
     frontend = detector.frontend()
-    for windows in _windows(samples, Cut.of(detector)):
+    for windows in _windows(samples, Windowing.of(detector)):
         spoken = [window for window in windows if window.speech_s >= min_speech_s]
-        said: Iterator[tuple[float, bool]] = iter(())
+        scored: Iterator[tuple[float, bool]] = iter(())
         if spoken:
             log_odds, narrow = detector.score(np.stack([frontend.inputs(window) for window in spoken]))
-            if not np.isfinite(log_odds).all():  # here, for NaN is a window that isn't scored from now on
-                raise ModelError(f"{detector.name}: says no finite number")
-            said = zip(log_odds.tolist(), narrow.tolist(), strict=True)
+            if not np.isfinite(log_odds).all():  # checked here, because NaN marks unscored windows below
+                raise ModelError(f"{detector.name}: expected finite log-odds")
+            scored = zip(log_odds.tolist(), narrow.tolist(), strict=True)
         for window in windows:
-            yield Score.of(window, *(next(said) if window.speech_s >= min_speech_s else (math.nan, False)))
+            yield Score.of(window, *(next(scored) if window.speech_s >= min_speech_s else (math.nan, False)))
 
 
-def _questions(
-    samples: Samples, light: Cut, verifier: Detector, min_speech_s: float
-) -> Iterator[list[tuple[int, Question]]]:
-    """Yield the verifier's windows, a few at a time, with the number of the light model's after which it is asked."""
+def _verifier_windows(
+    samples: Samples, light: Windowing, verifier: Detector, min_speech_s: float
+) -> Iterator[list[tuple[int, VerifierWindow]]]:
+    """Yield the verifier's windows in batches, each with the index of the light model's window that completed it."""
     coverage, number = Coverage(verifier.window_s, verifier.hop_s), -1
     for windows in _windows(samples, light):
         asked = []
         for window in windows:
             number += 1
             spoken = window.speech_s >= min_speech_s
-            asked += [(number, one) for one in (coverage.hear(window, again=True) if spoken else coverage.skip(window))]
+            new = coverage.add(window, overlapping=True) if spoken else coverage.skip(window)
+            asked += [(number, one) for one in new]
         if asked:
             yield asked
     if last := coverage.end():
-        yield [(number, question) for question in last]
+        yield [(number, window) for window in last]
 
 
-def _windows(samples: Samples, cut: Cut) -> Iterator[list[Window]]:
-    windower = Windower(cut.window_s, cut.hop_s, Activity())
+def _windows(samples: Samples, windowing: Windowing) -> Iterator[list[Window]]:
+    windower = Windower(windowing.window_s, windowing.hop_s, Activity())
     for at in range(0, len(samples), _PUSH_SAMPLES):
         yield windower.push(at / SAMPLE_RATE_HZ, samples[at : at + _PUSH_SAMPLES], gap_s=0.0)
     yield windower.flush()

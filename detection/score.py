@@ -1,4 +1,4 @@
-"""`python -m detection score`: recordings in, one line each out."""
+"""`callscreen detect score`: scores recordings, one line each."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from detection.signal.channels import CHANNELS, apply_channel
 from detection.types import Samples
 
 DESCRIPTION = """\
-Say of each recording whether its voice sounds synthetic. A recording holds one voice, or, with --each-channel, one on
-each channel; each goes through the very path that live calls take, but is judged by the heavy model throughout. Any
-rate and format that libav reads."""
+Say for each recording whether its voice sounds synthetic. A recording holds one voice, or, with --each-channel, one on
+each channel. Each goes through the same steps as live calls, but the larger model scores all of it. Any rate and format
+that libav reads."""
 
 EPILOG = """\
 examples:
@@ -39,15 +39,15 @@ examples:
   score clips/ --jsonl > scores.jsonl      a folder and all below it, one JSON object a file
   score --manifest clips.csv --split test --channel pstn --jsonl --jobs 4
 
-Each JSON object holds path, p_synthetic (0 to 1, ranks recordings), speech_s, windows (scored), state (synthetic,
-human or indeterminate) and reason, with --each-channel also channel (from 1); or path and error for a file that can't
-be scored. The exit code is 1 if any was."""
+Each JSON object has path, p_synthetic (0 to 1, ranks recordings), speech_s, windows (scored), state (synthetic,
+human or indeterminate) and reason, with --each-channel also channel (from 1); or path and error for a file that cannot
+be scored. The exit code is 1 if a file could not be scored."""
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3"),
     *(".mp4", ".oga", ".ogg", ".opus", ".spx", ".wav", ".weba", ".webm", ".wma"),
 )
-"""What counts as a recording inside a folder; a file that is named itself is always tried."""
+"""Suffixes of recordings in a folder; a file given by name is tried whatever its suffix."""
 
 
 Result = dict[str, str | float | int]
@@ -56,7 +56,7 @@ Result = dict[str, str | float | int]
 @dataclass(frozen=True, slots=True)
 class _Clip:
     label: str
-    """What the output calls it."""
+    """Name in the output."""
     path: Path
 
 
@@ -66,10 +66,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", metavar="PATH", nargs="*", type=Path, help="a recording, or a folder of recordings")
     add("--manifest", metavar="CSV", type=Path, help="score the files in its column `path`, relative to its folder")
-    add("--split", metavar="NAME", help="only the manifest's rows that have this in column `split`")
+    add("--split", metavar="NAME", help="only the manifest's rows with this value in column `split`")
     add(
         "--model", metavar="NAME_OR_PATH", default=VERIFIER or DEFAULT_MODEL,
-        help=f"shipped or own model (default: %(default)s, for recordings can wait; live legs get {DEFAULT_MODEL})",
+        help=f"shipped or own model (default: %(default)s; live legs are first scored by {DEFAULT_MODEL})",
     )  # fmt: skip
     channel_help = f"telephone channel to send the audio through first: {', '.join(CHANNELS)} (default: %(default)s)"
     add("--channel", metavar="NAME", choices=list(CHANNELS), default="clean", help=channel_help)
@@ -79,7 +79,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Score what `args` name; return the exit code."""
+    """Score the recordings in `args`; return the exit code."""
     clips = _clips(args)
     results = _results(clips, args)
     progress = Console(stderr=True)
@@ -94,9 +94,9 @@ def _clips(args: Namespace) -> list[_Clip]:
     if args.manifest:
         clips += _clips_in(args.manifest, args.split)
     elif args.split:
-        raise DataError("--split: only together with --manifest")
+        raise DataError("--split: expected together with --manifest")
     if not clips:
-        raise DataError("nothing to score: name a file, a folder or --manifest CSV")
+        raise DataError("expected a file, a folder or --manifest CSV")
     return clips
 
 
@@ -105,7 +105,7 @@ def _clips_at(path: Path) -> list[_Clip]:
         return [_Clip(str(path), path)]
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
-        raise DataError(f"{path}: no recordings in this folder")
+        raise DataError(f"{path}: expected recordings in this folder, found none")
     return [_Clip(str(file), file) for file in found]
 
 
@@ -121,12 +121,12 @@ def _clips_in(manifest: Path, split: str | None) -> list[_Clip]:
             raise DataError(f"{manifest}: expected a column `{column}`")
     clips = [_Clip(row["path"], manifest.parent / row["path"]) for row in rows if split in (None, row.get("split"))]
     if not clips:
-        raise DataError(f"{manifest}: no rows" + (f" with split {split!r}" if split else ""))
+        raise DataError(f"{manifest}: expected rows" + (f" with split {split!r}" if split else "") + ", found none")
     return clips
 
 
 def _results(clips: list[_Clip], args: Namespace) -> Iterator[list[Result]]:
-    """Yield the results of each clip, in order: one, or one a channel."""
+    """Yield the results of each clip, in order: one, or one for each channel."""
     how = (args.model, args.channel, args.each_channel)
     score = _scorer(*how)
     if args.jobs <= 1:
@@ -137,7 +137,7 @@ def _results(clips: list[_Clip], args: Namespace) -> Iterator[list[Result]]:
 
 
 def _scorer(model: str, channel: str, each_channel: bool) -> Callable[[_Clip], list[Result]]:
-    threadpool_limits(1, user_api="blas")  # small matrices: more threads only cost more CPU
+    threadpool_limits(1, user_api="blas")  # the matrices are small: more threads only cost CPU time
     detector = open_detector(model)
     return partial(_score_clip, detector, channel, each_channel)
 
@@ -166,7 +166,7 @@ def _score(detector: Detector, channel: str, samples: Samples) -> Result:
 
 
 _in_worker: Callable[[_Clip], list[Result]]
-"""Set once per worker process, so that each opens the model once."""
+"""Set once in each worker process, so that it opens the model once."""
 
 
 def _open_in_worker(model: str, channel: str, each_channel: bool) -> None:
@@ -179,7 +179,7 @@ def _score_in_worker(clip: _Clip) -> list[Result]:
 
 
 def _print_lines(results: Iterable[Result]) -> int:
-    """Print one JSON object a line as results come; return how many failed."""
+    """Print one JSON object a line as results arrive; return how many failed."""
     failed = 0
     for result in results:
         failed += "error" in result

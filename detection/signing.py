@@ -1,8 +1,8 @@
-"""Signatures of model files: Ed25519 (RFC 8032), detached, in base64 beside what they sign: ``X.json.sig``.
+"""Signatures of model files: Ed25519 (RFC 8032), detached, as base64 in ``X.json.sig`` beside the signed file.
 
-The card of a model is signed, and names the SHA-256 of the ONNX file, which is compared when the model is opened; so
-one signature covers both. A fusion that lies beside the model is signed by itself. The signature is of the file's
-bytes, so that other tools can make and check it, too.
+The signature covers the card; the card contains the SHA-256 of the ONNX file, which is checked when the model is
+opened. So one signature covers both. A fusion file beside the model has a signature of its own. Signatures are over the
+bytes of the file, so other tools can make and check them too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from detection.detector import find_model, open_detector
 from detection.errors import ModelError
 
 EPILOG = """\
-Make the keys once; give the gateway the public one as `verify_key`, and keep the other one where no gateway is:
+Create the keys once; give the gateway the public one as `verify_key`, and keep the private one off the gateway:
 
   openssl genpkey -algorithm ed25519 -out signing.pem
   openssl pkey -in signing.pem -pubout -out verify.pem
@@ -30,7 +30,7 @@ Make the keys once; give the gateway the public one as `verify_key`, and keep th
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
+    """Add the options of the command."""
     parser.description = "Sign a model: its card, which names the hash of its weights, and a fusion beside it."
     parser.epilog = EPILOG
     parser.add_argument("model", metavar="MODEL", help="path of an .onnx file, or a shipped model's name")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sign a model and print what was written; returns the exit code."""
+    """Sign a model and print the files written; return the exit code."""
     for signature in sign_model(args.model, read_signing_key(args.key)):
         print(signature)  # noqa: T201
     return 0
@@ -48,7 +48,7 @@ def sign_model(name_or_path: str | Path, key: Ed25519PrivateKey) -> list[Path]:
     """Write the signatures of a model; return their files.
 
     Raises:
-        ModelError: the model cannot be opened as it is, or a signature cannot be written.
+        ModelError: the model cannot be opened, or a signature cannot be written.
     """
     open_detector(name_or_path)
     written = []
@@ -63,19 +63,23 @@ def sign_model(name_or_path: str | Path, key: Ed25519PrivateKey) -> list[Path]:
 
 
 def check_model(name_or_path: str | Path, key: Ed25519PublicKey) -> None:
-    """Check the signatures of a model. Raises ModelError when one is missing, or not that of this file by this key."""
+    """Check the signatures of a model.
+
+    Raises:
+        ModelError: a signature is missing, or was not made for this file with this key.
+    """
     for file in _signed_files(name_or_path):
         signature = signature_of(file)
         try:
             key.verify(base64.b64decode(signature.read_bytes(), validate=False), file.read_bytes())
         except OSError as error:
-            raise ModelError(f"{signature}: {error.strerror}; with a verify key a model must be signed") from None
+            raise ModelError(f"{signature}: {error.strerror}; with `verify_key` set, models must be signed") from None
         except (InvalidSignature, ValueError):
-            raise ModelError(f"{signature}: not the signature of {file.name} by the verify key") from None
+            raise ModelError(f"{signature}: expected the signature of {file.name} by the verify key") from None
 
 
 def signature_of(file: Path) -> Path:
-    """Return where the signature of a file is."""
+    """Return the path of a file's signature."""
     return file.with_name(f"{file.name}.sig")
 
 

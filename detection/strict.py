@@ -1,4 +1,4 @@
-"""Models whose JSON is read strictly: the card beside each model, the fusion of two."""
+"""Base of the models whose JSON is read strictly: model cards and fusion files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detection.errors import ModelError
 
 
 class Strict(BaseModel):
-    """Refuses fields that it does not know, and never changes."""
+    """Immutable; refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,7 +20,11 @@ _Read = TypeVar("_Read", bound=Strict)
 
 
 def read_strictly(kind: type[_Read], file: Path) -> _Read:
-    """Return what a JSON file holds; raise `ModelError` naming the first field that is wrong."""
+    """Read a JSON file.
+
+    Raises:
+        ModelError: it cannot be read, or a field is missing, unknown or wrong; names the first such field.
+    """
     try:
         return kind.model_validate_json(file.read_bytes())
     except OSError as error:

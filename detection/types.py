@@ -1,7 +1,7 @@
-"""The few shapes that every part of the detector agrees on.
+"""Types shared by all of `detection`.
 
-Audio is mono float32 in [-1, 1] at 16 kHz everywhere inside `detection`. Times are seconds of *media* time, counted
-from the first sample of the leg; nothing here reads a clock.
+Audio is mono float32 in [-1, 1] at 16 kHz everywhere in `detection`. Times are *media* times: seconds from the first
+sample of the leg. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of one leg, as long as the model's contract says, that is scored as one piece."""
+    """A stretch of one leg, of the length in the model's contract, that is scored as a unit."""
 
     start_s: float
     """Media time of the first sample."""
     samples: Samples
     """Shape ``(window_samples,)``."""
     fresh_samples: int
-    """How many samples at the end the previous window of this leg did not hold; ``window_samples`` after a gap."""
+    """Samples at the end that the previous window of this leg did not contain; ``window_samples`` after a gap."""
     speech_s: float
-    """Seconds of `samples` that hold speech: not silence, tones, DTMF, music or audio that never arrived."""
+    """Seconds of speech in `samples`, without silence, tones, DTMF, music and missing audio."""
     fresh_speech_s: float
-    """Seconds of speech among the fresh samples; over the windows of a leg they sum to the speech it held."""
+    """Seconds of speech in the fresh samples; summed over the windows of a leg, they give its speech."""
     snr_db: float = math.inf
-    """How far the speech stands out from what is heard between words, as far as a window tells."""
+    """Ratio of speech level to the background level between words, as far as one window shows it."""
     out_of_domain: bool = False
-    """Whether the speech is muffled or clipped beyond all that models are trained and measured on."""
+    """Whether the speech is more muffled or clipped than the data that models are trained and measured on."""
     speech: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
-    """Which of its frames of 20 ms (`activity.FRAME_SAMPLES`) hold speech, ``(n_frames,)``; fewer than fill the window
-    where a tail is repeated to fill it."""
+    """Which of its 20 ms frames (`activity.FRAME_SAMPLES`) hold speech, ``(n_frames,)``. A window that was filled by
+    repeating its audio has fewer frames than its length."""
 
     @property
     def end_s(self) -> float:
@@ -49,16 +49,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the model said of one window."""
+    """The model's score of one window."""
 
     start_s: float
     end_s: float
     speech_s: float
     """Seconds of speech in the window."""
     fresh_speech_s: float
-    """Seconds of speech among the fresh samples: what this window adds to the windows before it."""
+    """Seconds of speech in the fresh samples, which earlier windows did not contain."""
     log_odds: float
-    """Calibrated natural log-odds that the voice is synthetic; 0 is even odds, positive is synthetic."""
+    """Calibrated natural log-odds; 0 is even odds, positive is synthetic."""
     snr_db: float = math.inf
     """As in `Window`."""
     out_of_domain: bool = False
@@ -82,7 +82,7 @@ class Score:
 
 
 class WindowScores(NamedTuple):
-    """What a model says of a batch of windows."""
+    """Scores of a batch of windows."""
 
     log_odds: NDArray[np.float32]
     """Calibrated natural log-odds of 'synthetic', shape ``(batch,)``."""

@@ -12,10 +12,10 @@ from detection.errors import ModelError
 
 
 class OnnxBackend:
-    """Frames in, raw log-odds out, on the calling thread alone.
+    """Runs an ONNX file on the calling thread.
 
-    One thread and no spinning: a gateway runs one scorer per core, and idle threads that spin would eat the calls'
-    share (measured in other projects as the way fifty calls on a few cores die).
+    One thread without spinning: a gateway runs one scorer on each core, and spinning idle threads would take CPU time
+    from the calls.
     """
 
     def __init__(self, file: Path, input_shape: tuple[int, int]) -> None:
@@ -23,10 +23,10 @@ class OnnxBackend:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors; a damaged model is reported by the exception below
+        options.log_severity_level = 3  # errors only; a damaged model raises the exception below
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelError(f"{file}: not a model that ONNX Runtime can run") from error
         given = [tensor.shape[1:] for tensor in self._session.get_inputs()]
         if given != [list(input_shape)]:

@@ -1,4 +1,4 @@
-"""PyTorch, the second backend: the very network that was exported, for checking the first and for training."""
+"""PyTorch, the second backend: runs the network before export, for training and for checking the ONNX file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detection.models import ARCHITECTURES, LogOdds
 
 
 class TorchBackend:
-    """Frames in, raw log-odds out."""
+    """Runs a PyTorch network."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = LogOdds(network).eval()
@@ -29,10 +29,12 @@ class TorchBackend:
 
 
 def load_network(file: Path, card: Card | None = None) -> tuple[str, nn.Module]:
-    """Read weights that training wrote; return the architecture's name and the network, built as `card` says.
+    """Read weights that training wrote; return the architecture's name and the network.
+
+    The network is built for the contract of `card`, or else for that of the architecture.
 
     Raises:
-        ModelError: no such file, not such a file, or weights of another architecture than they or `card` say.
+        ModelError: no such file, another kind of file, or weights of another architecture than stated.
     """
     state = read_saved(file, "weights", ("architecture", "weights"))
     name = state["architecture"]
@@ -46,16 +48,16 @@ def load_network(file: Path, card: Card | None = None) -> tuple[str, nn.Module]:
 
 
 def read_saved(file: Path, what: str, fields: Collection[str]) -> dict[str, Any]:
-    """Read a dictionary that training saved, with at least these `fields`; `what` it is goes into the error.
+    """Read a dictionary with at least these `fields` that training saved; `what` names its content in errors.
 
     Raises:
-        ModelError: no such file, or not such a file: another program's, or one cut short.
+        ModelError: no such file, or not written by training, or truncated.
     """
     try:
         state = torch.load(file, weights_only=True)
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from error
-    except Exception as error:  # whatever unpickling a stray file raises
+    except Exception as error:  # unpickling an arbitrary file can raise anything
         raise ModelError(f"{file}: not {what} written by `detection train`") from error
     if not isinstance(state, dict) or not set(fields) <= state.keys():
         raise ModelError(f"{file}: not {what} written by `detection train`")
@@ -63,7 +65,11 @@ def read_saved(file: Path, what: str, fields: Collection[str]) -> dict[str, Any]
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Load `weights` strictly; raise `ModelError` when they are another architecture's."""
+    """Load `weights` strictly.
+
+    Raises:
+        ModelError: they belong to another architecture.
+    """
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:

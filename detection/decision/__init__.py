@@ -1,1 +1,1 @@
-"""From scores to alerts and verdicts."""
+"""Decides: from the scores of windows to calibrated, fused evidence, alerts and verdicts."""

@@ -1,4 +1,4 @@
-"""How often a person is taken for a machine: alerts per hour of genuine speech, by threshold, as measured."""
+"""Measured false alarms: alerts on human voices per hour of speech, by threshold."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, mod
 from detection.errors import ModelError
 
 RULE_OF_THREE = 3.0
-"""No alarm in n hours leaves rates up to 3 / n per hour possible, at 95 % (Hanley and Lippman-Hand, JAMA 1983)."""
+"""No alarm in n hours is consistent with rates up to 3 / n per hour, at 95 % (Hanley, Lippman-Hand, JAMA 1983)."""
 
 
 class AlarmRate(BaseModel):
-    """What one threshold costs."""
+    """The false alarms at one threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     raise_p: PositiveFloat
     per_hour: NonNegativeFloat
-    """Alerts on people per hour of their speech, through that of the channels measured where there are most."""
+    """Alerts on human voices per hour of speech, through the measured channel with the most."""
     low: NonNegativeFloat
     high: NonNegativeFloat
-    """95 % interval, over sources drawn with replacement; not below what `RULE_OF_THREE` says."""
+    """95 % interval, by bootstrap over sources; `high` is not below the `RULE_OF_THREE` limit."""
 
 
 class AlarmRates(BaseModel):
-    """Alerts on people whom neither training nor calibration heard, at rising thresholds."""
+    """False alarms at rising thresholds, on speakers used neither for training nor for calibration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hours: PositiveFloat
-    """Genuine speech that was listened to; heard through several channels, it counts once, by the one with least."""
+    """Human speech scored. Speech that was sent through several channels counts once, by the channel with the least."""
     channels: tuple[str, ...]
     data_hash: str
     """`detection.training.data.data_hash` of the clips."""
@@ -48,7 +48,7 @@ class AlarmRates(BaseModel):
         """Return the lowest threshold at which at most `per_hour` false alarms are expected.
 
         Raises:
-            ModelError: less than the hours measured can show, or than any threshold measured reaches.
+            ModelError: the rate is lower than the measured hours can show, or than any measured threshold reaches.
         """
         least = RULE_OF_THREE / self.hours
         if per_hour < least:

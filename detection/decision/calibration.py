@@ -1,10 +1,11 @@
-"""From a network's raw log-odds to log-odds that mean what they say: an affine map, fitted on clips never trained on.
+"""Calibration: an affine map from a network's raw log-odds to log-odds that are true probabilities.
 
-One map for each class of channel that can be told by ear (`detection.signal.bandwidth`): through a telephone line a
-network is less sure than through a wide one, and differently so for humans and machines.
+It is fitted on clips that the network was not trained on, with one map for each channel class
+(`detection.signal.bandwidth`): a network is less certain through a telephone line than through a wide-band channel, and
+by different amounts for human and synthetic voices.
 
-Platt, "Probabilistic outputs for support vector machines", 1999; with both classes weighted alike, so that 0 means
-even odds whatever the share of synthetic clips in the data was.
+Platt, "Probabilistic outputs for support vector machines", 1999. Both classes have equal weight, so 0 means even odds
+whatever the share of synthetic clips in the data.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Calibration(BaseModel):
 
 
 class ChannelCalibration(BaseModel):
-    """The map of each class of channel."""
+    """One map for each channel class."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,17 +41,21 @@ class ChannelCalibration(BaseModel):
     narrow: Calibration
 
     def apply(self, raw: NDArray[np.float32], narrow: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return calibrated log-odds, ``(n,)``, for raw ones of windows that are `narrow` or not, both ``(n,)``."""
+        """Return calibrated log-odds ``(n,)`` of raw ones ``(n,)``, by the channel class of each window, ``(n,)``."""
         return np.where(narrow, self.narrow.apply(raw), self.wide.apply(raw))
 
 
 def fingerprint(*maps: BaseModel) -> str:
-    """Return the start of a hash of these maps: the same for the same numbers."""
+    """Return the start of the SHA-256 of these maps, 12 hexadecimal digits: equal for equal numbers."""
     return hashlib.sha256("\n".join(one.model_dump_json() for one in maps).encode()).hexdigest()[:12]
 
 
 def fit(raw: NDArray[np.float32], is_fake: NDArray[np.bool_]) -> Calibration:
-    """Fit scale and offset to windows of both classes, ``(n,)``; raises `ValueError` as `logistic_regression` does."""
+    """Fit scale and offset to the raw log-odds of windows, ``(n,)``, with labels ``(n,)``.
+
+    Raises:
+        ValueError: as `logistic_regression`.
+    """
     scale, offset = logistic_regression(raw[:, None], is_fake).tolist()
     return Calibration(scale=scale, offset=offset)
 
@@ -62,14 +67,14 @@ def logistic_regression(
 
     Args:
         inputs: natural log-odds, one column a model.
-        is_fake: ``(n,)``; both classes must be there.
-        weights: how much each row counts within its class, ``(n,)``, positive; None: all alike.
+        is_fake: ``(n,)``; must contain both classes.
+        weights: weight of each row within its class, ``(n,)``, positive; None for equal weights.
 
     Returns:
         The weight of each column, then the offset: ``(k + 1,)``.
 
     Raises:
-        ValueError: rows of one class alone.
+        ValueError: all rows belong to one class.
     """
     if is_fake.all() or not is_fake.any():
         raise ValueError("is_fake: expected clips of both classes")
@@ -77,7 +82,7 @@ def logistic_regression(
     target = is_fake.astype(np.float64)
     weight = np.ones(len(inputs)) if weights is None else weights.astype(np.float64)
     weight = np.where(is_fake, 0.5 / weight[is_fake].sum(), 0.5 / weight[~is_fake].sum()) * weight
-    ridge = 1e-6 * np.eye(design.shape[1])  # keeps perfectly separated scores finite
+    ridge = 1e-6 * np.eye(design.shape[1])  # keeps the solution finite when scores separate the classes perfectly
     solution = np.zeros(design.shape[1])
     for _ in range(_ITERATIONS):
         probability = 1 / (1 + np.exp(-np.clip(design @ solution, -30, 30)))

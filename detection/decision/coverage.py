@@ -1,22 +1,22 @@
-"""Which audio of a leg the verifier hears: its speech, once over, in windows of its own length.  [sans-I/O]
+"""Selects the audio of a leg that the verifier scores: all its speech, once, in windows of its own length.  [sans-I/O]
 
 ::
 
     windows of the light model    [=======][=][=][=][=][=]   pause   [=======][=][=]
-    speech and what is near it       ^^^^^^^^^   ^^^^^^^^              ^^^^   ^^^^^^
-    joined                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    speech and its surroundings      ^^^^^^^^^   ^^^^^^^^              ^^^^   ^^^^^^
+    joined                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     windows of the verifier          [----------][----------]
-                                               [----------]         tail, as far back as it must reach
-    again, in doubt                        [----------]
+                                               [----------]         tail, extended backwards to a full window
+    overlapping window                     [----------]
 
-People pause, and a pause says nothing of a voice: frames further than `NEAR_SPEECH_S` from speech are left out, and
-what is left is joined, so that every window is full of speech however a call goes. Only windows that the light model
-scored are taken: those with too little speech, leaks of the other line and expected machines add nothing. Speech that
-does not fill a window waits for more for `PATIENCE_S`; then it is repeated until it fills one.
+Pauses carry no information about a voice. Frames further than `NEAR_SPEECH_S` from speech are left out and the rest is
+joined, so every window is full of speech. Only windows that the light model scored are used: windows with too little
+speech, with crosstalk or with an expected machine add nothing. Speech that does not fill a window waits up to
+`MAX_WAIT_S` for more; then it is repeated until it fills one.
 
-What is joined is cut in steps of the verifier's hop; as many of them as fill a window make the step from one window to
-the next, and those between are `again`: what they hold is heard anyway, and a second look is worth its price only while
-a leg is in doubt.
+The step between windows is the largest multiple of the verifier's hop that fits into one window. The windows that start
+at the hops in between are `overlapping`: their speech is in other windows too, so a second score of it is worth its CPU
+time only while the alert state of the leg is in doubt.
 """
 
 from __future__ import annotations
@@ -31,69 +31,70 @@ from detection.signal.windows import MIN_TAIL_SPEECH_S
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 NEAR_SPEECH_S = 0.25
-"""Audio so close before or after speech stays: what lies between syllables and words tells much."""
-PATIENCE_S = 5.0
-"""How long speech that does not fill a window waits for more, in media time."""
+"""Audio within this distance of speech is kept: transitions between syllables and words are informative."""
+MAX_WAIT_S = 5.0
+"""How long speech that does not fill a window waits for more, in seconds of media time."""
 _NEAR = round(NEAR_SPEECH_S / FRAME_S)
 _RAMP = 80
-"""Samples over which audio fades out before a joint, and in after it: a jump would be a click."""
+"""Samples of fade-out before a joint and fade-in after it; a step in the waveform would be audible as a click."""
 _FULL_SCALE = np.float32(32_767)
 
 
 def step_s(window_s: float, hop_s: float) -> float:
-    """Return the step between two windows that are not `again`, of a verifier with such a window and hop."""
+    """Return the step between windows that are not `overlapping`, in seconds, for a verifier's window and hop."""
     return max(1, round(window_s * SAMPLE_RATE_HZ) // round(hop_s * SAMPLE_RATE_HZ)) * hop_s
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A window for the verifier, and what stretch of the leg an answer speaks of."""
+class VerifierWindow:
+    """A window for the verifier, and the part of the leg that its score covers."""
 
     window: Window
     start_s: float
-    """Media times between which it holds all speech that the light model scored, from here"""
+    """Media time at which the covered speech starts."""
     end_s: float
-    """to here."""
-    again: bool
-    """Whether other windows hold all of it, too."""
+    """Media time at which the covered speech ends."""
+    overlapping: bool
+    """Whether other windows contain all of its speech too."""
 
 
 class Coverage:
-    """Cuts one leg for the verifier: `hear` each window that the light model scored, `skip` the others, then `end`.
+    """Cuts one leg for the verifier: `add` each window the light model scored, `skip` the others, then `end`.
 
-    Keeps two windows' worth of audio at most, in 16 bits: 192 kB for windows of 3 s. What a call brings has 16 bits at
-    most, so nothing is lost.
+    Keeps at most two windows of audio as 16-bit integers: 192 kB for windows of 3 s. Telephone audio has no more than
+    16 bits, so nothing is lost.
     """
 
     def __init__(self, window_s: float, hop_s: float) -> None:
-        """Take the verifier's window and hop, in seconds; both whole numbers of activity frames."""
+        """Take the verifier's window and hop in seconds, both whole numbers of activity frames."""
         self._window = round(window_s / FRAME_S)
         self._hop = round(hop_s / FRAME_S)
         self._every = round(step_s(window_s, hop_s) / hop_s)
         self._end = 0
-        """Frames after the leg's start up to which it was heard."""
+        """Frame of the leg up to which audio was added."""
         self._until_s = 0.0
-        """Media time up to which windows reached, a repeated tail included."""
+        """Media time up to which windows reached, including a repeated tail."""
         self._joined = _Frames.none()
         self._first = 0
-        """Place of the first frame that is kept, in all that was joined so far, as all places here."""
+        """Position of the first kept frame among all frames joined so far; all positions below count the same way."""
         self._from = 0
-        """Frames after the leg's start from which on its speech is kept."""
+        """Frame of the leg from which on speech is kept."""
         self._next = 0
-        """Place of the next window; `_number` is its number since the last tail."""
+        """Position of the next window; `_number` counts windows since the last tail."""
         self._number = 0
         self._covered = 0
-        """Place up to which windows that are not `again` hold what was joined."""
-        self._undecided = _Frames.none()
-        """The last frames heard, if no speech is near them yet."""
+        """Position up to which the windows that are not overlapping cover the joined frames."""
+        self._pending = _Frames.none()
+        """The last frames added, while no speech is near them yet."""
         self._before = np.zeros(_NEAR, np.bool_)
-        """Which frames before those hold speech."""
+        """Which frames before the pending ones hold speech."""
 
-    def hear(self, window: Window, *, again: bool) -> list[Question]:
-        """Take the next window that the light model scored, in order of time; return what the verifier should hear.
+    def add(self, window: Window, *, overlapping: bool) -> list[VerifierWindow]:
+        """Take the next window that the light model scored, in order of time; return windows for the verifier.
 
         Args:
-            again: also windows of which others hold everything.
+            window: the window of the light model.
+            overlapping: also return the overlapping windows.
         """
         start = round(window.start_s / FRAME_S)
         end = start + len(window.speech)
@@ -101,72 +102,72 @@ class Coverage:
         begin = start if starts_over else max(start, self._end)
         if begin >= end:
             return []
-        questions = self._out_of_patience(begin)
+        windows = self._flush_expired(begin)
         if begin != self._end:
-            self._undecided = _Frames.none()
+            self._pending = _Frames.none()
             self._before[:] = False
         self._end, self._until_s = end, window.end_s
         self._join(_Frames.of(window, begin - start))
-        return questions + self._complete(again)
+        return windows + self._complete(overlapping)
 
-    def skip(self, window: Window) -> list[Question]:
-        """Take a window that the light model did not score: none of it is joined, but time goes on."""
-        return self._out_of_patience(round(window.start_s / FRAME_S) + len(window.speech))
+    def skip(self, window: Window) -> list[VerifierWindow]:
+        """Take a window that the light model did not score: its audio is not used, but media time advances."""
+        return self._flush_expired(round(window.start_s / FRAME_S) + len(window.speech))
 
-    def end(self) -> list[Question]:
-        """Return a last window of what no other holds, if it is worth one: the leg ends, or speech waited too long.
+    def end(self) -> list[VerifierWindow]:
+        """Return a last window with the speech that no other window covers, if there is enough of it.
 
-        Less than a window is repeated until it fills it.
+        Called when the leg ends or speech has waited too long. Speech shorter than a window is repeated to fill it.
         """
-        questions = []
+        windows = []
         last = self._first + len(self._joined)
         if self._speech_s(self._covered, last) >= MIN_TAIL_SPEECH_S:
-            questions.append(self._question(max(self._first, last - self._window), last))
+            windows.append(self._window_of(max(self._first, last - self._window), last))
         self._joined = _Frames.none()
         self._from = self._end
         self._first = self._next = self._covered = last
         self._number = 0
-        return questions
+        return windows
 
-    def _out_of_patience(self, now: int) -> list[Question]:
-        waiting = len(self._joined) and now - int(self._joined.place[-1]) > PATIENCE_S / FRAME_S
+    def _flush_expired(self, now: int) -> list[VerifierWindow]:
+        waiting = len(self._joined) and now - int(self._joined.place[-1]) > MAX_WAIT_S / FRAME_S
         return self.end() if waiting else []
 
     def _join(self, new: _Frames) -> None:
-        """Keep those of the frames that lie in or near speech, now that the next ones are known."""
-        frames = self._undecided + new
+        """Keep the frames in or near speech, now that the frames after them are known."""
+        frames = self._pending + new
         speech = np.concatenate([self._before, frames.speech])
         so_far = np.concatenate([np.zeros(_NEAR + 1, np.int64), np.cumsum(speech)])
         so_far = np.append(so_far, np.full(_NEAR, so_far[-1]))
         near = (so_far[2 * _NEAR + 1 :] > so_far[: -2 * _NEAR - 1])[_NEAR:]
-        n_undecided = min(_NEAR, len(frames) - 1 - int(np.flatnonzero(near)[-1]) if near.any() else len(frames))
+        n_pending = min(_NEAR, len(frames) - 1 - int(np.flatnonzero(near)[-1]) if near.any() else len(frames))
         self._joined += frames.chosen(near)
-        self._undecided = frames.chosen(slice(len(frames) - n_undecided, None))
-        self._before = speech[len(speech) - n_undecided - _NEAR :][:_NEAR]
+        self._pending = frames.chosen(slice(len(frames) - n_pending, None))
+        self._before = speech[len(speech) - n_pending - _NEAR :][:_NEAR]
 
-    def _complete(self, again: bool) -> list[Question]:
-        questions = []
+    def _complete(self, overlapping: bool) -> list[VerifierWindow]:
+        windows = []
         last = self._first + len(self._joined)
         while self._next + self._window <= last:
-            is_again = self._number % self._every != 0
+            is_overlapping = self._number % self._every != 0
             end = self._next + self._window
-            if again or not is_again:
-                questions.append(self._question(self._next, end, is_again))
-            if not is_again:
+            if overlapping or not is_overlapping:
+                windows.append(self._window_of(self._next, end, is_overlapping))
+            if not is_overlapping:
                 self._covered = end
             self._number += 1
             self._next += self._hop
-        drop = min(self._next, last - self._window) - self._first  # the tail may reach back a whole window
+        drop = min(self._next, last - self._window) - self._first  # the tail may need a whole window of the past
         if drop > 0:
             self._from = int(self._joined.place[drop - 1]) + 1
             self._joined = self._joined.chosen(slice(drop, None))
             self._first += drop
-        return questions
+        return windows
 
-    def _question(self, start: int, end: int, again: bool = False) -> Question:
+    def _window_of(self, start: int, end: int, overlapping: bool = False) -> VerifierWindow:
         first, after = start - self._first, end - self._first
         frames = self._joined.chosen(slice(first, after))
-        # Between two frames that follow each other here there was no speech.
+        # There was no speech between two joined frames, so the covered part may extend over the gap between them.
         start_s = (int(self._joined.place[first - 1]) + 1 if first else self._from) * FRAME_S
         end_s = int(self._joined.place[after]) * FRAME_S if after < len(self._joined) else self._until_s
         fresh = max(0, end - max(start, self._covered))
@@ -178,7 +179,7 @@ class Coverage:
             fresh_speech_s=self._speech_s(max(start, self._covered), end),
             speech=frames.speech,
         )
-        return Question(window, start_s, end_s, again)
+        return VerifierWindow(window, start_s, end_s, overlapping)
 
     def _speech_s(self, start: int, end: int) -> float:
         speech = self._joined.speech[start - self._first : max(0, end - self._first)]
@@ -187,10 +188,10 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """Activity frames of a leg, in order of time, with or without gaps between."""
+    """Activity frames of a leg, in order of time, with or without gaps between them."""
 
     place: NDArray[np.int64]
-    """Frames after the leg's start, ``(n,)``."""
+    """Frame numbers, counted from the leg's start, ``(n,)``."""
     samples: NDArray[np.int16]
     """``(n, FRAME_SAMPLES)``."""
     speech: NDArray[np.bool_]
@@ -202,7 +203,7 @@ class _Frames:
 
     @classmethod
     def of(cls, window: Window, skipped: int) -> _Frames:
-        """Return the frames of a window but the first `skipped`."""
+        """Return the frames of a window without the first `skipped`."""
         count = len(window.speech)
         samples = window.samples[skipped * FRAME_SAMPLES : count * FRAME_SAMPLES]
         whole = np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype(np.int16)
@@ -223,7 +224,7 @@ class _Frames:
         return _Frames(self.place[which], self.samples[which], self.speech[which])
 
     def audio(self) -> Samples:
-        """Return them end to end, faded where frames between two were left out."""
+        """Return the frames as one signal, with fades where frames between two were left out."""
         audio = self.samples.astype(np.float32) / _FULL_SCALE
         ramp = np.linspace(0, 1, _RAMP, dtype=np.float32)
         joints = np.flatnonzero(np.diff(self.place) != 1)

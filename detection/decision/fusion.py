@@ -1,21 +1,21 @@
-"""One log-likelihood ratio for a window, whichever models heard it: logistic fusion of a light model and a verifier.
+"""Score fusion: one log-likelihood ratio for a window, from the light model and, where it has scored it, the verifier.
 
-Which models heard a window differs: the light one hears all, the verifier as many as CPU allows. Each such subset has a
-map of its own, for each class of channel (`detection.signal.bandwidth`):
+The light model scores every window; the verifier scores as many as its share of the CPU allows. There is one map for
+each of the two cases, and for each channel class (`detection.signal.bandwidth`):
 
 =======================  =============================================================================
-heard by                 log-likelihood ratio
+scored by                log-likelihood ratio
 =======================  =============================================================================
-the light model alone    its calibrated log-odds, as its card says
-the verifier alone       its calibrated log-odds, as its card says
-both                     ``light_weight * light + verifier_weight * verifier + offset``, of the same two
+the light model alone    its calibrated log-odds
+both                     ``light_weight * light + verifier_weight * verifier + offset``, of calibrated log-odds
 =======================  =============================================================================
 
-The last one is fitted by logistic regression on windows that neither model was trained on (`detection fuse`), both
-classes weighted alike, so 0 is even odds (Brümmer et al., "Fusion of heterogeneous speaker recognition systems in the
-STBU submission for the NIST SRE 2006", IEEE TASLP 15(7), 2007). Where such a map costs more on windows held out of its
-fit than the verifier by itself, the verifier's log-odds stand for what it heard. Two models of which nobody fitted one
-are fused by the mean of their log-odds: too cautious where their errors differ, right where they are the same.
+The weights are fitted by logistic regression on windows that neither model was trained on (`callscreen detect fuse`).
+Both classes have equal weight, so 0 means even odds (Brümmer et al., "Fusion of heterogeneous speaker recognition
+systems in the STBU submission for the NIST SRE 2006", IEEE TASLP 15(7), 2007). If the fitted map has a higher cost on
+held-out windows than the verifier's log-odds alone, the verifier's log-odds are used instead. Two models without a
+fitted map are fused by the mean of their log-odds. That is too cautious where their errors are independent, and right
+where their errors are the same.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from detection.errors import ModelError
 from detection.strict import Strict, read_strictly
 
 FILE = "fusion.json"
-"""Lies beside the model files."""
+"""Name of the file, in the folder of the model files."""
 
 
 class FusedModel(Strict):
-    """One of the two models: the network, and the calibration that its log-odds went through."""
+    """One of the two models: the network, and the calibration of its log-odds at the time of the fit."""
 
     name: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -45,18 +45,18 @@ class FusedModel(Strict):
 
     @classmethod
     def of(cls, detector: CardDetector) -> Self:
-        """Return what tells `detector` from others."""
+        """Return the identity of `detector`."""
         card = detector.card
         return cls(name=card.name, sha256=card.sha256, calibration=card.calibration)
 
     @property
-    def known_as(self) -> str:
-        """Name with the start of the hash, as events carry it."""
+    def full_name(self) -> str:
+        """Name with the start of the hash, as in events."""
         return f"{self.name}@{self.sha256[:8]}"
 
 
 class FusionWeights(Strict):
-    """``light * l + verifier * v + offset``, of calibrated natural log-odds l and v."""
+    """``light * l + verifier * v + offset``, for calibrated natural log-odds l and v."""
 
     light: FiniteFloat
     verifier: FiniteFloat
@@ -64,28 +64,28 @@ class FusionWeights(Strict):
 
 
 MEAN = FusionWeights(light=0.5, verifier=0.5, offset=0.0)
-"""For models that no map was fitted for."""
+"""For pairs of models without a fitted map."""
 VERIFIER_ALONE = FusionWeights(light=0.0, verifier=1.0, offset=0.0)
-"""For models that no fitted map of both beats: what the verifier heard is judged by it."""
+"""For pairs of models whose fitted map is no better than the verifier alone."""
 
 
 class Fusion(Strict):
-    """How the log-odds of two models become one number, and how much of it raises an alert."""
+    """How the log-odds of two models become one number, and the threshold for it."""
 
     format: Literal[1] = 1
     light: FusedModel
     verifier: FusedModel
     wide: FusionWeights
-    """Of windows that came through a wide channel and that both models heard."""
+    """For wide-band windows that both models scored."""
     narrow: FusionWeights
     raise_p: float = Field(gt=0.5, lt=1)
     """Rolling probability from which an alert is raised."""
     alarms: AlarmRates | None = None
-    """False alarms per hour of the fused decision, every window heard by both; None where they were never counted."""
+    """False alarms per hour of the fused decision, with every window scored by both; None if never measured."""
 
     @classmethod
     def by_mean(cls, light: CardDetector, verifier: CardDetector) -> Self:
-        """Return the mean of both, with the stricter of their thresholds: for models that no map was fitted for."""
+        """Return the mean of both, with the higher of their thresholds: for models without a fitted map."""
         return cls(
             light=FusedModel.of(light),
             verifier=FusedModel.of(verifier),
@@ -95,12 +95,12 @@ class Fusion(Strict):
         )
 
     def llr(self, light: float, verifier: float | None, narrow: bool) -> float:
-        """Return the natural log-likelihood ratio 'synthetic' to 'human' of a window.
+        """Return the natural log-likelihood ratio of a window; positive means synthetic.
 
         Args:
             light: calibrated log-odds of the light model.
-            verifier: calibrated log-odds of the verifier; None: it has not scored this window.
-            narrow: whether it came through a narrow channel.
+            verifier: calibrated log-odds of the verifier; None if it has not scored this window.
+            narrow: whether the window came through a narrow channel.
         """
         if verifier is None:
             return light
@@ -109,35 +109,35 @@ class Fusion(Strict):
 
     @property
     def calibration_id(self) -> str:
-        """Which calibrations, and which map of both, its log-likelihood ratios come of."""
+        """Fingerprint of both calibrations and of the map of both."""
         return fingerprint(self.light.calibration, self.verifier.calibration, self.wide, self.narrow)
 
     def raise_p_for(self, alerts_per_hour: float) -> float:
-        """Return the lowest threshold at which no more false alarms are expected per hour of genuine speech.
+        """Return the lowest threshold with at most `alerts_per_hour` false alarms expected per hour of human speech.
 
         Raises:
-            ModelError: they were never counted, or fewer are asked for than the hours counted can show.
+            ModelError: they were never measured, or the measurement is too short to show so low a rate.
         """
         if self.alarms is None:
-            pair = f"{self.light.known_as} with {self.verifier.known_as}"
-            raise ModelError(f"{pair}: their false alarms were never counted (`detection fuse` does)")
+            pair = f"{self.light.full_name} with {self.verifier.full_name}"
+            raise ModelError(f"{pair}: no measured false alarms (`callscreen detect fuse` measures them)")
         return self.alarms.raise_p_for(alerts_per_hour)
 
-    def why_not_for(self, light: CardDetector, verifier: CardDetector) -> str | None:
-        """Return why this is no map for these two models; None if it is one."""
+    def mismatch(self, light: CardDetector, verifier: CardDetector) -> str | None:
+        """Return why this fusion does not belong to these two models; None if it does."""
         for role, fitted, given in (("light", self.light, light), ("verifier", self.verifier, verifier)):
             now = FusedModel.of(given)
             if fitted.sha256 != now.sha256:
-                return f"{role}: fitted for {fitted.known_as}, not for {now.known_as}"
+                return f"{role}: fitted for {fitted.full_name}, not for {now.full_name}"
             if fitted.calibration != now.calibration:
-                return f"{role}: fitted for {fitted.known_as} with another calibration than its card has now"
+                return f"{role}: fitted for {fitted.full_name} with another calibration than its card has now"
         return None
 
 
 def open_fusion(light: CardDetector, verifier: CardDetector) -> tuple[Fusion, str | None]:
-    """Return the fusion of two models: the file `FILE` beside the light one, or beside the verifier, else their mean.
+    """Return the fusion of two models: `FILE` beside the light model, else beside the verifier, else their mean.
 
-    The second is one line that says why it is the mean; None where a map was fitted for these models.
+    The second value is one line with the reason why the mean is used; None if a fitted map was found.
 
     Raises:
         ModelError: a file with a missing, unknown or wrong field.
@@ -148,11 +148,11 @@ def open_fusion(light: CardDetector, verifier: CardDetector) -> tuple[Fusion, st
         reason = f"no {FILE} beside {light.name} or {verifier.name}"
     else:
         fusion = read_fusion(file)
-        refusal = fusion.why_not_for(light, verifier)
+        refusal = fusion.mismatch(light, verifier)
         if refusal is None:
             return fusion, None
         reason = f"{file}: {refusal}"
-    return Fusion.by_mean(light, verifier), f"{reason}; the mean of both models' log-odds is taken"
+    return Fusion.by_mean(light, verifier), f"{reason}; using the mean of both models' log-odds"
 
 
 def read_fusion(file: Path) -> Fusion:

@@ -1,36 +1,36 @@
-"""From the log-likelihood ratios of one leg's windows to alerts and a verdict.  [sans-I/O]
+"""The decision rule: from the log-likelihood ratios of one leg's windows to alerts and a verdict.  [sans-I/O]
 
-**Evidence.** Each window of the light model says calibrated log-odds; where a verifier heard the same speech, and as
-soon as it has answered, the fusion of both counts (`detection.decision.fusion`). Either is clipped so that no window
-counts as more than `max_window_log_odds`. Windows overlap, so each weighs only as much as it holds speech that its
-predecessors did not. The weighted mean over the last `recent_speech_s` of speech (a rolling view: what the voice is
-now), and over the whole leg, then count as
+**Evidence.** Each window has a log-likelihood ratio (LLR): the light model's calibrated log-odds, or, once the verifier
+has scored the same speech, the fusion of both (`detection.decision.fusion`). It is clipped to ±`max_window_log_odds`,
+so that no single window decides. Windows overlap, so the weight of each is the speech that earlier windows did not
+contain. Two weighted means are kept: over the last `recent_speech_s` of speech (the rolling mean), and over the whole
+leg. The windows of a leg share speaker, channel and synthesiser, so their errors are correlated, and n windows count as
+only
 
     n_eff = n / (1 + (n - 1) * window_correlation)
 
-independent windows (Kish's design effect; Kish, *Survey Sampling*, 1965), where n is the speech heard in windows'
-worth: windows of one leg share speaker, channel and synthesiser, so their errors are alike and certainty must not grow
-without end. ``p = sigmoid(mean * n_eff)``.
+independent ones (Kish's design effect; Kish, *Survey Sampling*, 1965). n is the speech divided by the window length.
+The probability is ``p = sigmoid(mean * n_eff)``.
 
-**Alert.** Speech time moves it, never the clock; silence changes nothing.
+**Alert.** Its state depends on seconds of speech, not on time; silence changes nothing.
 
 ==============  =============================================================================  ===============
-state           goes on when                                                                   to
+state           condition                                                                      next state
 ==============  =============================================================================  ===============
-`undecided`     rolling p >= `raise_p` and enough speech and enough windows lean synthetic     `provisional`
+`undecided`     rolling p >= `raise_p`, enough speech, and enough windows with LLR > 0         `provisional`
 `provisional`   rolling p stayed >= `hold_p` for `confirm_speech_s` more                       `confirmed`
 `provisional`   rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
 `confirmed`     rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
 `cleared`       as `undecided`                                                                 `provisional`
 ==============  =============================================================================  ===============
 
-`hold_p` has half the log-odds of `raise_p`: each further window counts by the light model alone until the verifier has
-answered, so the rolling p falls a little with every one. `clear_p` lies below both, and each way takes a stretch of
-speech, so a confidence that wavers cannot make the alert chatter. Nothing is final: a voice that turns synthetic in
-minute ten is caught as in the first, because the rolling view forgets. An answer of the verifier changes what was
-counted before, adds no speech, and the alert may move by it as by a window.
+`hold_p` has half the log-odds of `raise_p`: a new window counts by the light model alone until the verifier has scored
+it, so the rolling p first falls a little with each window. `clear_p` is below both. Confirming and clearing each take a
+stretch of speech (hysteresis), so a probability near a threshold does not make the alert flap. No state is final: the
+rolling mean forgets, so a voice that turns synthetic after ten minutes is detected as in the first minute. A score of
+the verifier revises windows counted before; it adds no speech, but can change the alert's state.
 
-**Verdict.** What to say of the leg when it ends, or so far: see `Verdict`.
+**Verdict.** The statement about the whole leg, at its end or at any time before: see `Verdict`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from detection.types import Score, Window
 
 
 class AlertState(StrEnum):
-    """Where the alert on one leg stands; the table above tells how it moves."""
+    """State of the alert on one leg; the table above gives the transitions."""
 
     UNDECIDED = "undecided"
     PROVISIONAL = "provisional"
@@ -53,7 +53,7 @@ class AlertState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a verdict says of the voice."""
+    """Outcome of a verdict."""
 
     SYNTHETIC = "synthetic"
     HUMAN = "human"
@@ -65,42 +65,43 @@ _CLEAN_SNR_DB = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How much evidence an alert and a verdict take. Defaults come from the development corpus.
+    """Parameters of the decision rule. The defaults were tuned on the development corpus.
 
-    Raises `ValueError`, naming the field, when the values make no sense together.
+    Raises:
+        ValueError: a field is out of range, or the fields contradict each other; names the field.
     """
 
     min_window_speech_s: float = 0.8
-    """A window with less speech isn't scored."""
+    """A window with less speech is not scored."""
     recent_speech_s: float = 9.0
-    """How much speech the rolling view remembers."""
+    """Span of the rolling mean, in seconds of speech."""
     max_window_log_odds: float = 4.0
-    """One window counts at most this much, either way."""
+    """Limit of one window's log-likelihood ratio, in both directions."""
     window_correlation: float = 0.2
-    """How alike the errors of two windows of one leg are, 0 (independent) to 1 (always the same)."""
+    """Correlation of the errors of two windows of one leg: 0 (independent) to 1 (identical)."""
     raise_p: float = 0.9
     """Rolling probability from which an alert is raised, and whole-leg probability of a `synthetic` verdict."""
     clear_p: float = 0.5
-    """Rolling probability below which an alert is on its way to be cleared."""
+    """Rolling probability below which an alert is cleared, after `clear_speech_s`."""
     human_p: float = 0.35
-    """Whole-leg probability up to which a verdict says `human`; between this and `raise_p` lies `indeterminate`."""
+    """Whole-leg probability up to which the verdict is `human`; between this and `raise_p` it is `indeterminate`."""
     min_alert_speech_s: float = 2.5
-    """An alert is never raised on less speech in the rolling view."""
+    """Least speech in the rolling mean for an alert to be raised."""
     min_alert_windows: int = 2
-    """An alert is never raised unless this many windows in the rolling view lean synthetic."""
+    """Least number of windows with LLR > 0 in the rolling mean for an alert to be raised."""
     confirm_speech_s: float = 2.0
     clear_speech_s: float = 4.0
     min_verdict_speech_s: float = 1.0
     """A leg with less scored speech ends `indeterminate`."""
     noisy_snr_db: float = 12.0
-    """A leg whose speech stands out less from its background is never `human`: noise hides what gives machines away."""
+    """A leg with a lower SNR is never called `human`: noise hides the artefacts of synthesis."""
     out_of_domain_share: float = 0.5
-    """A leg of whose scored speech more than this share is unlike what models know is never `human`, either. Alerts
-    still hold: such speech raises no more of them on people, and some machines are caught in it."""
+    """A leg with a larger share of out-of-domain speech is never called `human`. Alerts are not suppressed: such speech
+    causes no more false alarms, and some synthetic voices are detected in it."""
 
     @property
     def hold_p(self) -> float:
-        """Rolling probability from which a provisional alert is on its way to be confirmed.
+        """Rolling probability from which a provisional alert is confirmed, after `confirm_speech_s`.
 
         Half of `raise_p`'s log-odds, and never below `clear_p`.
         """
@@ -130,16 +131,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The alert of a leg moved to another state."""
+    """A transition of a leg's alert to another state."""
 
     state: AlertState
     previous: AlertState
     at_s: float
-    """Media time of the end of the window that tipped it."""
+    """Media time at the end of the window that caused it."""
     p_synthetic: float
     """Rolling probability that the voice is synthetic, 0 to 1."""
     speech_s: float
-    """Speech heard on this leg so far."""
+    """Speech received on this leg so far, in seconds."""
     windows: int
     """Windows scored on this leg so far."""
     reason: str
@@ -148,79 +149,80 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the detector says of a leg as a whole.
+    """The statement about a leg as a whole.
 
     ===============  ======================  =================================================================
     outcome          reason                  when (first match)
     ===============  ======================  =================================================================
-    `synthetic`      `alert_confirmed`       an alert stands confirmed, however human the leg began
+    `synthetic`      `alert_confirmed`       an alert is confirmed, whatever the whole-leg p is
     `indeterminate`  `too_little_speech`     less than `min_verdict_speech_s` of speech was scored
     `synthetic`      `p_above_raise`         whole-leg p >= `raise_p`
-    `indeterminate`  `alert_provisional`     an alert stands that there was no time to confirm
+    `indeterminate`  `alert_provisional`     an alert is provisional and was not confirmed in time
     `indeterminate`  `alert_cleared`         an alert was cleared: a part of the leg sounded synthetic
-    `indeterminate`  `out_of_domain`         more than `out_of_domain_share` of the scored speech is unlike any
-                                             that models were trained on (`detection.signal.domain`); before `noisy`,
-                                             for clipped speech has no background to be measured against
-    `indeterminate`  `noisy`                 the scored windows' mean SNR < `noisy_snr_db`, by speech
+    `indeterminate`  `out_of_domain`         more than `out_of_domain_share` of the scored speech is unlike the training
+                                             data (`detection.signal.domain`); tested before `noisy`, because the SNR
+                                             of clipped speech cannot be measured
+    `indeterminate`  `noisy`                 mean SNR of the scored windows, weighted by speech, < `noisy_snr_db`
     `human`          `p_below_human`         whole-leg p <= `human_p`
-    `indeterminate`  `uncertain`             all else
+    `indeterminate`  `uncertain`             otherwise
     ===============  ======================  =================================================================
     """
 
     outcome: Outcome
     reason: str
     p_synthetic: float
-    """Whole-leg probability that the voice is synthetic, 0 to 1; 0.5 when nothing was scored."""
+    """Whole-leg probability that the voice is synthetic, 0 to 1; 0.5 if no window was scored."""
     speech_s: float
-    """Speech heard, scored or not."""
+    """Speech received, scored or not, in seconds."""
     windows: int
     """Windows scored."""
     peak_p_synthetic: float
-    """Highest rolling probability while there was enough speech to raise an alert; 0 if there never was."""
+    """Highest rolling probability while there was enough speech to raise an alert; 0 if there never was enough."""
 
 
-class Ruling(StrEnum):
-    """What an answer of the verifier did beside the alert; the first that holds."""
+class VerificationOutcome(StrEnum):
+    """Effect of a verifier's score on the alert; the first that applies."""
 
     ESCALATED = "escalated"
     """It raised an alert."""
     CONFIRMED = "confirmed"
-    """It leans synthetic, and an alert stands."""
+    """It supports 'synthetic', and an alert is active."""
     CLEARED = "cleared"
-    """It leans human, and no alert stands."""
+    """It supports 'human', and no alert is active."""
     INCONCLUSIVE = "inconclusive"
-    """It contradicts what all evidence together says, or leans to neither side."""
+    """It contradicts the evidence as a whole, or is neutral."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An answer of the verifier, and its result."""
+    """A score of the verifier and its effect."""
 
-    ruling: Ruling
+    outcome: VerificationOutcome
     p_synthetic: float
-    """The verifier's, of the window it heard, 0 to 1."""
+    """Of the verifier's window alone, 0 to 1."""
     light_p_synthetic: float
-    """Rolling probability by what the light model alone said, 0 to 1."""
+    """Rolling probability from the light model's log-odds alone, 0 to 1."""
     change: Change | None
-    """The move of the alert."""
+    """The transition of the alert, if it caused one."""
 
 
 class Decider:
-    """Follows one leg: `update` with each scored window, `skip` with each that wasn't, `answer`, `verdict` at any time.
+    """Applies the rule to one leg.
 
-    `answer` is for what a verifier says of the same speech, at any time later.
+    Call `update` with each scored window and `skip` with each other one, in order of time, `add_verifier_score` when
+    the verifier has scored some of the same speech, and `verdict` at any time.
     """
 
     def __init__(self, policy: Policy, llr: Llr = light_alone) -> None:
-        """Take the rules, and how the models' log-odds of a window become one number: `Fusion.llr`, with a verifier."""
+        """Take the parameters, and the fusion of both models' log-odds: `Fusion.llr` where there is a verifier."""
         self.policy = policy
         self.state = AlertState.UNDECIDED
         self._evidence = LegEvidence(llr, policy.recent_speech_s, policy.max_window_log_odds)
         self._zone = _Zone.BETWEEN
         self._zone_speech_s = 0.0
-        self._heard_s = 0.0
-        self._carried_s = 0.0
-        """Fresh speech of windows that weren't scored; the next scored window holds it too, as far as it reaches."""
+        self._speech_s = 0.0
+        self._skipped_s = 0.0
+        """Fresh speech of skipped windows since the last scored one, which contains as much of it as it overlaps."""
         self._windows = 0
         self._peak_p = 0.0
         self._snr_db = math.inf
@@ -228,68 +230,72 @@ class Decider:
 
     @property
     def recent_p_synthetic(self) -> float:
-        """Rolling probability that the voice is synthetic, as of the last window or answer; 0.5 before the first."""
+        """Rolling probability that the voice is synthetic, after the last window or verifier's score; 0.5 at first."""
         return self._evidence.recent.p_synthetic(self.policy.window_correlation)
 
     @property
     def speech_s(self) -> float:
-        """Speech heard so far, scored or not."""
-        return self._heard_s
+        """Speech received so far, scored or not, in seconds."""
+        return self._speech_s
 
     @property
     def in_doubt(self) -> bool:
-        """Whether an alert is provisional, or none stands and the rolling probability is not that of a person."""
+        """Whether an alert is provisional, or there is no alert but the rolling probability is above `human_p`."""
         if _stands(self.state):
             return self.state is AlertState.PROVISIONAL
         return self.recent_p_synthetic > self.policy.human_p
 
     def skip(self, window: Window | Score) -> None:
-        """Take a window that wasn't scored, for too little speech or too much load: its speech was still heard."""
-        self._heard_s += window.fresh_speech_s
-        self._carried_s += window.fresh_speech_s
+        """Take a window that was not scored, for too little speech or for overload; its speech counts as received."""
+        self._speech_s += window.fresh_speech_s
+        self._skipped_s += window.fresh_speech_s
 
     def update(self, score: Score) -> Change | None:
-        """Take the next score of this leg, in order of time; return the alert's move, if it makes one.
+        """Take the next score of this leg, in order of time; return the transition of the alert, if there is one.
 
-        Raises `ValueError` when the log-odds are not a number: counted once, they would never leave the sums.
+        Raises:
+            ValueError: the log-odds are NaN, which would remain in the sums for ever.
         """
         if math.isnan(score.log_odds):
             raise ValueError("log_odds: expected a number, got nan")
-        fresh_s = min(score.speech_s, score.fresh_speech_s + self._carried_s)
-        self._carried_s = 0.0
-        self._heard_s += score.fresh_speech_s
+        fresh_s = min(score.speech_s, score.fresh_speech_s + self._skipped_s)
+        self._skipped_s = 0.0
+        self._speech_s += score.fresh_speech_s
         self._windows += 1
-        self._follow_snr(fresh_s, score.snr_db)
+        self._update_snr(fresh_s, score.snr_db)
         self._out_of_domain_s += fresh_s * score.out_of_domain
         self._evidence.add(score.start_s, score.end_s, fresh_s, score.log_odds, score.narrow)
-        return self._moved(fresh_s, score.end_s)
+        return self._advance(fresh_s, score.end_s)
 
-    def answer(self, start_s: float, end_s: float, log_odds: float) -> Verification | None:
-        """Take what the verifier says of the speech between two media times; None if that is no longer remembered.
+    def add_verifier_score(self, start_s: float, end_s: float, log_odds: float) -> Verification | None:
+        """Take the verifier's calibrated log-odds for the speech between two media times, and revise those windows.
 
-        Windows of the light model that hold it are counted anew, and the alert may move. Raises `ValueError` when the
-        log-odds are not a number.
+        Returns:
+            The effect on the alert; None if no window of that time is remembered.
+
+        Raises:
+            ValueError: the log-odds are NaN.
         """
         if math.isnan(log_odds):
             raise ValueError("log_odds: expected a number, got nan")
-        if not self._evidence.answer(start_s, end_s, log_odds):
+        if not self._evidence.add_verifier_score(start_s, end_s, log_odds):
             return None
-        change = self._moved(0.0, end_s)
+        change = self._advance(0.0, end_s)
         return Verification(
-            ruling=self._ruling(log_odds, change),
+            outcome=self._verification_outcome(log_odds, change),
             p_synthetic=0.5 + 0.5 * math.tanh(log_odds / 2),
             light_p_synthetic=self._evidence.light_p_synthetic(self.policy.window_correlation),
             change=change,
         )
 
     def verdict(self) -> Verdict:
-        """Return what to say of the leg if it ended now."""
+        """Return the verdict as if the leg ended now."""
         p = self._evidence.whole.p_synthetic(self.policy.window_correlation)
         outcome, reason = self._outcome(p)
-        return Verdict(outcome, reason, p, self._heard_s, self._windows, self._peak_p)
+        return Verdict(outcome, reason, p, self._speech_s, self._windows, self._peak_p)
 
-    def _moved(self, fresh_s: float, at_s: float) -> Change | None:
-        """See where the rolling probability lies now, after so much further speech, and move the alert accordingly."""
+    def _advance(self, fresh_s: float, at_s: float) -> Change | None:
+        """Move the alert as the current rolling probability requires, after `fresh_s` more seconds of speech."""
         p = self.recent_p_synthetic
         if self._enough_for_alert():
             self._peak_p = max(self._peak_p, p)
@@ -301,26 +307,28 @@ class Decider:
             return None
         previous, (self.state, reason) = self.state, move
         self._zone_speech_s = 0.0
-        return Change(self.state, previous, at_s, p, self._heard_s, self._windows, reason)
+        return Change(self.state, previous, at_s, p, self._speech_s, self._windows, reason)
 
-    def _ruling(self, log_odds: float, change: Change | None) -> Ruling:
+    def _verification_outcome(self, log_odds: float, change: Change | None) -> VerificationOutcome:
         if change is not None and change.state is AlertState.PROVISIONAL:
-            return Ruling.ESCALATED
+            return VerificationOutcome.ESCALATED
         if log_odds > 0 and _stands(self.state):
-            return Ruling.CONFIRMED
-        return Ruling.CLEARED if log_odds < 0 and not _stands(self.state) else Ruling.INCONCLUSIVE
+            return VerificationOutcome.CONFIRMED
+        if log_odds < 0 and not _stands(self.state):
+            return VerificationOutcome.CLEARED
+        return VerificationOutcome.INCONCLUSIVE
 
-    def _unfit_for_human(self) -> str | None:
-        """Why nobody may call this leg human, whatever was said on it: `out_of_domain`, `noisy`; None: one may."""
+    def _reason_against_human(self) -> str | None:
+        """Return the reason why this leg cannot be called human, `out_of_domain` or `noisy`; None if it can."""
         if self._out_of_domain_s > self.policy.out_of_domain_share * self._evidence.whole.speech_s:
             return "out_of_domain"
         return "noisy" if self._snr_db < self.policy.noisy_snr_db else None
 
-    def _follow_snr(self, fresh_s: float, snr_db: float) -> None:
-        """Keep the mean over all scored speech; beyond `_CLEAN_SNR_DB` it makes no difference how clean."""
+    def _update_snr(self, fresh_s: float, snr_db: float) -> None:
+        """Update the mean SNR of the scored speech; values above `_CLEAN_SNR_DB` count as that."""
         snr_db = min(snr_db, _CLEAN_SNR_DB)
-        heard_s = self._evidence.whole.speech_s
-        self._snr_db = (heard_s * min(self._snr_db, _CLEAN_SNR_DB) + fresh_s * snr_db) / max(heard_s + fresh_s, 1e-9)
+        scored_s = self._evidence.whole.speech_s
+        self._snr_db = (scored_s * min(self._snr_db, _CLEAN_SNR_DB) + fresh_s * snr_db) / max(scored_s + fresh_s, 1e-9)
 
     def _zone_of(self, p: float) -> _Zone:
         high_p = self.policy.hold_p if self.state is AlertState.PROVISIONAL else self.policy.raise_p
@@ -331,7 +339,7 @@ class Decider:
     def _enough_for_alert(self) -> bool:
         return (
             self._evidence.recent.speech_s >= self.policy.min_alert_speech_s
-            and self._evidence.recent.leaning_windows >= self.policy.min_alert_windows
+            and self._evidence.recent.synthetic_windows >= self.policy.min_alert_windows
         )
 
     def _next_state(self) -> tuple[AlertState, str] | None:
@@ -358,7 +366,7 @@ class Decider:
             return Outcome.SYNTHETIC, "p_above_raise"
         if self.state is not AlertState.UNDECIDED:
             return Outcome.INDETERMINATE, f"alert_{self.state}"
-        if (unfit := self._unfit_for_human()) is not None:
+        if (unfit := self._reason_against_human()) is not None:
             return Outcome.INDETERMINATE, unfit
         if p <= self.policy.human_p:
             return Outcome.HUMAN, "p_below_human"
@@ -366,7 +374,7 @@ class Decider:
 
 
 class _Zone(Enum):
-    """Where the rolling probability lies between the two thresholds."""
+    """Position of the rolling probability relative to the two thresholds."""
 
     LOW = auto()
     BETWEEN = auto()

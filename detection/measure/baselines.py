@@ -1,4 +1,4 @@
-"""What any detector must beat: statistics of 32 MFCC and logistic regression."""
+"""A baseline for comparison: mean and standard deviation of 32 MFCC, and logistic regression."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def mfcc_statistics(samples: Samples) -> NDArray[np.float32]:
 
 
 class MfccStatistics:
-    """Logistic regression on `mfcc_statistics`, both classes weighted alike."""
+    """Logistic regression on `mfcc_statistics`, with equal weight for both classes."""
 
-    def __init__(self, heard: Sequence[Condition], is_fake: Labels) -> None:
-        """Train on the same clips in each condition `heard`."""
+    def __init__(self, trained_in: Sequence[Condition], is_fake: Labels) -> None:
+        """Train on the same clips in each condition of `trained_in`."""
         self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000, class_weight="balanced"))
         self._model.fit(
-            np.stack([statistics for condition in heard for statistics in _all(condition, len(is_fake))]),
-            np.tile(is_fake, len(heard)),
+            np.stack([statistics for condition in trained_in for statistics in _all(condition, len(is_fake))]),
+            np.tile(is_fake, len(trained_in)),
         )
 
     def score(self, condition: Condition, n_clips: int) -> Scores:

@@ -1,4 +1,4 @@
-"""What clips are put through before they are scored: telephone channels, noise, a cut. Alike for all."""
+"""The conditions in which clips are scored: telephone channels, added noise, cut clips."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from detection.types import SAMPLE_RATE_HZ, Samples
 
 ChannelClass = Literal["wide", "narrow", "lossy"]
 NARROW_OPUS_BIT_RATE = 9_000
-"""Below this many bits per second libopus codes voice up to 4 kHz only: `mono_voice_bandwidth_thresholds` in its
+"""Below this bit rate, in bits per second, libopus codes voice up to 4 kHz only: `mono_voice_bandwidth_thresholds` in
 opus_encoder.c."""
 FIRST_S = 2
-"""Seconds that are left of a clip whose length is to tell nothing."""
+"""Length of a clip cut to a fixed length, in seconds."""
 
 
 class Change(Protocol):
-    """Something done to the audio of clip number `index`."""
+    """A change to the audio of the clip with number `index`."""
 
     def __call__(self, samples: Samples, index: int) -> Samples: ...
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A name for tables, and the audio of every clip in it."""
+    """A name for tables, and the audio of every clip in this condition."""
 
     name: str
     audio: Ragged
     """int16, 16 kHz."""
     change: Change | None = None
-    """Done to each clip when it's scored; None leaves it."""
+    """Applied to each clip when it is scored; None for no change."""
     kind: Literal["channel", "noise", "cut"] = "channel"
 
     def samples(self, index: int) -> Samples:
-        """Return clip number `index`, float32 at 16 kHz."""
+        """Return the clip with number `index`, float32 at 16 kHz, ``(n,)``."""
         samples = np.asarray(self.audio[index], np.float32) / np.float32(32_767)
         return samples if self.change is None else self.change(samples, index)
 
 
 def channel_class(channel: str) -> ChannelClass:
-    """Return which class one of `CHANNELS` belongs to: `lossy` where packets are lost, `narrow` up to 4 kHz."""
+    """Return the class of one of `CHANNELS`: `lossy` with packet loss, `narrow` with audio up to 4 kHz, else `wide`."""
     if CHANNELS[channel].loss:
         return "lossy"
     codec = CHANNELS[channel].codec
@@ -61,11 +61,12 @@ def channel_class(channel: str) -> ChannelClass:
 def conditions(
     bank: Bank, channels: Sequence[str], snrs_db: Sequence[float], surroundings: Path, *, trimmed: bool
 ) -> list[Condition]:
-    """Return the conditions asked for, channels first; their audio is made, or found, in the bank's cache.
+    """Return the requested conditions, channels first; their audio is made in the bank's cache, or found there.
 
-    `trimmed` adds those that take away what is not the voice: silence at the ends, and how long a clip is.
+    `trimmed` adds conditions without cues other than the voice: without silence at the ends, and of one length.
 
-    Raises `DataError` when noise is asked for and there is no listing of any.
+    Raises:
+        DataError: noise is requested without a listing of noises.
     """
     found = [Condition(name, bank.audio(ORIGINAL if name == "clean" else name)) for name in channels]
     original = bank.audio(ORIGINAL) if snrs_db or trimmed else None
@@ -87,12 +88,12 @@ def add_noise(noises: Sequence[Samples], snr_db: float, samples: Samples, index:
 
 
 def cut_silence(samples: Samples, index: int = 0) -> Samples:
-    """Cut what lies before the first and after the last speech; all stays where no speech is found."""
-    del index  # every clip is cut alike
+    """Cut the audio before the first and after the last speech; without speech, keep all."""
+    del index  # the same for every clip
     speech = np.flatnonzero(Activity().push(samples))
     return samples[speech[0] * FRAME_SAMPLES : (speech[-1] + 1) * FRAME_SAMPLES] if len(speech) else samples
 
 
 def keep_first(samples: Samples, index: int = 0) -> Samples:
-    """Keep `FIRST_S` seconds from the first speech on, or from the start where no speech is found; less, if it ends."""
+    """Keep at most `FIRST_S` seconds from the first speech on, or from the start where no speech is found."""
     return cut_silence(samples, index)[: FIRST_S * SAMPLE_RATE_HZ]

@@ -1,4 +1,4 @@
-"""`python -m detection evaluate`: measure a model on labelled clips along the very path that `score` and calls take."""
+"""`callscreen detect evaluate`: measures a model on labelled clips, with the steps that `score` and live calls use."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ from detection.measure import pictures
 from detection.measure.baselines import MfccStatistics
 from detection.measure.conditions import FIRST_S, Condition, channel_class, conditions
 from detection.measure.figures import Figures, by_group, of_clips, of_scores, worst_codec
-from detection.measure.legs import Course, course_of, of_alarms, of_detections, of_legs, of_outcomes
+from detection.measure.legs import Trace, of_alarms, of_detections, of_legs, of_outcomes, trace_of
 from detection.measure.metrics import Labels, Scores
 from detection.measure.report import write_groups, write_json, write_markdown, write_scores
-from detection.measure.scoring import Listener, clips_alone, legs_of
-from detection.offline import ClipScore, Cut, summarise
+from detection.measure.scoring import LegScorer, clips_alone, legs_of
+from detection.offline import ClipScore, Windowing, summarise
 from detection.signal.channels import CHANNELS
 from detection.training.bank import Bank
 from detection.training.data import Clip, read_manifest
 from detection.types import Score
 
 DESCRIPTION = """\
-Measure a model on a split of a manifest: error rates, areas, costs and calibration of clips in every condition; of
-legs, joined from the clips of a speaker, outcomes, errors by seconds of speech and false alarms per hour, also with the
-verifier that a gateway puts beside the default model; tables by system, family, language, source and by what training
-heard; the baselines and other models beside it. Intervals by bootstrap over sources. Writes report.md, metrics.json,
-scores.csv, groups.csv and pictures."""
+Measure a model on a split of a manifest. For clips, in every condition: error rates, areas, costs and calibration. For
+legs, joined from the clips of a speaker: outcomes, errors by seconds of speech and false alarms per hour, also together
+with the verifier that a gateway uses beside the default model. Tables by system, family, language, source and by
+whether training had the voice; baselines and other models for comparison. Intervals by bootstrap over sources. Writes
+report.md, metrics.json, scores.csv, groups.csv and diagrams."""
 
 TRAINING = ("train", "val")
-"""Splits that training hears: the baseline is trained on them, where they aren't what is measured."""
+"""Splits used for training: the baseline is trained on them, except on the split that is measured."""
 BESIDE_CHANNELS = 2
-"""Other models, and the verifier, are measured in the first channels only: a heavy one would take hours over all."""
+"""Other models and the verifier are measured in the first channels only: over all, a large model takes hours."""
 AUTO, OFF = "auto", "off"
-"""Values of `--verifier` that name no model; `auto` is the one that a gateway has by default."""
+"""Values of `--verifier` that are not models; `auto` is the default verifier of a gateway."""
 
-Heard = Mapping[str, list[list[Score]]]
-"""The windows' scores of every clip or leg, by condition."""
+ByCondition = Mapping[str, list[list[Score]]]
+"""The scores of the windows of every clip or leg, by condition."""
 
 
 @dataclass(frozen=True)
-class Voices:
-    """What all models hear."""
+class TestSet:
+    """The audio to be scored."""
 
     clips: list[Clip]
     training: list[Clip]
-    """Those of the manifest's splits that training hears."""
+    """The clips of the manifest's training splits."""
     bank: Bank
     conditions: list[Condition]
     n_channels: int
-    """How many of the conditions, the first ones, are channels through which legs are heard, too."""
+    """How many of the conditions, from the first on, are channels in which legs are measured too."""
 
     @property
     def beside(self) -> list[Condition]:
-        """Conditions in which other models are heard."""
+        """Conditions in which other models are measured."""
         return self.conditions[: min(BESIDE_CHANNELS, self.n_channels)]
 
     @property
     def with_legs(self) -> list[Condition]:
-        """Conditions in which legs are heard, and not only clips."""
+        """Conditions in which legs are measured, not only clips."""
         noisy = [condition for condition in self.conditions if condition.kind == "noise"]
         return self.conditions[: self.n_channels] + noisy
 
@@ -82,12 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
     add(
         "--beside", metavar="NAME_OR_PATH", nargs="*",
-        help="further models, in the first two channels (all others that ship); `--beside` without names: no model",
+        help="further models, in the first two channels (all others that ship); `--beside` without names: none",
     )  # fmt: skip
     add(
         "--verifier", metavar="NAME_OR_PATH", default=AUTO,
-        help="judge legs also with this model as the verifier beside MODEL, in the first two channels "
-        f"({AUTO}: the one that ships, beside {DEFAULT_MODEL}); {OFF}: don't",
+        help="measure legs also with this model as the verifier beside MODEL, in the first two channels "
+        f"({AUTO}: the shipped one, beside {DEFAULT_MODEL}; {OFF}: none)",
     )  # fmt: skip
     add(
         "--baseline", action=argparse.BooleanOptionalAction, default=True,
@@ -97,9 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--channel", choices=["all", *CHANNELS], nargs="+", default=channels, help=f"({' '.join(channels)})")
     add(
         "--clip-channel", choices=["all", *CHANNELS], nargs="*", default=further,
-        help=f"further channels, for clips alone: no legs; none: no channel ({' '.join(further)})",
+        help=f"further channels, for clips only; without names: none ({' '.join(further)})",
     )  # fmt: skip
-    add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added, none: no noise (20 10 5)")
+    add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added; no value: none (20 10 5)")
     add("--surroundings", type=Path, metavar="CSV", help="noises (noise_rir.csv beside the manifest)")
     add(
         "--trim", action=argparse.BooleanOptionalAction, default=True,
@@ -112,27 +112,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score every clip in every condition and write the report.
 
-    Whatever can be wrong with models, manifest or clips is found before anything is scored.
+    Faults of models, manifest or clips are found before scoring starts.
     """
     detector = open_detector(args.model)
     beside = open_beside(args, detector)
     verifier = _open_verifier(args)
-    voices = _voices(args)
-    baseline = _baseline(args, voices)
-    windows, legs = _listen(args.model, detector, voices, voices.conditions, voices.with_legs, args.jobs)
-    metrics, scored = _figures(detector, voices, windows, legs)
-    metrics["with_verifier"] = _with_verifier(verifier, detector, voices, legs, args.jobs)
-    metrics["beside"] = dict(_beside(model, other, voices, args.jobs) for model, other in beside.items())
-    metrics["beside"] |= _baselines(baseline, voices)
+    test_set = _test_set(args)
+    baseline = _baseline(args, test_set)
+    windows, legs = _score_all(args.model, detector, test_set, test_set.conditions, test_set.with_legs, args.jobs)
+    metrics, scored = _figures(detector, test_set, windows, legs)
+    metrics["with_verifier"] = _with_verifier(verifier, detector, test_set, legs, args.jobs)
+    metrics["beside"] = dict(_beside(model, other, test_set, args.jobs) for model, other in beside.items())
+    metrics["beside"] |= _baselines(baseline, test_set)
     args.out.mkdir(parents=True, exist_ok=True)
-    _write(metrics, voices.clips, scored, args.out)
-    _draw(metrics, voices, scored, windows, float(logit(detector.raise_p)), args.out)
-    _tell(f"wrote {args.out / 'report.md'}")
+    _write(metrics, test_set.clips, scored, args.out)
+    _draw(metrics, test_set, scored, windows, float(logit(detector.raise_p)), args.out)
+    _print_note(f"wrote {args.out / 'report.md'}")
     return 0
 
 
 def open_beside(args: argparse.Namespace, detector: CardDetector) -> dict[str, CardDetector]:
-    """Return the models to stand beside; unless they are named, all that ship but the measured one."""
+    """Return the models to compare with; unless they are named, all shipped models but the measured one."""
     if args.beside is None:
         shipped = {file.stem: open_detector(file.stem) for file in sorted(WEIGHTS.glob("*.onnx"))}
         return {model: other for model, other in shipped.items() if other.name != detector.name}
@@ -142,7 +142,7 @@ def open_beside(args: argparse.Namespace, detector: CardDetector) -> dict[str, C
 
 
 def _refuse_equal_names(models: Mapping[str, CardDetector]) -> None:
-    """Raise `ModelError` where two models would be one in the report: a name tells networks apart, not cards."""
+    """Raise `ModelError` where two models have the same name in the report: the name depends on the network alone."""
     called: dict[str, str] = {}
     for model, detector in models.items():
         other = called.setdefault(detector.name, model)
@@ -150,16 +150,16 @@ def _refuse_equal_names(models: Mapping[str, CardDetector]) -> None:
             raise ModelError(f"--beside: {other} and {model} are both {detector.name}; leave one out")
 
 
-def _voices(args: argparse.Namespace) -> Voices:
-    """Read the manifest and decode what is to be heard. Raises `DataError`."""
+def _test_set(args: argparse.Namespace) -> TestSet:
+    """Read the manifest and decode the clips. Raises `DataError`."""
     channels = _channels(args.channel)
     further = [name for name in _channels(args.clip_channel) if name not in channels]
     clips = read_manifest(args.data, (args.split,))
     training = [clip for clip in read_manifest(args.data) if clip.split in TRAINING and clip.split != args.split]
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.jobs)
-    heard_in = conditions(bank, [*channels, *further], args.snr, surroundings, trimmed=args.trim)
-    return Voices(clips, training, bank, heard_in, len(channels))
+    in_conditions = conditions(bank, [*channels, *further], args.snr, surroundings, trimmed=args.trim)
+    return TestSet(clips, training, bank, in_conditions, len(channels))
 
 
 def _channels(names: Sequence[str]) -> list[str]:
@@ -167,7 +167,7 @@ def _channels(names: Sequence[str]) -> list[str]:
 
 
 def _open_verifier(args: argparse.Namespace) -> tuple[str, CardDetector] | None:
-    """Return the verifier's name and itself; one that merely ships and can't be used is only told of."""
+    """Return the verifier's name and the verifier; print a note if the default one cannot be opened."""
     if args.verifier == OFF:
         return None
     if args.verifier != AUTO:
@@ -177,63 +177,63 @@ def _open_verifier(args: argparse.Namespace) -> tuple[str, CardDetector] | None:
     try:
         return VERIFIER, open_detector(VERIFIER)
     except ModelError as error:
-        _tell(f"no verifier: {error}")
+        _print_note(f"no verifier: {error}")
         return None
 
 
-def _baseline(args: argparse.Namespace, voices: Voices) -> MfccStatistics | None:
-    """Train on all that `train` hears; None, with a word, where that isn't clips of both labels."""
+def _baseline(args: argparse.Namespace, test_set: TestSet) -> MfccStatistics | None:
+    """Train on the training splits; without clips of both labels, print a note and return None."""
     if not args.baseline:
         return None
-    is_fake = np.array([clip.is_fake for clip in voices.training], np.bool_)
+    is_fake = np.array([clip.is_fake for clip in test_set.training], np.bool_)
     if is_fake.all() or not is_fake.any():
-        _tell(f"no baseline: {args.data} holds no clips of both labels to train it on ({', '.join(TRAINING)})")
+        _print_note(f"no baseline: {args.data} holds no clips of both labels to train it on ({', '.join(TRAINING)})")
         return None
-    bank = Bank(voices.training, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
-    channels = [condition.name for condition in voices.beside]
+    bank = Bank(test_set.training, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
+    channels = [condition.name for condition in test_set.beside]
     return MfccStatistics(conditions(bank, channels, (), Path(), trimmed=False), is_fake)
 
 
-def _listen(
+def _score_all(
     model: str,
     detector: CardDetector,
-    voices: Voices,
-    heard_in: Sequence[Condition],
+    test_set: TestSet,
+    in_conditions: Sequence[Condition],
     with_legs: Sequence[Condition],
     jobs: int,
-) -> tuple[Heard, Heard]:
-    """Return the windows' scores of every clip, and of every leg in those of the conditions that are `with_legs`."""
-    alone, legs = clips_alone(voices.clips), legs_of(voices.clips)
+) -> tuple[ByCondition, ByCondition]:
+    """Return the scores of every clip, and of every leg in the conditions of `with_legs`."""
+    alone, legs = clips_alone(test_set.clips), legs_of(test_set.clips)
     n_joined = sum(len(leg) > 1 for leg in legs)
     with _progress() as progress:
-        task = progress.add_task(detector.name, total=len(alone) * len(heard_in) + n_joined * len(with_legs))
-        with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
-            windows = {condition.name: listener.listen(condition, alone) for condition in heard_in}
-            heard = {one.name: listener.listen_to_legs(one, legs, windows[one.name]) for one in with_legs}
-    return windows, heard
+        task = progress.add_task(detector.name, total=len(alone) * len(in_conditions) + n_joined * len(with_legs))
+        with LegScorer(detector, model, jobs, lambda: progress.advance(task)) as scorer:
+            windows = {condition.name: scorer.score(condition, alone) for condition in in_conditions}
+            by_leg = {one.name: scorer.score_legs(one, legs, windows[one.name]) for one in with_legs}
+    return windows, by_leg
 
 
 def _figures(
-    detector: CardDetector, voices: Voices, windows: Heard, legs: Heard
+    detector: CardDetector, test_set: TestSet, windows: ByCondition, legs: ByCondition
 ) -> tuple[Figures, dict[str, list[ClipScore]]]:
-    """Return what the model makes of all clips and legs, and the clips' scores by condition."""
-    clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
-    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
-    of_conditions = {name: of_clips(clips, scores) for name, scores in scored.items()}
-    courses = {name: [course_of(scores, policy) for scores in heard] for name, heard in legs.items()}
-    uncut = [condition.name for condition in voices.conditions if condition.kind != "cut"]
+    """Return the figures of all clips and legs, and the clips' scores by condition."""
+    clips, joined, policy = test_set.clips, legs_of(test_set.clips), Policy(raise_p=detector.raise_p)
+    scored = {name: [summarise(scores, policy) for scores in one] for name, one in windows.items()}
+    by_condition = {name: of_clips(clips, scores) for name, scores in scored.items()}
+    traces = {name: [trace_of(scores, policy) for scores in one] for name, one in legs.items()}
+    uncut = [condition.name for condition in test_set.conditions if condition.kind != "cut"]
     metrics: Figures = {
         "model": detector.name,
         "split": clips[0].split,
         "clips": len(clips),
-        "channels": [condition.name for condition in voices.conditions[: voices.n_channels]],
-        "conditions": of_conditions,
-        "worst_codec": worst_codec(of_conditions),
-        "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
-        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
-        "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
-        "detections": {name: of_detections(clips, joined, one) for name, one in courses.items()},
-        "groups": {name: by_group(clips, _log_odds(scored[name]), voices.training) for name in uncut},
+        "channels": [condition.name for condition in test_set.conditions[: test_set.n_channels]],
+        "conditions": by_condition,
+        "worst_codec": worst_codec(by_condition),
+        "legs": {name: of_legs(clips, joined, one) for name, one in traces.items()},
+        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in traces.items()},
+        "alarms": {name: of_alarms(clips, joined, one) for name, one in traces.items()},
+        "detections": {name: of_detections(clips, joined, one) for name, one in traces.items()},
+        "groups": {name: by_group(clips, _log_odds(scored[name]), test_set.training) for name in uncut},
     }
     return metrics, scored
 
@@ -243,61 +243,62 @@ def _log_odds(scores: Sequence[ClipScore]) -> Scores:
 
 
 def _with_verifier(
-    verifier: tuple[str, CardDetector] | None, light: CardDetector, voices: Voices, legs: Heard, jobs: int
+    verifier: tuple[str, CardDetector] | None, light: CardDetector, test_set: TestSet, legs: ByCondition, jobs: int
 ) -> Figures | None:
-    """Return what both models together make of the legs, by channel; None where there is no verifier."""
+    """Return the figures of the legs with both models, by channel; None without a verifier."""
     if verifier is None:
         return None
     model, detector = verifier
-    clips, joined = voices.clips, legs_of(voices.clips)
+    clips, joined = test_set.clips, legs_of(test_set.clips)
     fusion, plain = open_fusion(light, detector)
     if plain:
-        _tell(plain)
+        _print_note(plain)
     policy = Policy(raise_p=fusion.raise_p)
-    courses: dict[str, list[Course]] = {}
+    traces: dict[str, list[Trace]] = {}
     with _progress() as progress:
-        task = progress.add_task(f"with {detector.name}", total=len(joined) * len(voices.beside))
-        with Listener(detector, model, jobs, lambda: progress.advance(task)) as listener:
-            for one in voices.beside:
-                said = zip(legs[one.name], listener.verify(one, joined, Cut.of(light)), strict=True)
-                courses[one.name] = [course_of(scores, policy, answers, fusion.llr) for scores, answers in said]
+        task = progress.add_task(f"with {detector.name}", total=len(joined) * len(test_set.beside))
+        with LegScorer(detector, model, jobs, lambda: progress.advance(task)) as scorer:
+            for one in test_set.beside:
+                pairs = zip(legs[one.name], scorer.verify(one, joined, Windowing.of(light)), strict=True)
+                traces[one.name] = [trace_of(scores, policy, verified, fusion.llr) for scores, verified in pairs]
     return {
         "verifier": detector.name,
         "raise_p": fusion.raise_p,
-        "legs": {name: of_legs(clips, joined, one) for name, one in courses.items()},
-        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in courses.items()},
-        "alarms": {name: of_alarms(clips, joined, one) for name, one in courses.items()},
-        "detections": {name: of_detections(clips, joined, one) for name, one in courses.items()},
+        "legs": {name: of_legs(clips, joined, one) for name, one in traces.items()},
+        "outcomes": {name: of_outcomes(clips, joined, one) for name, one in traces.items()},
+        "alarms": {name: of_alarms(clips, joined, one) for name, one in traces.items()},
+        "detections": {name: of_detections(clips, joined, one) for name, one in traces.items()},
     }
 
 
-def _beside(model: str, detector: CardDetector, voices: Voices, jobs: int) -> tuple[str, dict[str, Figures]]:
-    """Return a model's name, and what it makes of all clips, by condition; in the first, also how it leaves the legs.
+def _beside(model: str, detector: CardDetector, test_set: TestSet, jobs: int) -> tuple[str, dict[str, Figures]]:
+    """Return a model's name and its figures for all clips by condition; in the first condition also for legs.
 
-    To hear joined legs takes a heavy model half as long again as to hear the clips.
+    Legs in one condition only: scoring them takes half as long again as scoring the clips.
     """
-    clips, joined, policy = voices.clips, legs_of(voices.clips), Policy(raise_p=detector.raise_p)
-    windows, legs = _listen(model, detector, voices, voices.beside, voices.beside[:1], jobs)
-    scored = {name: [summarise(scores, policy) for scores in heard] for name, heard in windows.items()}
+    clips, joined, policy = test_set.clips, legs_of(test_set.clips), Policy(raise_p=detector.raise_p)
+    windows, legs = _score_all(model, detector, test_set, test_set.beside, test_set.beside[:1], jobs)
+    scored = {name: [summarise(scores, policy) for scores in one] for name, one in windows.items()}
     figures = {
         name: of_clips(clips, scores) | by_group(clips, _log_odds(scores), groups=("family",))
         for name, scores in scored.items()
     }
-    for name, heard in legs.items():
-        figures[name]["outcomes"] = of_outcomes(clips, joined, [course_of(scores, policy) for scores in heard])
+    for name, windows_of_legs in legs.items():
+        traces = [trace_of(scores, policy) for scores in windows_of_legs]
+        figures[name]["outcomes"] = of_outcomes(clips, joined, traces)
     return detector.name, figures
 
 
-def _baselines(baseline: MfccStatistics | None, voices: Voices) -> dict[str, dict[str, Figures]]:
-    """Return what the baselines make of the same clips, by their names."""
+def _baselines(baseline: MfccStatistics | None, test_set: TestSet) -> dict[str, dict[str, Figures]]:
+    """Return the figures of the baselines for the same clips, by name."""
     if baseline is None:
         return {}
-    clips = voices.clips
+    clips = test_set.clips
     return {
         "MFCC mean and deviation, logistic regression": {
-            one.name: of_scores(clips, baseline.score(one, len(clips))) for one in voices.beside
+            one.name: of_scores(clips, baseline.score(one, len(clips))) for one in test_set.beside
         },
-        "majority": {one.name: of_scores(clips, np.zeros(len(clips))) for one in voices.beside},
+        "majority": {one.name: of_scores(clips, np.zeros(len(clips))) for one in test_set.beside},
     }
 
 
@@ -310,27 +311,27 @@ def _write(metrics: Figures, clips: Sequence[Clip], scored: Mapping[str, Sequenc
 
 def _draw(
     metrics: Figures,
-    voices: Voices,
+    test_set: TestSet,
     scored: Mapping[str, Sequence[ClipScore]],
-    windows: Heard,
+    windows: ByCondition,
     raise_log_odds: float,
     out: Path,
 ) -> None:
-    is_fake = np.array([clip.is_fake for clip in voices.clips])
+    is_fake = np.array([clip.is_fake for clip in test_set.clips])
     log_odds = {name: _log_odds(scores) for name, scores in scored.items()}
     first, *_ = metrics["channels"]
     pictures.draw_det(log_odds, is_fake, out / "det.png")
     pictures.draw_histograms(log_odds, is_fake, raise_log_odds, out / "histogram.png")
     pictures.draw_over_speech({name: metrics["legs"][name] for name in metrics["channels"]}, out / "seconds.png")
     pictures.draw_systems(metrics["groups"][first]["system"], out / "systems.png")
-    through = {one.name: windows[one.name] for one in voices.conditions if one.kind == "channel"}
+    through = {one.name: windows[one.name] for one in test_set.conditions if one.kind == "channel"}
     pictures.draw_reliability(reliability_panels(through, is_fake), out / "reliability.png")
 
 
 def reliability_panels(
     channels: Mapping[str, Sequence[list[Score]]], is_fake: Labels
 ) -> dict[str, dict[str, tuple[Scores, Labels]]]:
-    """Return a panel for each class of the `channels` heard: the log-odds and labels of all windows through them."""
+    """Return a panel for each class of `channels`: log-odds and labels of all windows through its channels."""
     panels = {}
     for kind in dict.fromkeys(map(channel_class, channels)):
         alike = [name for name in channels if channel_class(name) == kind]
@@ -339,15 +340,15 @@ def reliability_panels(
     return panels
 
 
-def windows_of(heard: Sequence[list[Score]], is_fake: Labels) -> tuple[Scores, Labels]:
-    """Return the log-odds of all windows that were scored, and whether they are of synthetic clips."""
-    log_odds = np.array([score.log_odds for scores in heard for score in scores])
-    labels = np.repeat(is_fake, [len(scores) for scores in heard])
+def windows_of(clips: Sequence[list[Score]], is_fake: Labels) -> tuple[Scores, Labels]:
+    """Return the log-odds and labels of all scored windows."""
+    log_odds = np.array([score.log_odds for scores in clips for score in scores])
+    labels = np.repeat(is_fake, [len(scores) for scores in clips])
     scored = ~np.isnan(log_odds)
     return log_odds[scored], labels[scored]
 
 
-def _tell(line: str) -> None:
+def _print_note(line: str) -> None:
     Console(stderr=True).print(line, soft_wrap=True, markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Figures of clips and of groups of clips, from their scores. Intervals are 95 % bootstrap, over whole sources."""
+"""Figures of merit of clips and groups of clips. Intervals are 95 % bootstrap intervals over whole sources."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from detection.signal.channels import CHANNELS
 from detection.training.data import Clip, is_known
 
 EVEN_ODDS = 0.0
-"""Log-odds from which a clip counts as synthetic in accuracy, F1 and the tables by group."""
+"""Log-odds above which a clip counts as synthetic, for accuracy, F1 and the tables by group."""
 GROUPS = ("system", "family", "language", "source", "channel")
-HEARD = "heard in training"
-"""A further group: whether the system of a synthetic clip, the person of a human one, is in the training data too."""
+IN_TRAINING = "heard in training"
+"""A further group: whether training data has the system of a synthetic clip, or the speaker of a human one."""
 MIN_IN_GROUP = 5
-"""Clips of either class from which a group has an error rate of its own."""
+"""Least number of clips of each class for an error rate of a group."""
 RANKED = ("eer", "auc", "miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms", "min_dcf")
-"""What `ranking` finds."""
+"""Keys of the result of `ranking`."""
 GROUP_REPEATS = 200
-"""Bootstrap rounds of a group: there are about a hundred groups a channel."""
+"""Bootstrap repeats for a group; fewer, because there are about a hundred groups for each channel."""
 
 Figures = dict[str, Any]
 
 
 def with_intervals(figures: Figures, bounds: dict[str, tuple[float, float]]) -> Figures:
-    """Return `figures` with each interval as ``NAME_95: [low, high]`` behind its figure."""
+    """Return `figures` with each interval as ``NAME_95: [low, high]`` after its figure."""
     named: Figures = {}
     for name, value in figures.items():
         named[name] = value
@@ -50,7 +50,7 @@ def with_intervals(figures: Figures, bounds: dict[str, tuple[float, float]]) -> 
 
 
 def of_clips(clips: Sequence[Clip], scored: Sequence[ClipScore]) -> Figures:
-    """Return every figure of merit of clips heard in one condition."""
+    """Return all figures of merit of the clips in one condition."""
     is_fake = np.array([clip.is_fake for clip in clips])
     scores = np.array([one.log_odds for one in scored])
     alarmed = np.array([one.state is Outcome.SYNTHETIC for one in scored])
@@ -62,15 +62,15 @@ def of_clips(clips: Sequence[Clip], scored: Sequence[ClipScore]) -> Figures:
             "cllr": log_likelihood_cost(scores, is_fake, weights),
             "min_cllr": least_log_likelihood_cost(scores, is_fake, weights),
             **_at_even_odds(scores, is_fake, weights),
-            **endings([one.state for one in scored], is_fake, weights),
+            **outcome_shares([one.state for one in scored], is_fake, weights),
         }
 
     figures = _bootstrapped(bootstrapped, clips)
-    return figures | _confusion(scores, is_fake) | _doubts(scored, is_fake)
+    return figures | _confusion(scores, is_fake) | _indeterminate_reasons(scored, is_fake)
 
 
 def of_scores(clips: Sequence[Clip], scores: Scores) -> Figures:
-    """Return what log-odds alone are worth, for a baseline that decides nothing."""
+    """Return the figures of merit of log-odds alone, for a baseline without a decision."""
     is_fake = np.array([clip.is_fake for clip in clips])
     return _bootstrapped(
         lambda weights: {**ranking(scores, is_fake, weights), **_at_even_odds(scores, is_fake, weights)}, clips
@@ -82,7 +82,7 @@ def _bootstrapped(figures: Callable[[Weights], dict[str, float]], clips: Sequenc
 
 
 def ranking(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> dict[str, float]:
-    """Return what the order of the scores alone is worth."""
+    """Return the figures that depend only on the order of the scores."""
     curve = Curve.of(scores, is_fake, weights)
     if curve is None:
         return dict.fromkeys(RANKED, NAN)
@@ -96,7 +96,7 @@ def ranking(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> 
 
 
 def worst_codec(conditions: Mapping[str, Figures]) -> str | None:
-    """Return the codec's channel with the highest equal error rate; None where there aren't several channels."""
+    """Return the codec channel with the highest EER; None unless several channels were measured."""
     channels = [name for name in conditions if name in CHANNELS]
     through = [name for name in channels if CHANNELS[name].codec]
     return max(through, key=lambda name: conditions[name]["eer"]) if through and len(channels) > 1 else None
@@ -108,34 +108,34 @@ def _actual_cost(alarmed: Labels, is_fake: Labels, weights: Weights) -> float:
 
 
 def share(which: Labels, weights: Weights) -> float:
-    """Return how much of the weight lies on `which`; NaN where there is none to share."""
+    """Return the share of the weight that is on `which`; NaN if there is no weight."""
     total = weights.sum()
     return float(weights @ which / total) if total else NAN
 
 
 def _at_even_odds(scores: Scores, is_fake: Labels, weights: Weights) -> dict[str, float]:
-    said_fake = scores > EVEN_ODDS
-    wrong = float(weights @ (said_fake != is_fake))
-    right = {"synthetic": float(weights @ (said_fake & is_fake)), "human": float(weights @ ~(said_fake | is_fake))}
+    called_fake = scores > EVEN_ODDS
+    wrong = float(weights @ (called_fake != is_fake))
+    right = {"synthetic": float(weights @ (called_fake & is_fake)), "human": float(weights @ ~(called_fake | is_fake))}
     f1 = {f"f1_{name}": 2 * count / max(1, 2 * count + wrong) for name, count in right.items()}
-    return {"accuracy": share(said_fake == is_fake, weights), **f1}
+    return {"accuracy": share(called_fake == is_fake, weights), **f1}
 
 
 def _confusion(scores: Scores, is_fake: Labels) -> dict[str, int]:
-    said_fake = scores > EVEN_ODDS
+    called_fake = scores > EVEN_ODDS
     return {
-        "human_as_human": int(np.sum(~said_fake & ~is_fake)),
-        "human_as_synthetic": int(np.sum(said_fake & ~is_fake)),
-        "synthetic_as_human": int(np.sum(~said_fake & is_fake)),
-        "synthetic_as_synthetic": int(np.sum(said_fake & is_fake)),
+        "human_as_human": int(np.sum(~called_fake & ~is_fake)),
+        "human_as_synthetic": int(np.sum(called_fake & ~is_fake)),
+        "synthetic_as_human": int(np.sum(~called_fake & is_fake)),
+        "synthetic_as_synthetic": int(np.sum(called_fake & is_fake)),
     }
 
 
 _CLASSES = (("human", False), ("synthetic", True))
 
 
-def endings(outcomes: Sequence[Outcome], is_fake: Labels, weights: Weights) -> dict[str, float]:
-    """Return how clips or legs of each class ended, as shares: what the decision says, abstention included."""
+def outcome_shares(outcomes: Sequence[Outcome], is_fake: Labels, weights: Weights) -> dict[str, float]:
+    """Return the share of clips or legs of each class by outcome, with `indeterminate`."""
     ended = np.array(outcomes)
     return {
         f"{name}_ended_{state}": share(ended == state, weights * (is_fake == fake))
@@ -144,8 +144,8 @@ def endings(outcomes: Sequence[Outcome], is_fake: Labels, weights: Weights) -> d
     }
 
 
-def _doubts(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
-    """Return, for each class, how many clips were left undecided for which reason."""
+def _indeterminate_reasons(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
+    """Return the number of indeterminate clips of each class by reason."""
     counts: Figures = {}
     for name, fake in _CLASSES:
         ended = (one for one, is_so in zip(scored, is_fake, strict=True) if is_so == fake)
@@ -157,26 +157,26 @@ def _doubts(scored: Sequence[ClipScore], is_fake: Labels) -> Figures:
 def by_group(
     clips: Sequence[Clip], scores: Scores, training: Sequence[Clip] = (), groups: Sequence[str] = GROUPS
 ) -> dict[str, dict[str, Figures]]:
-    """Return a table for each of `groups`, of `GROUPS`: misses and false alarms at even odds, and error rates.
+    """Return a table for each of `groups`: misses and false alarms at even odds, and error rates.
 
-    With the clips of `training`, also the table `HEARD`. A group of one class alone is set against all clips of the
-    other: a system against all humans, say.
+    With `training` clips, also the table `IN_TRAINING`. A group of one class is compared with all clips of the other
+    class: a system with all human voices, for example.
     """
     is_fake, sources = np.array([clip.is_fake for clip in clips]), np.array([clip.source for clip in clips])
     names = {group: np.array([getattr(clip, group) for clip in clips]) for group in groups}
     if training:
-        names[HEARD] = np.where(heard_before(clips, training), "yes", "no")
+        names[IN_TRAINING] = np.where(in_training(clips, training), "yes", "no")
     return {
         group: {str(name): _of_group(of == name, scores, is_fake, sources) for name in sorted(set(of))}
         for group, of in names.items()
     }
 
 
-def heard_before(clips: Sequence[Clip], training: Sequence[Clip]) -> list[bool]:
-    """Tell of each clip whether the system of a synthetic one, the person of a human one, is in `training` too.
+def in_training(clips: Sequence[Clip], training: Sequence[Clip]) -> list[bool]:
+    """Return for each clip whether `training` has its system (synthetic clips) or its speaker (human clips).
 
-    By the names in the manifest, whose corpora write them in different cases; a person counts also where a machine
-    speaks with that person's voice. What has no name, or is a pool of unknown ones, is not known to have been heard.
+    Names are compared without case, because corpora write them differently. A speaker also counts if training has a
+    clone of that voice. Clips without a name, or with a collective name for unknown ones, do not count.
     """
     systems = {clip.system.casefold() for clip in training if clip.is_fake and is_known(clip.system)}
     persons = {clip.speaker.casefold() for clip in training if is_known(clip.speaker)}
@@ -200,7 +200,7 @@ def _of_group(inside: Labels, scores: Scores, is_fake: Labels, sources: NDArray[
             row |= ranking(values, truth, weights)
         return row
 
-    # One source drawn again and again is always the same: a group that lies within it is drawn clip by clip.
+    # Resampling sources cannot vary a group from one source, so such a group is resampled by clip.
     within_one = len(set(sources[inside])) == 1
     units = [
         int(number) if within_one and inside[number] else str(sources[number]) for number in np.flatnonzero(against)

@@ -1,7 +1,7 @@
-"""Labelled legs for `calibrate` and `fuse`, and what models say of them that never heard their sources.
+"""Labelled legs for `calibrate` and `fuse`, scored by models that were not trained on their sources.
 
-A model that ships has heard all sources; for each group of them there may be a twin, trained alike without that group.
-Legs of a group are scored by the group's twin, and what is scored stays on disk: the next run finds it.
+A shipped model is trained on all sources. For each group of sources there can be a twin: a model trained in the same
+way without that group. The legs of a group are scored by its twin. Scores are cached on disk for the next run.
 """
 
 from __future__ import annotations
@@ -25,64 +25,64 @@ from detection.detector import CardDetector, open_detector
 from detection.errors import DataError
 from detection.measure.conditions import Condition, conditions
 from detection.measure.metrics import Labels
-from detection.measure.scoring import MIN_SPEECH_S, Leg, Listener, leg_samples, legs_of
-from detection.offline import Answer, Cut, score_windows, verify_windows
+from detection.measure.scoring import MIN_SPEECH_S, Leg, LegScorer, leg_samples, legs_of
+from detection.offline import VerifierScore, Windowing, score_windows, verify_windows
 from detection.signal.channels import CHANNELS
 from detection.training.bank import ORIGINAL, Bank, whole
 from detection.training.data import Clip, is_known, read_manifest
 from detection.training.sampling import FOLDS, source_folds, split_by_source
 from detection.types import Samples, Score
 
-Said = TypeVar("Said", Score, Answer)
+WindowScore = TypeVar("WindowScore", Score, VerifierScore)
 _SOURCES = (
     "decision/coverage", "offline", "signal/activity", "signal/bandwidth", "signal/domain", "signal/features",
     "signal/framing", "signal/music", "signal/spectra", "signal/traits", "signal/windows",
 )  # fmt: skip
-"""Modules on which it depends what is scored: what was scored before one of them changed is not found again."""
+"""Modules that affect the scores: cached scores are not used after one of these has changed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, twins: str) -> None:
-    """Declare the options that say what is heard, by whom; `twins` is how a twin is named."""
+    """Add the options that select legs and models; `twins` is the form of a twin's name."""
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
-    add("--split", nargs="*", default=[], help="which of its splits (all)")
+    add("--split", nargs="*", default=[], help="splits of the manifest (all)")
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[],
-        help=f"only these of {FOLDS} groups of sources, which `train` held out by the same option and splits",
+        help=f"only these of {FOLDS} groups of sources, which `train` held out with the same option and splits",
     )  # fmt: skip
     add(
         "--twins", nargs="+", default=[], metavar=twins,
-        help="listen with models trained alike that held out sources: one for all, or one for each group of "
-        "--hold-out, in the order of the groups there",
+        help="score with models trained in the same way that held out sources: one for all, or one for each group of "
+        "--hold-out, in the same order",
     )  # fmt: skip
-    add("--channel", choices=CHANNELS, nargs="+", default=["clean"], help="send the clips through these (clean)")
-    add("--every", type=int, default=1, metavar="N", help="hear one leg in N only: a heavy model takes hours (1)")
-    add("--alerts-per-hour", type=float, metavar="X", help="set the threshold so that no more are expected")
-    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio and what models "
-        "said of it (%(default)s)")  # fmt: skip
+    add("--channel", choices=CHANNELS, nargs="+", default=["clean"], help="channels to send the clips through (clean)")
+    add("--every", type=int, default=1, metavar="N", help="use one leg in N, to save time with large models (1)")
+    add("--alerts-per-hour", type=float, metavar="X", help="set the threshold for at most this rate of false alarms")
+    add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio and scores "
+        "(%(default)s)")  # fmt: skip
     add("--jobs", type=int, metavar="N", default=1, help="processes (%(default)s)")
 
 
 @dataclass(frozen=True)
 class Material:
-    """The legs that are heard."""
+    """The legs to be scored."""
 
     clips: list[Clip]
     legs: list[Leg]
     is_fake: Labels
     """Of each leg."""
     folds: NDArray[np.int64]
-    """The group of sources that each leg is of, as `train --hold-out` numbers them."""
+    """Group of sources of each leg, numbered as in `train --hold-out`."""
     bank: Bank
     channels: list[Condition]
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Material:
-        """Read what the options name. Raises `DataError`."""
+        """Read the legs that the options select. Raises `DataError`."""
         clips = read_manifest(args.data, args.split)
         chosen = split_by_source(clips, args.hold_out)[1] if args.hold_out else list(range(len(clips)))
         if args.every < 1:
-            raise DataError(f"--every: expected at least 1; got {args.every}")
+            raise DataError(f"--every: expected at least 1, got {args.every}")
         legs = _all_legs(clips, chosen)[:: args.every]
         is_fake = np.array([clips[leg[0]].is_fake for leg in legs])
         if is_fake.all() or not is_fake.any():
@@ -94,17 +94,17 @@ class Material:
 
 
 def _all_legs(clips: Sequence[Clip], chosen: Sequence[int]) -> list[Leg]:
-    """Join the clips `chosen` by their speakers; those of unknown speakers stay alone."""
+    """Join the clips `chosen` by speaker; each clip of an unknown speaker is a leg of its own."""
     joined = [tuple(chosen[place] for place in leg) for leg in legs_of([clips[number] for number in chosen])]
     return joined + [(number,) for number in chosen if not is_known(clips[number].speaker)]
 
 
 def models_by_fold(model: str, twins: Sequence[str], held_out: Sequence[int]) -> dict[int, str]:
-    """Return who listens to the legs of each group: `model` itself where it has no `twins`.
+    """Return the model for the legs of each group: its twin, or `model` itself without `twins`.
 
     Raises:
-        DataError: several twins, but not one for each group held out; a twin that hears other windows than the model.
-        ModelError: a twin that cannot be opened.
+        DataError: the number of twins is neither one nor that of the groups held out, or a twin has another contract.
+        ModelError: a twin cannot be opened.
     """
     if len(twins) <= 1:
         by_fold = dict.fromkeys(range(FOLDS), twins[0] if twins else model)
@@ -112,17 +112,17 @@ def models_by_fold(model: str, twins: Sequence[str], held_out: Sequence[int]) ->
         by_fold = dict(zip(held_out, twins, strict=True))
     else:
         raise DataError(
-            f"--twins: expected one, or one for each group of --hold-out ({len(held_out)}), not {len(twins)}"
+            f"--twins: expected one, or one for each group of --hold-out ({len(held_out)}), got {len(twins)}"
         )
     contract = open_detector(model).card.contract
     for twin in dict.fromkeys(twins):
         if open_detector(twin).card.contract != contract:
-            raise DataError(f"--twins: {twin} is no twin of {model}: it takes other windows or features")
+            raise DataError(f"--twins: expected twins of {model}, got {twin} with other windows or features")
     return by_fold
 
 
 class HeldOut:
-    """Has the legs of `material` scored, each by the model for its group."""
+    """Scores the legs of `material`, each by the model for its group."""
 
     def __init__(self, material: Material, cache: Path, jobs: int) -> None:
         self._material, self._jobs = material, jobs
@@ -130,28 +130,32 @@ class HeldOut:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def scores(self, models: Mapping[int, str]) -> dict[str, list[list[Score]]]:
-        """Return the raw log-odds of all windows of each leg, by channel."""
-        return self._heard(models, Score, _scores, f"{MIN_SPEECH_S}")
+        """Return the raw scores of all windows of each leg, by channel."""
+        return self._by_channel(models, Score, _scores, f"{MIN_SPEECH_S}")
 
-    def answers(self, models: Mapping[int, str], light: Cut) -> dict[str, list[list[Answer]]]:
-        """Return the raw log-odds of all windows of each leg that a verifier beside `light` is asked about."""
-        return self._heard(models, Answer, partial(_answers, light), f"{MIN_SPEECH_S} {light}")
+    def verifier_scores(self, models: Mapping[int, str], light: Windowing) -> dict[str, list[list[VerifierScore]]]:
+        """Return the raw scores of each leg's windows for a verifier beside a light model with windowing `light`."""
+        return self._by_channel(models, VerifierScore, partial(_verifier_scores, light), f"{MIN_SPEECH_S} {light}")
 
-    def _heard(
-        self, models: Mapping[int, str], kind: type[Said], work: Callable[[CardDetector, Samples], list[Said]], how: str
-    ) -> dict[str, list[list[Said]]]:
+    def _by_channel(
+        self,
+        models: Mapping[int, str],
+        kind: type[WindowScore],
+        work: Callable[[CardDetector, Samples], list[WindowScore]],
+        how: str,
+    ) -> dict[str, list[list[WindowScore]]]:
         material = self._material
-        return {channel.name: self._through(channel, models, kind, work, how) for channel in material.channels}
+        return {channel.name: self._in_channel(channel, models, kind, work, how) for channel in material.channels}
 
-    def _through(
+    def _in_channel(
         self,
         channel: Condition,
         models: Mapping[int, str],
-        kind: type[Said],
-        work: Callable[[CardDetector, Samples], list[Said]],
+        kind: type[WindowScore],
+        work: Callable[[CardDetector, Samples], list[WindowScore]],
         how: str,
-    ) -> list[list[Said]]:
-        material, said = self._material, dict[int, list[Said]]()
+    ) -> list[list[WindowScore]]:
+        material, scores = self._material, dict[int, list[WindowScore]]()
         for model in dict.fromkeys(models.values()):
             of_model = [fold for fold, other in models.items() if other == model]
             places = np.flatnonzero(np.isin(material.folds, of_model)).tolist()
@@ -161,19 +165,19 @@ class HeldOut:
                 legs = [material.legs[place] for place in places]
                 with (
                     Progress(console=Console(stderr=True), transient=True) as progress,
-                    Listener(detector, model, self._jobs, lambda: None) as listener,
+                    LegScorer(detector, model, self._jobs, lambda: None) as scorer,
                 ):
                     samples = (leg_samples(channel, leg) for leg in legs)
-                    heard = listener.each(work, samples)
+                    scored = scorer.each(work, samples)
                     title = f"{detector.name} {channel.name}"
-                    _save(file, list(progress.track(heard, len(legs), description=title)))
-            said |= dict(zip(places, _load(file, kind), strict=True))
-        return [said[place] for place in range(len(material.legs))]
+                    _save(file, list(progress.track(scored, len(legs), description=title)))
+            scores |= dict(zip(places, _load(file, kind), strict=True))
+        return [scores[place] for place in range(len(material.legs))]
 
     def _key(self, detector: CardDetector, channel: Condition, places: Sequence[int], how: str) -> str:
-        """Return a hash of all on which it depends what is said."""
+        """Return a hash of everything that affects the scores."""
         material = self._material
-        rendering = material.bank.known_as(ORIGINAL if channel.name == "clean" else channel.name)
+        rendering = material.bank.cache_key(ORIGINAL if channel.name == "clean" else channel.name)
         legs = [material.legs[place] for place in places]
         contract = detector.card.contract.model_dump_json()
         facts = (detector.card.sha256, contract, material.bank.hash, rendering, legs, how, _source_hash())
@@ -181,7 +185,7 @@ class HeldOut:
 
 
 def uncalibrated(detector: CardDetector) -> CardDetector:
-    """Return a detector that says its network's raw log-odds."""
+    """Return a detector that scores with its network's raw log-odds."""
     plain = ChannelCalibration(wide=Calibration(), narrow=Calibration())
     return CardDetector(detector.card.model_copy(update={"calibration": plain}), detector.backend)
 
@@ -190,7 +194,7 @@ def _scores(detector: CardDetector, samples: Samples) -> list[Score]:
     return score_windows(samples, uncalibrated(detector), MIN_SPEECH_S)
 
 
-def _answers(light: Cut, detector: CardDetector, samples: Samples) -> list[Answer]:
+def _verifier_scores(light: Windowing, detector: CardDetector, samples: Samples) -> list[VerifierScore]:
     return verify_windows(samples, light, uncalibrated(detector), MIN_SPEECH_S)
 
 
@@ -199,17 +203,17 @@ def _source_hash() -> str:
     return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
 
 
-def _save(file: Path, legs: Sequence[Sequence[Said]]) -> None:
-    """Write what was said of each leg, as one row of numbers a window."""
+def _save(file: Path, legs: Sequence[Sequence[WindowScore]]) -> None:
+    """Write the scores of each leg, one row of numbers for each window."""
     rows = np.array([astuple(one) for leg in legs for one in leg], np.float64)
     with whole(file) as unfinished:
         np.savez_compressed(unfinished, counts=np.array([len(leg) for leg in legs], np.int64), rows=rows)
 
 
-def _load(file: Path, kind: type[Said]) -> list[list[Said]]:
+def _load(file: Path, kind: type[WindowScore]) -> list[list[WindowScore]]:
     hints = get_type_hints(kind)
     types = [hints[field.name] for field in fields(kind)]
     with np.load(file) as stored:
-        said = [kind(*(of(value) for of, value in zip(types, row, strict=True))) for row in stored["rows"].tolist()]
+        scores = [kind(*(of(value) for of, value in zip(types, row, strict=True))) for row in stored["rows"].tolist()]
         ends: list[int] = np.cumsum(stored["counts"]).tolist()
-    return [said[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [scores[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

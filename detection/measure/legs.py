@@ -1,4 +1,4 @@
-"""How legs went, window by window, and the figures of that: outcomes, errors by seconds of speech, alarms per hour."""
+"""Legs window by window, and their figures: outcomes, errors by seconds of speech, false alarms per hour."""
 
 from __future__ import annotations
 
@@ -10,77 +10,77 @@ import numpy as np
 from detection.decision.alarms import RULE_OF_THREE
 from detection.decision.evidence import Llr, light_alone
 from detection.decision.rule import AlertState, Change, Decider, Policy, Verdict
-from detection.measure.figures import Figures, endings, share, with_intervals
+from detection.measure.figures import Figures, outcome_shares, share, with_intervals
 from detection.measure.metrics import NAN, Curve, Labels, Scores, Weights, intervals
 from detection.measure.scoring import Leg
-from detection.offline import Answer, follow
+from detection.offline import VerifierScore, follow
 from detection.training.data import Clip
 from detection.types import Score
 
 SPEECH_S = (2, 4, 8, 16)
-"""How much speech of a leg has been heard when it's judged."""
+"""Seconds of speech after which a leg is evaluated."""
 DETECTED_WITHIN_S = 12
-"""Seconds of speech in which a synthetic voice is to be found."""
+"""Seconds of speech within which a synthetic voice should be detected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """How a leg stood after one window."""
+class Step:
+    """State of a leg after one window."""
 
     speech_s: float
-    """Heard so far."""
+    """Seconds of speech so far."""
     p_synthetic: float
-    """Of the whole leg so far."""
+    """Whole-leg probability so far."""
     moves: tuple[AlertState, ...]
-    """Where the alert went with this window."""
+    """New states of the alert with this window."""
 
     @classmethod
-    def of(cls, decider: Decider, changes: Iterable[Change]) -> Moment:
-        """Return how the leg of `decider` stands after these moves of its alert."""
+    def of(cls, decider: Decider, changes: Iterable[Change]) -> Step:
+        """Return the state of the leg of `decider` after these transitions."""
         moves = tuple(change.state for change in changes)
         return cls(decider.speech_s, decider.verdict().p_synthetic, moves)
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A leg from its first window to the verdict."""
+class Trace:
+    """The states of a leg from its first window to the verdict."""
 
-    moments: list[Moment]
+    steps: list[Step]
     verdict: Verdict
 
     @property
     def hours(self) -> float:
-        """Speech heard."""
-        return self.moments[-1].speech_s / 3_600 if self.moments else 0.0
+        """Hours of speech."""
+        return self.steps[-1].speech_s / 3_600 if self.steps else 0.0
 
     def alerts(self, state: AlertState) -> int:
-        """Return how often the alert went to `state`."""
-        return sum(moment.moves.count(state) for moment in self.moments)
+        """Return how often the alert entered `state`."""
+        return sum(step.moves.count(state) for step in self.steps)
 
 
-def course_of(
-    scores: Iterable[Score], policy: Policy, answers: Sequence[Answer] = (), llr: Llr = light_alone
-) -> Course:
-    """Return how a leg goes of which the light model said `scores`, and a verifier, if there is one, `answers`.
+def trace_of(
+    scores: Iterable[Score], policy: Policy, verifier_scores: Sequence[VerifierScore] = (), llr: Llr = light_alone
+) -> Trace:
+    """Apply the decision rule to a leg's `scores` and, with a verifier, `verifier_scores`.
 
-    `llr` is how both become one number, as in `Decider`.
+    `llr` is the fusion of both, as in `Decider`.
     """
     decider = Decider(policy, llr)
-    moments = [Moment.of(decider, changes) for changes in follow(scores, decider, answers)]
-    return Course(moments, decider.verdict())
+    steps = [Step.of(decider, changes) for changes in follow(scores, decider, verifier_scores)]
+    return Trace(steps, decider.verdict())
 
 
-def of_outcomes(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
-    """Return how whole legs of each class ended, and on how many an alert was raised, and confirmed, as shares."""
+def of_outcomes(clips: Sequence[Clip], legs: Sequence[Leg], traces: Sequence[Trace]) -> Figures:
+    """Return the shares of legs of each class by outcome, and the shares with an alert raised and confirmed."""
     is_fake, sources = _truth(clips, legs)
-    ended = [course.verdict.outcome for course in courses]
+    ended = [trace.verdict.outcome for trace in traces]
     reached = {
-        "alerted": np.array([course.alerts(AlertState.PROVISIONAL) > 0 for course in courses], np.bool_),
-        "confirmed": np.array([course.alerts(AlertState.CONFIRMED) > 0 for course in courses], np.bool_),
+        "alerted": np.array([trace.alerts(AlertState.PROVISIONAL) > 0 for trace in traces], np.bool_),
+        "confirmed": np.array([trace.alerts(AlertState.CONFIRMED) > 0 for trace in traces], np.bool_),
     }
 
     def shares(weights: Weights) -> dict[str, float]:
-        return endings(ended, is_fake, weights) | {
+        return outcome_shares(ended, is_fake, weights) | {
             f"{truth}_{name}": share(which, weights * (is_fake == fake))
             for truth, fake in (("human", False), ("synthetic", True))
             for name, which in reached.items()
@@ -92,15 +92,15 @@ def of_outcomes(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Co
     return counts | with_intervals(shares(np.ones(len(legs))), intervals(shares, sources))
 
 
-def of_legs(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> dict[str, Figures]:
-    """Return, for 2, 4, 8 and 16 s of speech, the errors of the legs that hold so much, decided as live calls are.
+def of_legs(clips: Sequence[Clip], legs: Sequence[Leg], traces: Sequence[Trace]) -> dict[str, Figures]:
+    """Return the errors after 2, 4, 8 and 16 s of speech, of the legs with as much speech, decided as in live calls.
 
-    An alert counts once raised, provisional or confirmed. The equal error rate ranks legs by all their evidence so far.
+    A leg counts as alerted once an alert was raised. The EER ranks legs by their whole-leg probability so far.
     """
     is_fake, sources = _truth(clips, legs)
     table = {}
     for speech_s in SPEECH_S:
-        stages = [_stage(course, speech_s) for course in courses]
+        stages = [_stage(trace, speech_s) for trace in traces]
         reached = np.array([stage is not None for stage in stages], np.bool_)
         p = np.array([stage[0] for stage in stages if stage])
         alerted = np.array([stage[1] for stage in stages if stage], np.bool_)
@@ -110,21 +110,21 @@ def of_legs(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course
 
 
 def _truth(clips: Sequence[Clip], legs: Sequence[Leg]) -> tuple[Labels, list[str]]:
-    """Return whether each leg is synthetic, and its source."""
+    """Return the label and the source of each leg."""
     firsts = [clips[leg[0]] for leg in legs]
     return np.array([clip.is_fake for clip in firsts], np.bool_), [clip.source for clip in firsts]
 
 
-def _stage(course: Course, speech_s: float) -> tuple[float, bool] | None:
-    """Return the leg's probability, and whether an alert had been raised, when `speech_s` of speech had been heard.
+def _stage(trace: Trace, speech_s: float) -> tuple[float, bool] | None:
+    """Return probability and whether an alert was raised, after the first window with `speech_s` of speech in all.
 
-    That's after the first window by whose end they were; None if the leg has less.
+    None if the leg has less speech.
     """
     alerted = False
-    for moment in course.moments:
-        alerted |= bool(moment.moves)
-        if moment.speech_s >= speech_s:
-            return moment.p_synthetic, alerted
+    for step in trace.steps:
+        alerted |= bool(step.moves)
+        if step.speech_s >= speech_s:
+            return step.p_synthetic, alerted
     return None
 
 
@@ -141,18 +141,16 @@ def _of_stage(is_fake: Labels, p: Scores, alerted: Labels, sources: list[str]) -
     return figures | with_intervals(errors(np.ones(len(alerted))), intervals(errors, sources))
 
 
-def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
+def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], traces: Sequence[Trace]) -> Figures:
     """Return alerts on human legs per hour of their speech.
 
-    An interval's upper end is at least what the rule of three leaves possible. No legs and no rates where no human leg
-    holds speech.
+    The upper end of an interval is at least the limit of the rule of three. Without speech on human legs there are no
+    rates.
     """
     is_fake, sources = _truth(clips, legs)
     human = np.flatnonzero(~is_fake).tolist()
     raised, confirmed = AlertState.PROVISIONAL, AlertState.CONFIRMED
-    counts = np.array(
-        [(courses[one].hours, courses[one].alerts(raised), courses[one].alerts(confirmed)) for one in human]
-    )
+    counts = np.array([(traces[one].hours, traces[one].alerts(raised), traces[one].alerts(confirmed)) for one in human])
     hours = float(counts[..., :1].sum())
     if not hours:
         return {"legs": 0, "hours": 0.0}
@@ -170,19 +168,19 @@ def of_alarms(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Cour
     return {"legs": len(human), "hours": hours} | with_intervals(rates(np.ones(len(human))), widened)
 
 
-def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[Course]) -> Figures:
-    """Return the share of synthetic legs on which an alert was raised within `DETECTED_WITHIN_S` s of their speech.
+def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], traces: Sequence[Trace]) -> Figures:
+    """Return the share of synthetic legs with an alert raised within `DETECTED_WITHIN_S` seconds of their speech.
 
-    Legs with less speech count in `detected` as well: an alert that there was no time for was not raised. Not so in
-    `detected_long`, of the legs with so much speech alone.
+    `detected` includes legs with less speech, where an alert may have come too late. `detected_long` is the share among
+    the legs with at least that much speech.
     """
     is_fake, sources = _truth(clips, legs)
     synthetic = np.flatnonzero(is_fake).tolist()
     if not synthetic:
         return {"synthetic": 0, "synthetic_long": 0}
-    detected = np.array([_alerted_within(courses[one], DETECTED_WITHIN_S) for one in synthetic], np.bool_)
+    detected = np.array([_alerted_within(traces[one], DETECTED_WITHIN_S) for one in synthetic], np.bool_)
 
-    long = np.array([courses[one].hours * 3_600 >= DETECTED_WITHIN_S for one in synthetic], np.bool_)
+    long = np.array([traces[one].hours * 3_600 >= DETECTED_WITHIN_S for one in synthetic], np.bool_)
 
     def rates(weights: Weights) -> dict[str, float]:
         return {"detected": share(detected, weights), "detected_long": share(detected, weights * long)}
@@ -192,7 +190,7 @@ def of_detections(clips: Sequence[Clip], legs: Sequence[Leg], courses: Sequence[
     return counts | with_intervals(rates(np.ones(len(synthetic))), bounds)
 
 
-def _alerted_within(course: Course, speech_s: float) -> bool:
-    """Whether an alert was raised by the first window up to whose end so much speech was heard."""
-    stage = _stage(course, speech_s)
-    return stage[1] if stage else course.alerts(AlertState.PROVISIONAL) > 0
+def _alerted_within(trace: Trace, speech_s: float) -> bool:
+    """Return whether an alert was raised by the first window with `speech_s` seconds of speech in all."""
+    stage = _stage(trace, speech_s)
+    return stage[1] if stage else trace.alerts(AlertState.PROVISIONAL) > 0

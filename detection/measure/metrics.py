@@ -1,5 +1,7 @@
-"""Figures of merit. Scores are log-odds of 'synthetic'; a false alarm is a human scored as synthetic, a miss a machine
-scored as human. Clips may carry weights, so that a bootstrap needs no copies.
+"""Figures of merit: EER, AUC, detection cost and Cllr.
+
+Scores are log-odds of 'synthetic'. A false alarm is a human voice scored as synthetic; a miss is a synthetic voice
+scored as human. Clips can have weights, so that a bootstrap needs no copies.
 """
 
 from __future__ import annotations
@@ -16,24 +18,24 @@ Labels = NDArray[np.bool_]
 Weights = NDArray[np.float64]
 
 COST_FALSE_ALARM, COST_MISS, PRIOR_SYNTHETIC = 1.0, 10.0, 0.05
-"""Those of ASVspoof 5 (Wang et al., 2024), where our false alarm is called a miss and our miss a false alarm."""
+"""Costs and prior of ASVspoof 5 (Wang et al., 2024), where false alarm and miss have the opposite meaning."""
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What every threshold costs, from the one that no clip passes to the one that all pass; both arrays ``(n,)``."""
+    """Error rates at every threshold, from one that no clip passes to one that all pass; both arrays ``(n,)``."""
 
     false_alarms: Scores
     misses: Scores
 
     @classmethod
     def of(cls, scores: Scores, is_fake: Labels, weights: Weights | None = None) -> Curve | None:
-        """Return the curve of clips, each counted `weights` times (once); None with one class only."""
+        """Return the curve of weighted clips; None if only one class has weight. `weights` None: all 1."""
         weight = np.ones(len(scores)) if weights is None else weights
         order = np.argsort(-scores, kind="stable")
-        ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # clips that score alike pass together
+        ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # clips with equal scores pass together
         passed = [np.concatenate(([0.0], np.cumsum((weight * of)[order])[ends])) for of in (~is_fake, is_fake)]
         if not passed[0][-1] or not passed[1][-1]:
             return None
@@ -41,7 +43,7 @@ class Curve:
 
     @property
     def equal_error_rate(self) -> float:
-        """The rate at which misses equal false alarms, interpolated."""
+        """Equal error rate, 0 to 1, interpolated."""
         right = int(np.argmax(self.false_alarms >= self.misses))
         left = right - 1
         gap_left = self.misses[left] - self.false_alarms[left]
@@ -51,16 +53,16 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """The area under the ROC curve: how often a synthetic clip scores above a human one."""
+        """Area under the ROC curve: the probability that a synthetic clip scores above a human one."""
         return float(np.trapezoid(1 - self.misses, self.false_alarms))
 
     def miss_at(self, false_alarm_rate: float) -> float:
-        """Return the least share of synthetic clips missed with at most that rate of false alarms."""
+        """Return the lowest miss rate at a false alarm rate of at most `false_alarm_rate`."""
         return float(self.misses[self.false_alarms <= false_alarm_rate + 1e-12].min())
 
     @property
     def min_dcf(self) -> float:
-        """The least detection cost that any threshold has; 1 is that of deciding without listening."""
+        """Lowest detection cost over all thresholds; 1 is the cost of deciding without any score."""
         return float(detection_cost(self.false_alarms, self.misses).min())
 
 
@@ -72,7 +74,7 @@ def detection_cost(false_alarms: Scores, misses: Scores) -> Scores:
 
 
 def equal_error_rate(scores: Scores, is_fake: Labels) -> float:
-    """Return the rate at which misses equal false alarms; NaN with one class only."""
+    """Return the equal error rate, 0 to 1; NaN with one class only."""
     curve = Curve.of(scores, is_fake)
     return curve.equal_error_rate if curve else NAN
 
@@ -84,26 +86,26 @@ def area_under_curve(scores: Scores, is_fake: Labels) -> float:
 
 
 def miss_rate_at(scores: Scores, is_fake: Labels, false_alarm_rate: float) -> float:
-    """Return the share of synthetic clips missed when at most `false_alarm_rate` of the human ones raise an alarm."""
+    """Return the miss rate at a false alarm rate of at most `false_alarm_rate`; NaN with one class only."""
     curve = Curve.of(scores, is_fake)
     return curve.miss_at(false_alarm_rate) if curve else NAN
 
 
 def log_likelihood_cost(log_odds: Scores, is_fake: Labels, weights: Weights | None = None) -> float:
-    """Return Cllr in bits: 0 is certain and right, 1 says nothing, more misleads (Brümmer and du Preez, 2006)."""
+    """Return Cllr in bits: 0 is perfect, 1 is uninformative, more is misleading (Brümmer and du Preez, 2006)."""
     weight = np.ones(len(log_odds)) if weights is None else weights
     bits = np.logaddexp(0, np.where(is_fake, -log_odds, log_odds)) / np.log(2)
     return 0.5 * sum(_mean(bits[of], weight[of]) for of in (is_fake, ~is_fake))
 
 
 def least_log_likelihood_cost(scores: Scores, is_fake: Labels, weights: Weights | None = None) -> float:
-    """Return the Cllr left when the best monotone map has been applied: what calibration cannot mend.
+    """Return the Cllr after the best monotone map: the part of the cost that calibration cannot remove.
 
-    The map is found by pool-adjacent-violators, with both classes weighted alike.
+    The map is fitted by the pool-adjacent-violators algorithm, with equal weight for both classes.
     """
     weight = np.ones(len(scores)) if weights is None else weights
-    heard = weight > 0
-    scores, is_fake, weight = scores[heard], is_fake[heard], weight[heard]
+    counted = weight > 0
+    scores, is_fake, weight = scores[counted], is_fake[counted], weight[counted]
     if is_fake.all() or not is_fake.any():
         return NAN
     balanced = weight / np.where(is_fake, weight[is_fake].sum(), weight[~is_fake].sum())
@@ -115,10 +117,10 @@ def least_log_likelihood_cost(scores: Scores, is_fake: Labels, weights: Weights 
 def intervals(
     figures: Callable[[Weights], dict[str, float]], units: Sequence[Hashable], repeats: int = 300, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % bootstrap intervals of all `figures`, which take how often each clip counts.
+    """Return 95 % bootstrap intervals of all `figures`, a function of the weights of the clips.
 
-    Whole `units` (the source of each clip, say) are drawn with replacement, for what shares a page or a speaker errs
-    together and is no independent evidence.
+    Whole `units` (for example, the source of each clip) are drawn with replacement: clips of one source or speaker have
+    correlated errors and are not independent evidence.
     """
     rng = np.random.default_rng(seed)
     numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}

@@ -9,65 +9,66 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detection.measure.figures import GROUP_REPEATS, GROUPS, HEARD, RANKED, Figures
+from detection.measure.figures import GROUP_REPEATS, GROUPS, IN_TRAINING, RANKED, Figures
 from detection.measure.legs import DETECTED_WITHIN_S
 from detection.offline import ClipScore
 from detection.training.data import Clip
 
 PICTURES = {
     "det.png": "DET curves",
-    "seconds.png": "Error against seconds of speech",
-    "reliability.png": "Reliability of the probability that windows are given, by class of channel",
+    "seconds.png": "Errors against seconds of speech",
+    "reliability.png": "Reliability diagrams of the windows, by channel class",
     "histogram.png": "Scores of human and synthetic clips",
     "systems.png": "Misses by system",
 }
 
 NOTES = """\
-Clips and legs scored along the path that calls take. In brackets: 95 % bootstrap intervals over whole sources, drawn
-with replacement; one of no width is of something that never or always happened, of which n cases leave 3 / n possible.
-*DCF*: detection cost of ASVspoof 5 (cost 1 for a human called synthetic, 10 for a machine let through, 5 % of voices
-synthetic), normalised so that 1 is deciding without listening; *min* at the best threshold, *actual* where the verdict
-`synthetic` decides. *Cllr*: cost of the log-odds in bits, 0 perfect, 1 worth nothing; *min* what no calibration could
-mend. There is no t-DCF: nobody's identity is verified here, and for a verification that every clone passes it equals
-the DCF. Accuracy, F1, confusion and the tables by group are at even odds. The recordings of the conditions *noise* are
-those that training adds noise from, too: they show what a level of noise costs, not what an unheard noise does. *first
-2 s*: from the first speech on, so that a clip's length tells nothing, where it has so much."""
+Clips and legs are scored with the steps that live calls use. In brackets: 95 % bootstrap intervals over whole sources.
+An interval of width 0 belongs to an event that never or always happened; n cases are then consistent with a rate of 3 /
+n. *DCF*: detection cost of ASVspoof 5 (cost 1 for a human called synthetic, 10 for a synthetic voice missed, 5 % of
+voices synthetic), normalised so that 1 is the cost of deciding without any score; *min* at the best threshold, *actual*
+with the verdict `synthetic` as the decision. *Cllr*: cost of the log-odds in bits, 0 perfect, 1 uninformative; *min*
+the part that no calibration can remove. There is no t-DCF: no speaker verification takes place here, and for a
+verification that accepts every clone the t-DCF equals the DCF. Accuracy, F1, confusion and the tables by group are at
+even odds. The recordings in the conditions *noise* are also used for augmentation in training: they show the cost of a
+noise level, not of unknown noise. *first 2 s*: from the first speech on, so that the length of a clip is no cue, where
+it has that much."""
 
 LEG_NOTES = """\
-*alerted*: legs on which an alert was raised, of machines the hits; *confirmed*: on which one was confirmed."""
+*alerted*: legs with an alert raised, for synthetic voices the hits; *confirmed*: legs with a confirmed alert."""
 
 VERIFIED_NOTES = """\
-Rows *with {verifier}*: legs as a gateway judges them that has this verifier beside the model, by the fusion of what
-both say, from probability {raise_p:g} on. Here it hears all speech and answers at once; live an answer takes some
-tenths of a second, and what its share of CPU has no room for it never hears."""
+Rows *with {verifier}*: legs as judged by a gateway with this verifier beside the model, by the fusion of both, from
+probability {raise_p:g} on. Here the verifier scores all speech without delay. In a live call a score takes some tenths
+of a second, and speech that exceeds the verifier's CPU share is not scored."""
 
 GROUP_NOTES = f"""\
-Intervals from {GROUP_REPEATS} draws of sources; of clips, where a group lies within one source. A group of one class is
-set against all clips of the other. groups.csv has all figures, of all conditions but those that cut clips."""
+Intervals from {GROUP_REPEATS} draws of sources, or of clips where a group has one source. A group of one class is set
+against all clips of the other class. groups.csv has all figures, for all conditions except those that cut clips."""
 
 FAMILY_NOTES = """\
-Each family against all humans; misses at even odds, in the first channel."""
+Each family against all human voices; misses at even odds, in the first channel."""
 
-HEARD_NOTES = """\
-Sources are never shared between the splits; systems and people are. *yes*: the system of a synthetic clip, the person
-of a human one, stands in the other splits of the manifest, too; one without a name counts as *no*."""
+IN_TRAINING_NOTES = """\
+Sources are never shared between the splits; systems and speakers are. *yes*: the system of a synthetic clip, or the
+speaker of a human one, is also in other splits of the manifest; clips without a name count as *no*."""
 
 
 def write_json(metrics: Figures, file: Path) -> None:
-    """Write all figures; one that there is no telling, such as an error rate of one class, as null."""
-    file.write_text(json.dumps(_told(metrics), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write all figures as JSON; an undefined one, such as an error rate of one class alone, as null."""
+    file.write_text(json.dumps(_nan_to_null(metrics), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _told(value: Any) -> Any:
+def _nan_to_null(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _told(one) for key, one in value.items()}
+        return {key: _nan_to_null(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_told(one) for one in value]
+        return [_nan_to_null(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_scores(clips: Sequence[Clip], scored: Mapping[str, Sequence[ClipScore]], file: Path) -> None:
-    """Write one row a clip: what it is, and its log-odds in every condition."""
+    """Write one row for each clip: its labels, and its log-odds in every condition."""
     with file.open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out)
         rows.writerow(["file", "label", "system", "source", *(f"log_odds_{name}" for name in scored)])
@@ -80,7 +81,7 @@ _GROUP_RATES = ("false_alarms", "misses", *RANKED)
 
 
 def write_groups(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]], file: Path) -> None:
-    """Write one row a channel and system, family, language or source, each rate with the ends of its interval."""
+    """Write one row for each channel and system, family, language or source, with the rates and their intervals."""
     columns = [f"{rate}{end}" for rate in _GROUP_RATES for end in ("", "_low", "_high")]
     with file.open("w", newline="", encoding="utf-8") as out:
         rows = csv.writer(out)
@@ -98,24 +99,29 @@ def _ends(row: Figures, name: str) -> tuple[Any, Any]:
 
 
 def write_markdown(metrics: Figures, file: Path) -> None:
-    """Write the tables, with the pictures below."""
+    """Write the tables and the diagrams."""
     lines = [f"# {metrics['model']} on split `{metrics['split']}` ({metrics['clips']} clips)", "", NOTES, ""]
     lines += [*_clips_table(metrics["conditions"]), "", *_worst(metrics)]
-    lines += ["How the decision left the clips, as far as their few seconds go:", "", *_endings(metrics["conditions"])]
+    lines += ["Verdicts on the clips, which have only a few seconds each:", "", *_endings(metrics["conditions"])]
     if metrics["beside"]:
-        lines += ["", "## Beside it", "", *_beside_table(metrics)]
-        lines += ["", "## By family, of each model", "", FAMILY_NOTES, "", *_families_table(metrics)]
+        lines += ["", "## Other models", "", *_beside_table(metrics)]
+        lines += ["", "## By family, for each model", "", FAMILY_NOTES, "", *_families_table(metrics)]
     lines += ["", "## Legs, by outcome", "", LEG_NOTES, ""]
     if metrics["with_verifier"]:
         lines += [VERIFIED_NOTES.format(**metrics["with_verifier"]), ""]
     lines += [*_outcomes_table(metrics)]
-    lines += ["", "## Legs, by seconds of speech heard", "", *_legs_table(metrics)]
-    lines += ["", "## False alarms per hour of genuine speech", "", *_alarms_table(metrics)]
-    lines += ["", f"## Synthetic voices found within {DETECTED_WITHIN_S} s of their speech", "", *_found_table(metrics)]
+    lines += ["", "## Legs, by seconds of speech", "", *_legs_table(metrics)]
+    lines += ["", "## False alarms per hour of human speech", "", *_alarms_table(metrics)]
+    lines += [
+        "",
+        f"## Synthetic voices detected within {DETECTED_WITHIN_S} s of speech",
+        "",
+        *_found_table(metrics),
+    ]
     groups = {channel: metrics["groups"][channel] for channel in metrics["channels"]}
     first = next(iter(groups))
-    if HEARD in groups[first]:
-        lines += ["", "## By what training heard", "", HEARD_NOTES, "", *_heard_table(groups)]
+    if IN_TRAINING in groups[first]:
+        lines += ["", "## By presence in the training data", "", IN_TRAINING_NOTES, "", *_in_training_table(groups)]
     lines += ["", *(f"![{caption}]({name})\n" for name, caption in PICTURES.items()), GROUP_NOTES]
     for group in GROUPS:
         tables = {channel: of[group] for channel, of in groups.items()}
@@ -139,7 +145,7 @@ def _clips_table(conditions: Mapping[str, Figures]) -> list[str]:
 
 
 def _worst(metrics: Figures) -> list[str]:
-    """Return a line on the worst codec, with a blank one, where several channels were measured."""
+    """Return a line on the worst codec, if several channels were measured, and a blank line."""
     name = metrics["worst_codec"]
     if name is None:
         return []
@@ -150,8 +156,8 @@ def _worst(metrics: Figures) -> list[str]:
 
 def _endings(conditions: Mapping[str, Figures]) -> list[str]:
     heading = (
-        "condition | humans: human / unsure / synthetic | unsure because | synthetic: human / unsure / synthetic"
-        " | unsure because | confusion at even odds (HH, HS, SH, SS)"
+        "condition | human: human / indeterminate / synthetic | reasons | synthetic: human / indeterminate / synthetic"
+        " | reasons | confusion at even odds (HH, HS, SH, SS)"
     )
     lines = _heading(heading)
     for name, row in conditions.items():
@@ -159,22 +165,24 @@ def _endings(conditions: Mapping[str, Figures]) -> list[str]:
         for truth in ("human", "synthetic"):
             reasons = (f"{reason} {count}" for reason, count in row[f"{truth}_unsure_because"].items())
             cells += [_ended(row, truth), ", ".join(reasons)]
-        counts = (f"{row[f'{truth}_as_{said}']}" for truth in ("human", "synthetic") for said in ("human", "synthetic"))
+        counts = (
+            f"{row[f'{truth}_as_{called}']}" for truth in ("human", "synthetic") for called in ("human", "synthetic")
+        )
         lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(counts)} |")
     return lines
 
 
 def _ended(row: Figures, truth: str) -> str:
-    """Return how clips or legs of one class ended, with the interval of those that ended as synthetic."""
+    """Return the shares of clips or legs of one class by outcome, with the interval of `synthetic`."""
     states = ("human", "indeterminate", "synthetic")
     if any(math.isnan(row.get(f"{truth}_ended_{state}", math.nan)) for state in states):
-        return ""  # nothing was decided, or a split without that class
-    human, unsure, _ = (f"{row[f'{truth}_ended_{state}']:.0%}" for state in states)
-    return f"{human} / {unsure} / {_percent(row, f'{truth}_ended_synthetic', 0)}"
+        return ""  # without a decision, or without clips of that class
+    human, indeterminate, _ = (f"{row[f'{truth}_ended_{state}']:.0%}" for state in states)
+    return f"{human} / {indeterminate} / {_percent(row, f'{truth}_ended_synthetic', 0)}"
 
 
 def _rows_of_legs(metrics: Figures, table: str) -> Iterator[tuple[str, str, Figures]]:
-    """Yield condition, who judged, and figures: of the model alone, then with the verifier, where there is one."""
+    """Yield condition, judging models and figures: for the model alone, then with the verifier if there is one."""
     verified = metrics["with_verifier"]
     for condition, row in metrics[table].items():
         yield condition, "alone", row
@@ -184,8 +192,8 @@ def _rows_of_legs(metrics: Figures, table: str) -> Iterator[tuple[str, str, Figu
 
 def _outcomes_table(metrics: Figures) -> list[str]:
     lines = _heading(
-        "condition | judged | legs: human, synthetic | humans: human / unsure / synthetic"
-        " | synthetic: human / unsure / synthetic | humans alerted | confirmed | synthetic alerted | confirmed"
+        "condition | judged | legs: human, synthetic | human: human / indeterminate / synthetic"
+        " | synthetic: human / indeterminate / synthetic | human alerted | confirmed | synthetic alerted | confirmed"
     )
     for condition, judged, row in _rows_of_legs(metrics, "outcomes"):
         cells = [condition, judged, f"{row['human']}, {row['synthetic']}"]
@@ -197,9 +205,7 @@ def _outcomes_table(metrics: Figures) -> list[str]:
 
 
 def _legs_table(metrics: Figures) -> list[str]:
-    lines = _heading(
-        "condition | judged | speech heard | legs: human, synthetic | EER | humans alarmed | synthetic missed"
-    )
+    lines = _heading("condition | judged | speech | legs: human, synthetic | EER | false alarms | misses")
     for condition, judged, table in _rows_of_legs(metrics, "legs"):
         for speech_s, row in table.items():
             counts = f"{condition} | {judged} | {speech_s} s | {row['human']}, {row['synthetic']}"
@@ -233,8 +239,8 @@ def _found_table(metrics: Figures) -> list[str]:
 def _beside_table(metrics: Figures) -> list[str]:
     lines = _heading(
         "model | channel | EER | AUC | miss at 1 % FA | miss at 0.1 % FA | min DCF | F1 synthetic / human"
-        " | humans: human / unsure / synthetic | synthetic: human / unsure / synthetic"
-        " | human legs: human / unsure / synthetic | synthetic legs: human / unsure / synthetic"
+        " | human: human / indeterminate / synthetic | synthetic: human / indeterminate / synthetic"
+        " | human legs: human / indeterminate / synthetic | synthetic legs: human / indeterminate / synthetic"
     )
     own = {name: metrics["conditions"][name] | {"outcomes": metrics["outcomes"][name]} for name in metrics["channels"]}
     for model, rows in [(metrics["model"], own), *metrics["beside"].items()]:
@@ -248,13 +254,13 @@ def _beside_table(metrics: Figures) -> list[str]:
 
 
 def _families_table(metrics: Figures) -> list[str]:
-    """Return a row for each family of machines and model: misses in the first channel, and the error rate in each."""
-    heard = {model: of for model, of in metrics["beside"].items() if all("family" in row for row in of.values())}
-    channels = list(next(iter(heard.values()), {}))
+    """Return a row for each family and model: misses in the first channel, and the EER in each."""
+    compared = {model: of for model, of in metrics["beside"].items() if all("family" in row for row in of.values())}
+    channels = list(next(iter(compared.values()), {}))
     own = {name: {"family": metrics["groups"][name]["family"]} for name in channels}
     lines = _heading(" | ".join(["family", "model", "synthetic", "misses", *(f"EER {name}" for name in channels)]))
     for family in next(iter(own.values()), {"family": {}})["family"]:
-        for model, of in {metrics["model"]: own, **heard}.items():
+        for model, of in {metrics["model"]: own, **compared}.items():
             rows = [of[name]["family"][family] for name in channels]
             if rows[0]["synthetic"]:
                 cells = [_percent_if(rows[0], "misses", 0), *(_percent_if(row, "eer", 0) for row in rows)]
@@ -262,13 +268,13 @@ def _families_table(metrics: Figures) -> list[str]:
     return lines
 
 
-def _heard_table(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> list[str]:
+def _in_training_table(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> list[str]:
     lines = _heading(
-        f"channel | {HEARD} | human | synthetic | false alarms | misses | EER | AUC | miss at 1 % FA"
+        f"channel | {IN_TRAINING} | human | synthetic | false alarms | misses | EER | AUC | miss at 1 % FA"
         " | miss at 0.1 % FA | min DCF"
     )
     for channel, tables in groups.items():
-        for name, row in tables[HEARD].items():
+        for name, row in tables[IN_TRAINING].items():
             cells = [_percent_if(row, rate) for rate in ("false_alarms", "misses", "eer")]
             cells += [_number_if(row, "auc")]
             cells += [_percent_if(row, rate) for rate in ("miss_at_1pct_false_alarms", "miss_at_0.1pct_false_alarms")]
@@ -278,7 +284,7 @@ def _heard_table(groups: Mapping[str, Mapping[str, Mapping[str, Figures]]]) -> l
 
 
 def _group_table(group: str, tables: Mapping[str, Mapping[str, Figures]]) -> list[str]:
-    """Return a row a name: rates in the first channel, then the error rate in each."""
+    """Return a row for each name: rates in the first channel, then the EER in each."""
     lines = _heading(
         " | ".join([group, "human", "synthetic", "false alarms", "misses", *(f"EER {channel}" for channel in tables)])
     )
@@ -295,7 +301,7 @@ def _heading(heading: str) -> list[str]:
 
 def _percent(row: Figures, name: str, digits: int = 1) -> str:
     if math.isnan(row[name]):
-        return ""  # of one class alone
+        return ""  # undefined for one class alone
     low, high = row[f"{name}_95"]
     return f"{row[name]:.{digits}%} ({low:.{digits}%}–{high:.{digits}%})"
 

@@ -1,4 +1,4 @@
-"""Labelled clips, and legs made of them, along the path that calls take."""
+"""Scores labelled clips, and legs made of them, with the steps of live calls."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from threadpoolctl import threadpool_limits
 from detection.decision.rule import Policy
 from detection.detector import CardDetector, open_detector
 from detection.measure.conditions import Condition
-from detection.offline import Answer, Cut, score_windows, verify_windows
+from detection.offline import VerifierScore, Windowing, score_windows, verify_windows
 from detection.training.data import Clip, is_known
 from detection.types import Samples, Score
 
 Leg = tuple[int, ...]
-"""Numbers of the clips that one voice speaks, one after the other."""
+"""Numbers of the clips of one speaker, in order."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _BLOCK = 256
-"""Legs sent to the other processes in one go: `map` alone would read them all ahead of the first result."""
+"""Legs sent to the worker processes at a time: `map` alone would read all of them before the first result."""
 MIN_SPEECH_S = Policy().min_window_speech_s
 
 
 def legs_of(clips: Sequence[Clip]) -> list[Leg]:
-    """Join the clips of one page that one known speaker speaks, by one system, as a call would hold them.
+    """Join the clips with the same known speaker, source and system, as a call would contain them.
 
-    Clips of people whose page doesn't tell them apart are left out: two of them are no leg.
+    Clips of unknown speakers are left out: two of them are not one leg.
     """
     legs: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, clip in enumerate(clips):
@@ -44,18 +44,19 @@ def legs_of(clips: Sequence[Clip]) -> list[Leg]:
 
 
 def clips_alone(clips: Sequence[Clip]) -> list[Leg]:
-    """Return each clip as a leg of its own."""
+    """Return each clip as a leg."""
     return [(number,) for number in range(len(clips))]
 
 
-class Listener:
-    """Scores legs with one model, in `jobs` processes, telling `done` of each leg. Use as a context manager.
+class LegScorer:
+    """Scores legs with one model in `jobs` processes, and calls `done` after each leg. A context manager.
 
-    Each process takes one thread: matrices are small, more threads only cost more CPU, and other sums.
+    Each process uses one thread: the matrices are small, so more threads only cost CPU time, and would change the
+    rounding of sums.
     """
 
     def __init__(self, detector: CardDetector, model: str | Path, jobs: int, done: Callable[[], object]) -> None:
-        """Take a detector, and where other processes find its model."""
+        """Take a detector, and the name or path by which worker processes open its model."""
         self._detector, self._done = detector, done
         self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (model,)) if jobs > 1 else None
 
@@ -68,23 +69,21 @@ class Listener:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
-    def listen(self, condition: Condition, legs: Sequence[Leg]) -> list[list[Score]]:
+    def score(self, condition: Condition, legs: Sequence[Leg]) -> list[list[Score]]:
         """Return the scores of the windows of each leg."""
         return list(self.each(_score, (leg_samples(condition, leg) for leg in legs)))
 
-    def listen_to_legs(
-        self, condition: Condition, legs: Sequence[Leg], alone: Sequence[list[Score]]
-    ) -> list[list[Score]]:
-        """Return the same, taking the scores of legs of one clip from those of all clips `alone`."""
-        joined = iter(self.listen(condition, [leg for leg in legs if len(leg) > 1]))
+    def score_legs(self, condition: Condition, legs: Sequence[Leg], alone: Sequence[list[Score]]) -> list[list[Score]]:
+        """Return the scores of the windows of each leg; those of legs of one clip are taken from `alone`."""
+        joined = iter(self.score(condition, [leg for leg in legs if len(leg) > 1]))
         return [next(joined) if len(leg) > 1 else alone[leg[0]] for leg in legs]
 
-    def verify(self, condition: Condition, legs: Sequence[Leg], light: Cut) -> list[list[Answer]]:
-        """Return what the model says of each leg as the verifier beside a light one that cuts it so."""
+    def verify(self, condition: Condition, legs: Sequence[Leg], light: Windowing) -> list[list[VerifierScore]]:
+        """Return the scores of each leg by this model as the verifier, for a light model with windowing `light`."""
         return list(self.each(partial(_verify, light), (leg_samples(condition, leg) for leg in legs)))
 
     def each(self, work: Callable[[CardDetector, Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
-        """Yield what `work`, which other processes must be able to import, makes of each job with the model."""
+        """Yield the result of `work` on each job with the model; worker processes must be able to import `work`."""
         for result in self._results(work, iter(jobs)):
             self._done()
             yield result
@@ -98,12 +97,12 @@ class Listener:
 
 
 def leg_samples(condition: Condition, leg: Leg) -> Samples:
-    """Return the audio of a leg in one piece."""
+    """Return the audio of a leg as one array."""
     return np.concatenate([condition.samples(number) for number in leg])
 
 
 _detector: CardDetector
-"""Set once per worker process, so that each opens the model once."""
+"""Set once in each worker process, so that it opens the model once."""
 
 
 def _open(model: str | Path) -> None:
@@ -120,5 +119,5 @@ def _score(detector: CardDetector, samples: Samples) -> list[Score]:
     return score_windows(samples, detector, MIN_SPEECH_S)
 
 
-def _verify(light: Cut, detector: CardDetector, samples: Samples) -> list[Answer]:
+def _verify(light: Windowing, detector: CardDetector, samples: Samples) -> list[VerifierScore]:
     return verify_windows(samples, light, detector, MIN_SPEECH_S)

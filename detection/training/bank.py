@@ -93,7 +93,7 @@ class Bank:
             raise DataError(f"{rendering!r}: expected a rendering, one of {kinds}, {', '.join(CHANNELS)}")
         if rendering == ORIGINAL:
             jobs: Iterable[object] = [clip.file for clip in self.clips]
-            return self._made(f"audio-{self.known_as(rendering)}", _decode, jobs)
+            return self._made(f"audio-{self.cache_key(rendering)}", _decode, jobs)
         original = self.audio(ORIGINAL)
         if rendering.startswith(AUGMENTED):
             render: Callable[..., NDArray[np.int16]] = partial(_augmented, load_surroundings(self._surroundings))
@@ -104,9 +104,9 @@ class Bank:
             render = partial(_in_channel, rendering)
         seeds = (int.from_bytes(hashlib.sha256(f"{rendering} {i}".encode()).digest()[:8]) for i in itertools.count())
         jobs = zip(seeds, (original[i] for i in range(len(original))), strict=False)
-        return self._made(f"audio-{self.known_as(rendering)}", render, jobs)
+        return self._made(f"audio-{self.cache_key(rendering)}", render, jobs)
 
-    def known_as(self, rendering: str) -> str:
+    def cache_key(self, rendering: str) -> str:
         """Return the rendering's name with a hash of the code, and of the listing, that augment it: its name on
         disk."""
         if rendering == ORIGINAL:
@@ -125,7 +125,7 @@ class Bank:
             return Ragged(audio.values[:, None], audio.offsets, 1 / FULL_SCALE)
         spec_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
         jobs = (audio[i] for i in range(len(audio)))
-        return self._made(f"features-{spec_hash}-{self.known_as(rendering)}", partial(_features, spec), jobs)
+        return self._made(f"features-{spec_hash}-{self.cache_key(rendering)}", partial(_features, spec), jobs)
 
     def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
         values_file, offsets_file = self.folder / f"{name}.npy", self.folder / f"{name}-offsets.npy"

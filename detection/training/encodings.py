@@ -52,7 +52,7 @@ def encode(bank: Bank, surroundings: Path, encoder: specnet.Encoder, made_of: st
 
     `made_of` is a hash of what the encoder is made of; its own weights round otherwise on each machine.
     """
-    made_by = hashlib.sha256(f"{made_of} {bank.known_as('pstn')} {bank.known_as('augmented-1')}".encode())
+    made_by = hashlib.sha256(f"{made_of} {bank.cache_key('pstn')} {bank.cache_key('augmented-1')}".encode())
     for part in (
         specnet.Encoder,
         specnet.levelled,

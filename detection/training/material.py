@@ -32,7 +32,7 @@ class Material:
     more_hashes: Sequence[str]
     """Like `data_hash`, of each further list."""
     renderings: Sequence[str]
-    """What is `heard`, with hashes of what augments it: `Bank.known_as`."""
+    """What is `heard`, with hashes of what augments it: `Bank.cache_key`."""
 
     @property
     def is_fake(self) -> Labels:
@@ -110,7 +110,7 @@ def gather(
             Joined(part, further_bank.features(name, contract.features))
             for part, name in zip(frames, heard_names, strict=True)
         ]
-    renderings = [bank.known_as(name) for name in heard_names]
+    renderings = [bank.cache_key(name) for name in heard_names]
     return Material(clips, train, validation, frames, judged_frames, bank.hash, more_hashes, renderings)
 
 

@@ -147,7 +147,7 @@ def fitted(clips: Sequence[Clip], statistics: NDArray[np.float16]) -> Pipeline:
 def encoded(encoder: specnet.Encoder, bank: Bank, channel: str, weights: str) -> NDArray[np.float16]:
     """Return the statistics of each clip's first window, ``(n_clips, n_statistics)``; kept beside the bank's audio."""
     rendering = ORIGINAL if channel == "clean" else channel
-    made_by = hashlib.sha256(f"{weights} {HEARD_S} {bank.known_as(rendering)}".encode())
+    made_by = hashlib.sha256(f"{weights} {HEARD_S} {bank.cache_key(rendering)}".encode())
     file = bank.folder / f"probed-{made_by.hexdigest()[:8]}.npy"
     if not file.exists():
         audio = bank.audio(rendering)

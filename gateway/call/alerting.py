@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from detection import AlertState, Change, Question, Verification
+from detection import AlertState, Change, Verification, VerifierWindow
 from gateway import clock
 from gateway.alerts.event import AlertCleared, AlertEvidence, AlertRaised, AlertVerified
 from gateway.call.leg import Run
@@ -22,7 +22,7 @@ class Answered:
     """An answer of the verifier, and what it was asked."""
 
     verification: Verification
-    question: Question
+    question: VerifierWindow
     model: str
     """The verifier's name."""
     received_s: float
@@ -92,7 +92,7 @@ class LegAlerts:
             p_synthetic=verification.p_synthetic,
             model=answer.model,
             reason="verifier_synthetic" if verification.p_synthetic > 0.5 else "verifier_human",
-            verdict=verification.ruling.value,
+            verdict=verification.outcome.value,
             alert_id=self._alert_id,
             judged_speech_s=round(question.window.speech_s, 3),
             filter_p_synthetic=verification.light_p_synthetic,

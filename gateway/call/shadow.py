@@ -138,7 +138,7 @@ class LegShadow:
     def answer(self, start_s: float, end_s: float, log_odds: float, live: Decider) -> None:
         """Take an answer of the verifier that `live` has taken."""
         if self._verified:
-            self._decider.answer(start_s, end_s, log_odds)
+            self._decider.add_verifier_score(start_s, end_s, log_odds)
             self._compare(live.state, end_s)
 
     def scored(self, window: Window, score: Score, received_s: float) -> None:  # noqa: ARG002

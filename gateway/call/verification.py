@@ -27,8 +27,8 @@ from detection import (
     Decider,
     Detector,
     Fusion,
-    Question,
     Score,
+    VerifierWindow,
     Window,
 )
 from detection.decision.evidence import MEMORY_S
@@ -134,7 +134,7 @@ class Verifier:
             return -1
         return Rank.ALERTED if self._load.step else Rank.AGAIN
 
-    def ask(self, leg: LegVerification, question: Question, received_s: float) -> None:
+    def ask(self, leg: LegVerification, question: VerifierWindow, received_s: float) -> None:
         """Have a window of a leg scored; never waits. `leg` is told, later: `answered` or `unanswered`.
 
         Args:
@@ -150,7 +150,7 @@ class Verifier:
 class _Asked:
     """One question of one leg; a `ScoredLeg`."""
 
-    def __init__(self, leg: LegVerification, question: Question, detector: Detector) -> None:
+    def __init__(self, leg: LegVerification, question: VerifierWindow, detector: Detector) -> None:
         self.leg, self.question = leg, question
         self.frontend = detector.frontend()
 
@@ -232,7 +232,7 @@ class LegVerification:
     def hear(self, window: Window, received_s: float) -> None:
         """Take a window that the decider took; ask the verifier about what is complete with it."""
         self._end_s = window.end_s
-        self._ask(self._coverage.hear(window, again=self._decider.in_doubt), received_s)
+        self._ask(self._coverage.add(window, overlapping=self._decider.in_doubt), received_s)
 
     def skip(self, window: Window, received_s: float) -> None:
         """Take a window that the decider skipped: its audio is not verified."""
@@ -251,9 +251,9 @@ class LegVerification:
         if self._deadline is not None:
             self._deadline.cancel()
 
-    def rank(self, question: Question) -> Rank:
+    def rank(self, question: VerifierWindow) -> Rank:
         """Return how soon a question should be answered, as of now."""
-        if question.again:
+        if question.overlapping:
             return Rank.AGAIN
         if self._decider.in_doubt:
             return Rank.DOUBTFUL
@@ -261,13 +261,13 @@ class LegVerification:
             return Rank.ALERTED
         return Rank.REST if self._heard else Rank.NEW
 
-    def why_not(self, question: Question) -> str | None:
+    def why_not(self, question: VerifierWindow) -> str | None:
         """Return why a question needs no answer any more; None: it does."""
         if self._too_late:
             return "too_late"
         return "too_old" if question.end_s < self._end_s - MEMORY_S else None
 
-    def answered(self, question: Question, log_odds: float, received_s: float) -> None:
+    def answered(self, question: VerifierWindow, log_odds: float, received_s: float) -> None:
         """Take what the verifier says of a window; `received_s` is when its audio came. What is no number says nothing.
 
         An answer after the leg's end, or about speech that is no longer remembered, is counted and dropped.
@@ -275,13 +275,13 @@ class LegVerification:
         self._due -= 1
         if self._too_late or math.isnan(log_odds):
             VERIFICATIONS.labels("too_late" if self._too_late else "no_number").inc()
-        elif (verification := self._decider.answer(question.start_s, question.end_s, log_odds)) is None:
+        elif (verification := self._decider.add_verifier_score(question.start_s, question.end_s, log_odds)) is None:
             VERIFICATIONS.labels("too_old").inc()
         else:
             self._heard = True
             if self._shadow:
                 self._shadow.answer(question.start_s, question.end_s, log_odds, self._decider)
-            VERIFICATIONS.labels(verification.ruling.value).inc()
+            VERIFICATIONS.labels(verification.outcome.value).inc()
             self._alerts.verified(Answered(verification, question, self._verifier.name, received_s))
         self._settle()
 
@@ -290,7 +290,7 @@ class LegVerification:
         self._due -= 1
         self._settle()
 
-    def _ask(self, questions: Iterable[Question], received_s: float) -> None:
+    def _ask(self, questions: Iterable[VerifierWindow], received_s: float) -> None:
         for question in questions:
             if not self._too_late:
                 self._due += 1

@@ -35,7 +35,7 @@ from detection import (
     open_detector,
 )
 from detection.measure.conditions import add_noise
-from detection.measure.legs import course_of
+from detection.measure.legs import trace_of
 from detection.offline import score_windows
 from detection.signal.audio import read_audio
 from detection.signal.channels import apply_channel, limit_band
@@ -128,16 +128,16 @@ def _row(legs: Sequence[Leg], policy: Policy) -> tuple[str, ...]:
     believing = replace(policy, out_of_domain_share=1.0)
     cells = [f"{len(legs)}", f"{np.mean([_is_out_of_domain(scores, policy) for _, scores in legs]):.1%}"]
     for synthetic in (False, True):
-        courses = [course_of(scores, believing) for is_fake, scores in legs if is_fake is synthetic]
-        cells.append(f"{np.mean([course.alerts(AlertState.PROVISIONAL) > 0 for course in courses]):.1%}")
-        cells.append(f"{np.mean([course.verdict.outcome is Outcome.HUMAN for course in courses]):.1%}")
+        traces = [trace_of(scores, believing) for is_fake, scores in legs if is_fake is synthetic]
+        cells.append(f"{np.mean([trace.alerts(AlertState.PROVISIONAL) > 0 for trace in traces]):.1%}")
+        cells.append(f"{np.mean([trace.verdict.outcome is Outcome.HUMAN for trace in traces]):.1%}")
     return tuple(cells)
 
 
 def _is_out_of_domain(scores: Sequence[Score], policy: Policy) -> bool:
     """Tell it of a leg whatever the model says of it: an alert would come first in a verdict."""
     unsure = [replace(score, log_odds=0.0) for score in scores]
-    return course_of(unsure, policy).verdict.reason == "out_of_domain"
+    return trace_of(unsure, policy).verdict.reason == "out_of_domain"
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_the_default_is_shipped() -> None:
     assert DEFAULT_MODEL in SHIPPED
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"one of .*tinyaudionet.*; got 'gpt'"):
         open_detector("gpt")
     with pytest.raises(ModelError, match=r"none\.onnx: no such model file"):
@@ -88,7 +88,7 @@ def test_a_copy_opens_by_path(tmp_path: Path) -> None:
     ],
     ids=["unknown field", "no calibration", "not finite", "other rate", "no bands", "other window", "other hash"],
 )
-def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object],
+def test_card_that_does_not_match_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object],
                                             said: str) -> None:  # fmt: skip
     with pytest.raises(ModelError, match=said):
         open_detector(copied(tmp_path, change))
@@ -101,7 +101,7 @@ def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:
         open_detector(file)
 
 
-def test_a_damaged_model_is_refused_even_when_its_hash_is_right(tmp_path: Path) -> None:
+def test_damaged_model_with_matching_hash_is_refused(tmp_path: Path) -> None:
     import hashlib
 
     damaged = b"not a model"
@@ -111,7 +111,7 @@ def test_a_damaged_model_is_refused_even_when_its_hash_is_right(tmp_path: Path) 
         open_detector(file)
 
 
-def test_cards_tell_provenance() -> None:
+def test_cards_state_provenance() -> None:
     for name in SHIPPED:
         provenance = read_card(WEIGHTS / f"{name}.json").provenance
         assert "licence" in provenance.data

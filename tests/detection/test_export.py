@@ -47,7 +47,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_half_precision_is_measured_on_clips_held_out_and_told(
+def test_half_precision_cost_is_measured_on_held_out_clips(
     run: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--storage", "float16", "--data", f"{manifest}", "--cache", f"{run / 'cache'}"]
@@ -66,12 +66,12 @@ def test_half_precision_is_measured_on_clips_held_out_and_told(
 
 
 @pytest.mark.slow
-def test_without_the_runs_config_nobody_knows_what_was_held_out(
+def test_missing_run_config_is_refused_when_measuring_cost(
     run: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / "config.json").unlink()
     assert main(["export", f"{run}", "--out", f"{run}", "--data", f"{manifest}"]) == 2
-    assert "config.json: expected what `train` writes" in capsys.readouterr().err
+    assert "config.json: expected the `hold_out` that `train` writes" in capsys.readouterr().err
 
 
 def test_a_run_without_facts_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_run_without_facts_is_refused(run: Path, capsys: pytest.CaptureFixture
     assert "best.json: No such file" in capsys.readouterr().err
 
 
-def test_facts_of_other_weights_are_not_taken(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_of_other_weights_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "final.pt").write_bytes((run / "best.pt").read_bytes())
     for twin in ([], ["--twin", f"{run}"]):
         assert main(["export", f"{run}", "--weights", "final.pt", "--out", f"{run}", *twin]) == 2

@@ -28,7 +28,7 @@ def test_windows_are_those_of_the_live_path() -> None:
     assert result.windows == len(expected)
 
 
-def test_steady_answer_is_the_answer() -> None:
+def test_constant_log_odds_give_their_probability() -> None:
     result = score_samples(speech(), FakeDetector(2.0))
     assert result.log_odds == 2.0
     assert result.p_synthetic == pytest.approx(sigmoid(2.0))
@@ -37,7 +37,7 @@ def test_steady_answer_is_the_answer() -> None:
     assert score_samples(speech(), FakeDetector(-2.0)).state is Outcome.HUMAN
 
 
-def test_windows_weigh_as_much_as_they_hold_speech() -> None:
+def test_windows_are_weighted_by_their_speech() -> None:
     audio = np.concatenate((speech()[:32_000], silence(1), silence(1), speech()[16_000:48_000]))
     detector = FakeDetector(3.0, -3.0, window_s=3.0, hop_s=3.0)
     result = score_samples(audio, detector)
@@ -56,7 +56,7 @@ def test_without_speech_there_is_a_score_but_no_decision(audio: Samples) -> None
     assert (result.state, result.reason) == (Outcome.INDETERMINATE, "too_little_speech")
 
 
-def test_speech_unlike_any_that_models_know_is_not_called_human() -> None:
+def test_out_of_domain_speech_is_not_called_human() -> None:
     result = score_samples(limit_band(speech(), 20, 1_000), FakeDetector(-5.0))
     assert (result.state, result.reason) == (Outcome.INDETERMINATE, "out_of_domain")
     assert score_samples(limit_band(speech(), 20, 1_000), FakeDetector(5.0)).state is Outcome.SYNTHETIC
@@ -76,8 +76,8 @@ def test_no_samples_are_refused() -> None:
 
 @pytest.mark.parametrize("audio", [speech(), silence(5)], ids=["speech", "none"])
 @pytest.mark.parametrize("said", [math.nan, math.inf])
-def test_a_detector_that_says_no_number_is_refused(audio: Samples, said: float) -> None:
-    with pytest.raises(ModelError, match="fake@00000000: says no finite number"):
+def test_detector_without_finite_log_odds_is_refused(audio: Samples, said: float) -> None:
+    with pytest.raises(ModelError, match="fake@00000000: expected finite log-odds"):
         score_samples(audio, FakeDetector(1.0, said))
 
 

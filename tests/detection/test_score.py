@@ -87,7 +87,7 @@ def test_broken_file_has_its_own_object_and_the_rest_goes_on(clips: Path, capsys
     assert set(good) == KEYS
 
 
-def test_what_has_no_finite_score_is_an_error_and_never_nan(
+def test_recording_without_finite_score_is_an_error_never_nan(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loud = clips / "loud.wav"
@@ -100,7 +100,7 @@ def test_what_has_no_finite_score_is_an_error_and_never_nan(
     out = capsys.readouterr().out
     assert "NaN" not in out
     errors = [json.loads(line)["error"] for line in out.splitlines()]
-    assert errors.count("fake@00000000: says no finite number") == 2, "each recording has its own line"
+    assert errors.count("fake@00000000: expected finite log-odds") == 2, "each recording has its own line"
 
 
 def test_manifest_is_relative_to_its_folder_and_split_filters(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_channel_is_applied_first(clips: Path, capsys: pytest.CaptureFixture[str
     assert line["p_synthetic"] == pytest.approx(expected.p_synthetic, abs=1e-6)
 
 
-def test_jobs_change_nothing_but_the_time(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_of_jobs_does_not_change_results(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (clips / "broken.wav").touch()
     assert main(["score", str(clips), "--jsonl"]) == 1
     alone = lines(capsys)
@@ -127,7 +127,9 @@ def test_jobs_change_nothing_but_the_time(clips: Path, capsys: pytest.CaptureFix
     assert lines(capsys) == alone
 
 
-def test_table_for_people(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_is_printed_by_default(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     (clips / "[red]broken.wav").touch()
     assert main(["score", str(clips)]) == 1
@@ -140,18 +142,22 @@ def test_table_for_people(clips: Path, capsys: pytest.CaptureFixture[str], monke
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param([], "nothing to score", id="nothing"),
-        pytest.param(["--split", "test"], "--split: only together with --manifest", id="split-alone"),
+        pytest.param([], "expected a file, a folder or --manifest CSV", id="nothing"),
+        pytest.param(["--split", "test"], "--split: expected together with --manifest", id="split-alone"),
         pytest.param(["--manifest", "{}/gone.csv"], "gone.csv: cannot be read", id="no-manifest"),
         pytest.param(["--manifest", "{}/files.csv"], "expected a column `path`", id="no-path-column"),
         pytest.param(["--manifest", "{}/paths.csv", "--split", "x"], "expected a column `split`", id="no-split-column"),
-        pytest.param(["--manifest", "{}/splits.csv", "--split", "x"], "no rows with split 'x'", id="empty-split"),
-        pytest.param(["--manifest", "{}/empty.csv"], "no rows", id="empty-manifest"),
-        pytest.param(["{}/nothing-here"], "no recordings in this folder", id="empty-folder"),
+        pytest.param(
+            ["--manifest", "{}/splits.csv", "--split", "x"],
+            "expected rows with split 'x', found none",
+            id="empty-split",
+        ),
+        pytest.param(["--manifest", "{}/empty.csv"], "expected rows, found none", id="empty-manifest"),
+        pytest.param(["{}/nothing-here"], "expected recordings in this folder, found none", id="empty-folder"),
         pytest.param(["{}/a.ogg", "--model", "no-such-model"], "no-such-model", id="no-model"),
     ],
 )
-def test_what_cannot_start_is_one_clear_line(
+def test_unusable_arguments_are_refused_in_one_line(
     clips: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     (clips / "nothing-here").mkdir()

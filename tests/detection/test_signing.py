@@ -37,7 +37,7 @@ def copy_model(folder: Path) -> Path:
     return folder / NAMES[0]
 
 
-def test_what_was_signed_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_signed_model_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, (private, public) = copy_model(tmp_path), write_keys(tmp_path)
     assert main(["sign", str(model), "--key", str(private)]) == 0
     told = capsys.readouterr().out.split()
@@ -68,16 +68,16 @@ def sign_with_another_key(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("augment", "said"),
     [
-        (change("tinyaudionet.json"), r"tinyaudionet\.json\.sig: not the signature of tinyaudionet\.json"),
-        (change("fusion.json"), r"fusion\.json\.sig: not the signature of fusion\.json"),
-        (lose("tinyaudionet.json.sig"), "No such file.*must be signed"),
-        (lose("fusion.json.sig"), "No such file.*must be signed"),
-        (scribble("tinyaudionet.json.sig"), "not the signature"),
-        (exchange, "not the signature"),
-        (sign_with_another_key, "not the signature"),
+        (change("tinyaudionet.json"), r"tinyaudionet\.json\.sig: expected the signature of tinyaudionet\.json"),
+        (change("fusion.json"), r"fusion\.json\.sig: expected the signature of fusion\.json"),
+        (lose("tinyaudionet.json.sig"), "No such file.*models must be signed"),
+        (lose("fusion.json.sig"), "No such file.*models must be signed"),
+        (scribble("tinyaudionet.json.sig"), "expected the signature"),
+        (exchange, "expected the signature"),
+        (sign_with_another_key, "expected the signature"),
     ],
 )
-def test_what_is_not_as_it_was_signed_is_refused(tmp_path: Path, augment: Callable[[Path], object], said: str) -> None:
+def test_changed_or_unsigned_model_is_refused(tmp_path: Path, augment: Callable[[Path], object], said: str) -> None:
     model, (private, public) = copy_model(tmp_path), write_keys(tmp_path)
     sign_model(model, read_signing_key(private))
     augment(tmp_path)
@@ -85,7 +85,7 @@ def test_what_is_not_as_it_was_signed_is_refused(tmp_path: Path, augment: Callab
         check_model(model, read_verify_key(public))
 
 
-def test_only_a_model_that_can_be_opened_is_signed(tmp_path: Path) -> None:
+def test_model_that_cannot_be_opened_is_not_signed(tmp_path: Path) -> None:
     model = copy_model(tmp_path)
     model.write_bytes(model.read_bytes() + b"x")
     with pytest.raises(ModelError, match="not the file its card describes"):
@@ -103,7 +103,7 @@ def test_keys_of_other_kinds_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_openssl_makes_the_keys_and_confirms_the_signature(tmp_path: Path) -> None:
+def test_openssl_can_make_keys_and_verify_signatures(tmp_path: Path) -> None:
     model, private, public = copy_model(tmp_path), tmp_path / "signing.pem", tmp_path / "verify.pem"
     for command in (f"genpkey -algorithm ed25519 -out {private}", f"pkey -in {private} -pubout -out {public}"):
         subprocess.run(["openssl", *command.split()], check=True, capture_output=True)

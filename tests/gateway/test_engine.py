@@ -27,9 +27,9 @@ async def diagnosis(folder: Path, model: Path | str, key: Path) -> dict[str, tup
 
 async def test_where_a_key_is_set_only_signed_models_are_opened(tmp_path: Path, serve: Serve) -> None:
     model, (private, public) = copy_model(tmp_path), write_keys(tmp_path)
-    with pytest.raises(ConfigError, match=r"^model: .*must be signed"):
+    with pytest.raises(ConfigError, match=r"^model: .*models must be signed"):
         await serve(model=str(model), verify_key=public)
-    with pytest.raises(ConfigError, match=r"^model: .*must be signed"):
+    with pytest.raises(ConfigError, match=r"^model: .*models must be signed"):
         await serve(verify_key=public)  # the shipped ones are no exception
     with pytest.raises(ConfigError, match=r"^verify_key: .*expected a public Ed25519 key"):
         await serve(model=str(model), verify_key=private)
@@ -37,7 +37,7 @@ async def test_where_a_key_is_set_only_signed_models_are_opened(tmp_path: Path, 
     assert (await diagnosis(tmp_path, model, private))["verify_key"][0] == "error"
 
     sign_model(model, read_signing_key(private))
-    with pytest.raises(ConfigError, match=r"^verifier: .*must be signed"):
+    with pytest.raises(ConfigError, match=r"^verifier: .*models must be signed"):
         await serve(model=str(model), verify_key=public, verifier="auto")
     server = await serve(model=str(model), verify_key=public)
     assert server.model.startswith("tinyaudionet@")

@@ -73,7 +73,7 @@ def frames(seconds: float) -> list[bytes]:
     return [data[at : at + 640] for at in range(0, len(data), 640)]
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_each_command_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["serve", "--help"])
     out = capsys.readouterr().out

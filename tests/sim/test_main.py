@@ -180,7 +180,7 @@ def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.Cap
         assert message in line
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_each_command_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0

@@ -18,11 +18,11 @@ def test_the_lowest_threshold_that_keeps_the_rate_is_chosen(per_hour: float, rai
     assert rates(12, 8, 4, 0).raise_p_for(per_hour) == pytest.approx(raise_p)
 
 
-def test_a_dip_that_higher_thresholds_do_not_keep_is_not_trusted() -> None:
+def test_threshold_is_not_chosen_when_a_higher_one_has_more_alarms() -> None:
     assert rates(12, 3, 5, 2).raise_p_for(4) == pytest.approx(0.9)
 
 
-def test_rates_the_data_cannot_show_are_refused() -> None:
+def test_rates_too_low_for_the_measured_hours_are_refused() -> None:
     with pytest.raises(
         ModelError, match=r"at least 2 an hour, which is what 1\.5 h of speech .*rule of three.*got 1\.9"
     ):

@@ -8,7 +8,7 @@ import pytest
 from detection.decision.calibration import Calibration, ChannelCalibration, fit
 
 
-def test_finds_the_map_that_the_labels_were_drawn_from() -> None:
+def test_fit_recovers_the_map_that_generated_the_labels() -> None:
     rng = np.random.default_rng(0)
     raw = rng.normal(0, 3, 40_000).astype(np.float32)
     is_fake = rng.random(len(raw)) < 1 / (1 + np.exp(-(0.5 * raw - 0.0)))
@@ -17,7 +17,7 @@ def test_finds_the_map_that_the_labels_were_drawn_from() -> None:
     assert found.offset == pytest.approx(0.0, abs=0.05)
 
 
-def test_both_classes_weigh_alike_however_many_clips_each_has() -> None:
+def test_classes_have_equal_weight_whatever_their_sizes() -> None:
     raw = np.concatenate([np.tile([-1.0, 1.0, -1.0], 300), np.tile([1.0, -1.0, 1.0], 3)]).astype(np.float32)
     is_fake = np.arange(len(raw)) >= 900
     found = fit(raw, is_fake)
@@ -36,13 +36,13 @@ def test_one_class_alone_is_refused() -> None:
         fit(np.zeros(3, np.float32), np.ones(3, bool))
 
 
-def test_is_applied_as_it_says() -> None:
+def test_apply_scales_and_offsets() -> None:
     applied = Calibration(scale=2.0, offset=-1.0).apply(np.array([0, 3], np.float32))
     assert applied.dtype == np.float32
     assert applied.tolist() == [-1, 5]
 
 
-def test_each_window_is_mapped_by_the_class_of_its_channel() -> None:
+def test_map_depends_on_the_channel_class_of_the_window() -> None:
     both = ChannelCalibration(wide=Calibration(scale=2.0), narrow=Calibration(offset=-1.0))
     applied = both.apply(np.array([1, 1, 3], np.float32), np.array([False, True, True]))
     assert applied.dtype == np.float32

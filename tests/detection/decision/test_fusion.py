@@ -32,31 +32,33 @@ def fitted(pair: tuple[CardDetector, CardDetector]) -> Fusion:
     return Fusion.by_mean(*pair).model_copy(update={"wide": wide, "narrow": narrow, "raise_p": 0.8})
 
 
-def test_each_subset_of_models_and_each_class_of_channel_has_its_map(pair: tuple[CardDetector, CardDetector]) -> None:
+def test_map_depends_on_models_and_channel_class(pair: tuple[CardDetector, CardDetector]) -> None:
     fusion = fitted(pair)
     assert [fusion.llr(1.5, None, narrow) for narrow in (False, True)] == [1.5, 1.5]
     assert [fusion.llr(1.0, 2.0, narrow) for narrow in (False, True)] == [3.5, 7.0]
 
 
 @pytest.mark.parametrize("folder", ["light", "heavy"])
-def test_it_is_found_beside_either_model(folder: str, pair: tuple[CardDetector, CardDetector], tmp_path: Path) -> None:
+def test_fusion_file_is_found_beside_either_model(
+    folder: str, pair: tuple[CardDetector, CardDetector], tmp_path: Path
+) -> None:
     (tmp_path / folder / FILE).write_text(fitted(pair).model_dump_json())
     assert open_fusion(*pair) == (fitted(pair), None)
 
 
-def test_without_one_it_is_the_mean_and_the_stricter_threshold(pair: tuple[CardDetector, CardDetector]) -> None:
+def test_without_a_file_it_is_the_mean_with_the_higher_threshold(pair: tuple[CardDetector, CardDetector]) -> None:
     fusion, reason = open_fusion(*pair)
     assert (fusion.wide, fusion.narrow) == (MEAN, MEAN)
     assert fusion.llr(1.0, -3.0, False) == -1.0
     assert fusion.raise_p == max(one.raise_p for one in pair)
     assert reason is not None
     assert reason.startswith(f"no {FILE} beside {LIGHT}@")
-    assert reason.endswith("the mean of both models' log-odds is taken")
-    with pytest.raises(ModelError, match=rf"{LIGHT}@\w+ with {HEAVY}@\w+: their false alarms were never counted"):
+    assert reason.endswith("using the mean of both models' log-odds")
+    with pytest.raises(ModelError, match=rf"{LIGHT}@\w+ with {HEAVY}@\w+: no measured false alarms"):
         fusion.raise_p_for(3)
 
 
-def test_one_of_other_models_or_of_another_calibration_is_not_taken(
+def test_fusion_of_other_models_or_calibrations_is_not_used(
     pair: tuple[CardDetector, CardDetector], tmp_path: Path
 ) -> None:
     light, heavy = pair
@@ -79,7 +81,7 @@ def test_one_of_other_models_or_of_another_calibration_is_not_taken(
     ("text", "says"),
     [("{", r"fusion\.json: fusion: Invalid JSON"), ("{}", r"fusion\.json: light: Field required")],
 )
-def test_a_broken_file_is_refused(
+def test_malformed_fusion_file_is_refused(
     text: str, says: str, pair: tuple[CardDetector, CardDetector], tmp_path: Path
 ) -> None:
     (tmp_path / "heavy" / FILE).write_text(text)
@@ -89,7 +91,7 @@ def test_a_broken_file_is_refused(
         read_fusion(tmp_path / "nothing")
 
 
-def test_alarms_that_were_counted_choose_the_threshold(pair: tuple[CardDetector, CardDetector]) -> None:
+def test_measured_false_alarms_choose_the_threshold(pair: tuple[CardDetector, CardDetector]) -> None:
     rates = tuple(AlarmRate(raise_p=p, per_hour=rate, low=0, high=99) for p, rate in ((0.7, 20), (0.85, 6)))
     alarms = AlarmRates(hours=1.5, channels=("clean",), data_hash="x", rates=rates)
     fusion = fitted(pair).model_copy(update={"alarms": alarms})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection import AlertState, Change, Decider, Outcome, Policy, Ruling, Score, Window
+from detection import AlertState, Change, Decider, Outcome, Policy, Score, VerificationOutcome, Window
 from tests.detection.fakes import mean_fusion
 
 POLICY = Policy()
@@ -70,7 +70,7 @@ def test_synthetic_voice_is_raised_then_confirmed() -> None:
     assert verdict.speech_s == decider.speech_s == pytest.approx(8.0)
 
 
-def test_an_alert_is_confirmed_though_windows_that_wait_for_the_verifier_pull_it_down_a_little() -> None:
+def test_alert_is_confirmed_although_windows_without_verifier_score_lower_it() -> None:
     policy = Policy(raise_p=0.98)
     decider = Decider(policy)
     changes = play(decider, steady(4.0, 4.0, 4.0, 4.0, -1.0, -1.0, -1.0))
@@ -78,7 +78,7 @@ def test_an_alert_is_confirmed_though_windows_that_wait_for_the_verifier_pull_it
     assert policy.hold_p <= decider.recent_p_synthetic < policy.raise_p
 
 
-def test_the_level_that_confirms_lies_between_raising_and_clearing() -> None:
+def test_hold_p_lies_between_raise_p_and_clear_p() -> None:
     assert Policy(raise_p=0.9).hold_p == pytest.approx(0.75)
     assert Policy(raise_p=0.9, clear_p=0.85).hold_p == 0.85
 
@@ -116,7 +116,7 @@ def test_states_only_move_along_the_table(leg: list[tuple[float, float]]) -> Non
 
 
 @given(leg=any_leg)
-def test_hysteresis_never_chatters(leg: list[tuple[float, float]]) -> None:
+def test_alert_does_not_flap(leg: list[tuple[float, float]]) -> None:
     changes = play(Decider(POLICY), leg)
     for before, after in pairwise(changes):
         speech_s = after.speech_s - before.speech_s + 1e-9
@@ -127,7 +127,7 @@ def test_hysteresis_never_chatters(leg: list[tuple[float, float]]) -> None:
 
 
 @given(leg=st.lists(st.tuples(st.floats(-20, 0), st.floats(0, 1)), min_size=1, max_size=40), data=st.data())
-def test_one_odd_window_never_alarms(leg: list[tuple[float, float]], data: st.DataObject) -> None:
+def test_single_window_never_raises_an_alert(leg: list[tuple[float, float]], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(leg) - 1))
     leg[at] = (data.draw(st.floats(0, 1e9)), data.draw(st.floats(0, WINDOW_S)))
     assert states(leg) == []
@@ -146,7 +146,7 @@ def test_evidence_is_monotone(leg: list[tuple[float, float]], raised_by: float, 
 
 
 @given(human=st.lists(st.floats(-20, 0), max_size=200), synthetic=st.floats(2, 20))
-def test_voice_that_turns_synthetic_is_caught_whatever_came_before(human: list[float], synthetic: float) -> None:
+def test_voice_that_turns_synthetic_is_detected_whatever_came_before(human: list[float], synthetic: float) -> None:
     hop_s = 0.8
     windows = math.ceil(POLICY.recent_speech_s / hop_s) + 1
     decider = Decider(POLICY)
@@ -187,7 +187,7 @@ def test_speech_of_skipped_windows_counts_with_the_next_scored_one() -> None:
     assert skipping.verdict().speech_s == scored.verdict().speech_s
 
 
-def test_skipped_speech_beyond_the_next_window_is_not_judged_by_it() -> None:
+def test_skipped_speech_counts_only_as_far_as_the_next_window_overlaps_it() -> None:
     decider = Decider(POLICY)
     for _ in range(20):
         decider.skip(unscored(1.0))
@@ -231,7 +231,7 @@ def test_verdicts(leg: list[tuple[float, float]], outcome: Outcome, reason: str)
     assert (decider.verdict().outcome, decider.verdict().reason) == (outcome, reason)
 
 
-def test_not_a_number_is_refused_and_leaves_no_trace() -> None:
+def test_nan_is_refused_and_changes_nothing() -> None:
     decider = Decider(POLICY)
     with pytest.raises(ValueError, match="log_odds"):
         play(decider, [(math.nan, 1.0)])
@@ -239,7 +239,7 @@ def test_not_a_number_is_refused_and_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
-def test_policy_refuses_nonsense_and_names_the_field(name: str) -> None:
+def test_policy_out_of_range_is_refused_with_the_field(name: str) -> None:
     values: dict[str, Any]
     for values in ({name: -1}, {name: math.nan}):
         with pytest.raises(ValueError, match=f"^{name}: expected"):
@@ -260,7 +260,7 @@ def follow(leg: Iterable[Score]) -> tuple[Decider, list[Change]]:
     return decider, [change for score in leg if (change := decider.update(score))]
 
 
-def test_nobody_is_called_human_in_noise_but_machines_are_still_caught() -> None:
+def test_noisy_legs_are_never_human_but_synthetic_voices_are_detected() -> None:
     low, high = POLICY.noisy_snr_db - 1, POLICY.noisy_snr_db + 1
     for log_odds in (-3.0, 0.8):
         verdict = follow(noisy(low, *[log_odds] * 5))[0].verdict()
@@ -271,7 +271,7 @@ def test_nobody_is_called_human_in_noise_but_machines_are_still_caught() -> None
     assert decider.verdict().outcome is Outcome.SYNTHETIC
 
 
-def test_a_noisy_moment_does_not_make_a_leg_noisy_and_a_clean_one_does_not_make_it_clean() -> None:
+def test_noise_is_judged_by_the_mean_over_all_speech() -> None:
     moment = [*noisy(60, *[-3.0] * 8), *noisy(0, -3.0)]
     assert follow(moment)[0].verdict().reason == "p_below_human"
     assert follow([*noisy(0, *[-3.0] * 8), *noisy(math.inf, -3.0)])[0].verdict().reason == "noisy"
@@ -281,7 +281,7 @@ def strange(*log_odds: float) -> list[Score]:
     return [replace(score, out_of_domain=True) for score in scores(steady(*log_odds))]
 
 
-def test_nobody_is_called_human_out_of_domain_but_machines_are_still_caught() -> None:
+def test_out_of_domain_legs_are_never_human_but_synthetic_voices_are_detected() -> None:
     for log_odds in (-3.0, 0.8):
         verdict = follow(strange(*[log_odds] * 5))[0].verdict()
         assert (verdict.outcome, verdict.reason) == (Outcome.INDETERMINATE, "out_of_domain")
@@ -290,7 +290,7 @@ def test_nobody_is_called_human_out_of_domain_but_machines_are_still_caught() ->
     assert decider.verdict().outcome is Outcome.SYNTHETIC
 
 
-def test_most_of_the_speech_decides_whether_a_leg_is_out_of_domain() -> None:
+def test_leg_is_out_of_domain_when_most_of_its_speech_is() -> None:
     known = scores(steady(-3.0))
     assert follow([*strange(*[-3.0] * 4), *known * 5])[0].verdict().reason == "p_below_human"
     assert follow([*strange(*[-3.0] * 5), *known * 4])[0].verdict().reason == "out_of_domain"
@@ -298,7 +298,7 @@ def test_most_of_the_speech_decides_whether_a_leg_is_out_of_domain() -> None:
     assert follow([*brief, *known * 4])[0].verdict().reason == "p_below_human"
 
 
-def test_too_little_speech_is_said_before_out_of_domain_and_that_before_noise() -> None:
+def test_reason_is_too_little_speech_before_out_of_domain_before_noisy() -> None:
     brief = [replace(score, speech_s=0.8, fresh_speech_s=0.8) for score in strange(-3.0)]
     assert follow(brief)[0].verdict().reason == "too_little_speech"
     both = [replace(score, snr_db=POLICY.noisy_snr_db - 1) for score in strange(*[-3.0] * 5)]
@@ -314,7 +314,7 @@ def voice(mean: float, windows: int, rng: np.random.Generator) -> list[float]:
     return said
 
 
-def test_simulated_calls_longer_speech_is_surer_and_a_change_of_voice_is_caught() -> None:
+def test_longer_speech_raises_accuracy_and_voice_changes_are_detected() -> None:
     rng = np.random.default_rng(7)
     wrong: dict[int, int] = {}
     for seconds in (3, 12, 48):
@@ -340,14 +340,14 @@ def heard(log_odds: float, windows: int) -> tuple[Decider, list[Change]]:
     return decider, play(decider, steady(*[log_odds] * windows))
 
 
-def test_an_answer_raises_what_the_light_model_was_unsure_of_and_more_speech_confirms_it() -> None:
+def test_verifier_score_raises_an_alert_and_more_speech_confirms_it() -> None:
     decider, changes = heard(0.5, 5)
     assert changes == []
-    verified = decider.answer(0.0, 8.0, 5.0)
+    verified = decider.add_verifier_score(0.0, 8.0, 5.0)
     assert verified is not None
     assert verified.change is not None
     assert (verified.change.state, verified.change.reason, verified.change.at_s) == (PROVISIONAL, "p_above_raise", 8.0)
-    assert (verified.ruling, verified.p_synthetic > 0.99) == (Ruling.ESCALATED, True)
+    assert (verified.outcome, verified.p_synthetic > 0.99) == (VerificationOutcome.ESCALATED, True)
     assert verified.light_p_synthetic < 0.7 < POLICY.raise_p < decider.recent_p_synthetic
     assert decider.in_doubt
     more = [decider.update(Score(at, at + 3.0, 2.4, 0.8, 4.0)) for at in (5.0, 6.0, 7.0)]
@@ -355,58 +355,58 @@ def test_an_answer_raises_what_the_light_model_was_unsure_of_and_more_speech_con
     assert not decider.in_doubt
 
 
-def test_an_answer_alone_confirms_nothing_for_it_adds_no_speech() -> None:
+def test_verifier_score_alone_does_not_confirm_an_alert() -> None:
     decider, (raised, *_) = heard(3.0, 5)
     assert raised.state is PROVISIONAL
     for _ in range(10):
-        verified = decider.answer(0.0, 8.0, 5.0)
+        verified = decider.add_verifier_score(0.0, 8.0, 5.0)
         assert verified is not None
-        assert (verified.ruling, verified.change) == (Ruling.CONFIRMED, None)
+        assert (verified.outcome, verified.change) == (VerificationOutcome.CONFIRMED, None)
     assert decider.state is PROVISIONAL
 
 
-def test_what_the_verifier_takes_for_a_person_is_cleared_on_further_speech() -> None:
+def test_alert_is_cleared_when_the_verifier_scores_human() -> None:
     decider, _ = heard(3.0, 5)
-    verified = decider.answer(0.0, 8.0, -5.0)
+    verified = decider.add_verifier_score(0.0, 8.0, -5.0)
     assert verified is not None
-    assert (verified.ruling, verified.change) == (Ruling.INCONCLUSIVE, None), "an alert still stands"
+    assert (verified.outcome, verified.change) == (VerificationOutcome.INCONCLUSIVE, None), "an alert still stands"
     changes = []
     for at in range(5, 15):
         changes.append(decider.update(Score(at, at + 3.0, 2.4, 0.8, 1.0)))
-        verified = decider.answer(at + 2.0, at + 3.0, -5.0)
+        verified = decider.add_verifier_score(at + 2.0, at + 3.0, -5.0)
     assert [change.state for change in changes if change] == [CLEARED]
     assert verified is not None
-    assert verified.ruling is Ruling.CLEARED
+    assert verified.outcome is VerificationOutcome.CLEARED
 
 
-def test_who_is_unsure_ends_human_by_the_evidence_of_both() -> None:
+def test_verifier_turns_an_uncertain_leg_into_human() -> None:
     decider, _ = heard(0.0, 8)
     assert decider.verdict().reason == "uncertain"
     assert decider.in_doubt
-    decider.answer(0.0, 11.0, -4.0)
+    decider.add_verifier_score(0.0, 11.0, -4.0)
     assert (decider.verdict().outcome, decider.verdict().reason) == (Outcome.HUMAN, "p_below_human")
     assert not decider.in_doubt
 
 
-def test_an_answer_about_nothing_that_is_remembered_is_none() -> None:
+def test_verifier_score_for_forgotten_speech_returns_none() -> None:
     decider, _ = heard(0.0, 80)
     before = decider.verdict()
-    assert decider.answer(0.0, 8.0, 5.0) is None
-    assert decider.answer(100.0, 104.0, 5.0) is None
+    assert decider.add_verifier_score(0.0, 8.0, 5.0) is None
+    assert decider.add_verifier_score(100.0, 104.0, 5.0) is None
     assert decider.verdict() == before
     with pytest.raises(ValueError, match="log_odds: expected a number"):
-        decider.answer(70.0, 74.0, math.nan)
+        decider.add_verifier_score(70.0, 74.0, math.nan)
 
 
 @given(leg=any_leg, answers=st.lists(st.tuples(st.integers(0, 60), any_log_odds), max_size=20))
-def test_with_answers_too_states_only_move_along_the_table(
+def test_with_verifier_scores_states_only_move_along_the_table(
     leg: list[tuple[float, float]], answers: list[tuple[int, float]]
 ) -> None:
     decider, changes = Decider(POLICY, FUSED), list[Change | None]()
     for number, score in enumerate(scores(leg)):
         changes.append(decider.update(score))
         for _, log_odds in (answer for answer in answers if answer[0] == number):
-            verified = decider.answer(score.end_s - 4, score.end_s, log_odds)
+            verified = decider.add_verifier_score(score.end_s - 4, score.end_s, log_odds)
             changes.append(verified.change if verified else None)
     moves = [(change.previous, change.state) for change in changes if change]
     assert set(moves) <= LEGAL

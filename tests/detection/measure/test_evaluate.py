@@ -16,7 +16,7 @@ from detection.decision.fusion import open_fusion
 from detection.decision.rule import Outcome
 from detection.detector import VERIFIER, WEIGHTS, open_detector
 from detection.measure.evaluate import add_arguments, open_beside, reliability_panels
-from detection.measure.scoring import Listener
+from detection.measure.scoring import LegScorer
 from detection.offline import score_samples
 from detection.signal.audio import read_audio
 from detection.types import Score
@@ -32,7 +32,7 @@ def report(corpus: Path) -> Path:
     return out
 
 
-def test_a_report_holds_everything(report: Path) -> None:
+def test_report_is_complete(report: Path) -> None:
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["clips"] == 12
     assert list(metrics["conditions"]) == ["clean", "pstn", "lossy", "noise 5 dB", "silence cut", "first 2 s"]
@@ -47,16 +47,16 @@ def test_a_report_holds_everything(report: Path) -> None:
         "## Legs, by outcome",
         "## Legs, by seconds",
         "## False alarms per hour",
-        "## Beside it",
-        "## By family, of each model",
-        "## By what training heard",
+        "## Other models",
+        "## By family, for each model",
+        "## By presence in the training data",
         "## By source",
     ):
         assert heading in text
     assert f"Worst codec: **{metrics['worst_codec']}**" in text
 
 
-def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report: Path) -> None:
+def test_reference_model_is_compared_with_its_verdicts(report: Path) -> None:
     beside = json.loads((report / "metrics.json").read_text())["beside"]
     names = [name.partition("@")[0] for name in beside]
     assert names == ["tinystatnet", "MFCC mean and deviation, logistic regression", "majority"]
@@ -72,13 +72,13 @@ def test_the_reference_stands_beside_the_default_with_how_its_clips_ended(report
     lines = [line for line in text.splitlines() if line.startswith("| tinystatnet@")]
     assert [line.split(" | ")[1] for line in lines] == ["clean", "pstn"]
     clean, pstn = ([bool(cell.strip(" |")) for cell in line.split(" | ")[-4:]] for line in lines)
-    assert (clean, pstn) == ([True] * 4, [True, True, False, False]), "legs are heard in the first channel"
+    assert (clean, pstn) == ([True] * 4, [True, True, False, False]), "legs are scored in the first channel"
     heading = next(line for line in text.splitlines() if line.startswith("| model |"))
     assert all(name in heading for name in ("miss at 0.1 % FA", "min DCF", "human legs"))
 
 
-def test_each_family_of_machines_has_a_row_for_every_model(report: Path) -> None:
-    text = (report / "report.md").read_text().partition("## By family, of each model")[2].partition("\n## ")[0]
+def test_each_family_has_a_row_for_every_model(report: Path) -> None:
+    text = (report / "report.md").read_text().partition("## By family, for each model")[2].partition("\n## ")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
     ]
@@ -94,8 +94,11 @@ def test_groups_are_written_for_every_channel_with_their_intervals(report: Path)
     groups = json.loads((report / "metrics.json").read_text())["groups"]["pstn"]
     assert set(groups) == {"system", "family", "language", "source", "channel", "heard in training"}
     assert [groups["system"]["real"][label] for label in ("human", "synthetic")] == [6, 0]
-    heard = groups["heard in training"]
-    assert {name: (row["human"], row["synthetic"]) for name, row in heard.items()} == {"no": (6, 0), "yes": (0, 6)}
+    in_training = groups["heard in training"]
+    assert {name: (row["human"], row["synthetic"]) for name, row in in_training.items()} == {
+        "no": (6, 0),
+        "yes": (0, 6),
+    }
     with (report / "groups.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert {row["channel"] for row in rows} == {"clean", "pstn", "lossy", "noise 5 dB"}
@@ -105,25 +108,27 @@ def test_groups_are_written_for_every_channel_with_their_intervals(report: Path)
     assert row["false_alarms"] == row["false_alarms_low"] == ""
 
 
-def test_scores_are_those_of_score(report: Path, corpus: Path) -> None:
+def test_scores_equal_those_of_detect_score(report: Path, corpus: Path) -> None:
     with (report / "scores.csv").open() as lines:
-        said = {row["file"]: float(row["log_odds_clean"]) for row in csv.DictReader(lines)}
-    assert len(said) == 12
+        scored = {row["file"]: float(row["log_odds_clean"]) for row in csv.DictReader(lines)}
+    assert len(scored) == 12
     for name in ("real-0-0.wav", "fake-3-1.wav"):  # to 16 bits, which changes what is nearly silent
-        assert said[name] == pytest.approx(score_samples(read_audio(corpus / name), open_detector()).log_odds, abs=0.3)
+        assert scored[name] == pytest.approx(
+            score_samples(read_audio(corpus / name), open_detector()).log_odds, abs=0.3
+        )
 
 
-def test_legs_join_the_clips_of_a_speaker_and_alarms_are_counted_on_humans(report: Path) -> None:
+def test_legs_join_clips_of_a_speaker_and_false_alarms_count_human_legs(report: Path) -> None:
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["alarms"]["clean"]["legs"] == 3
-    assert metrics["legs"]["clean"]["4"]["human"] == 3, "seven seconds are heard of each, in two clips"
+    assert metrics["legs"]["clean"]["4"]["human"] == 3, "each has seven seconds, in two clips"
     assert metrics["legs"]["clean"]["8"] == {"human": 0, "synthetic": 0}
     alarms = metrics["alarms"]["clean"]
     assert alarms["hours"] == pytest.approx(3 * 7 / 3_600, rel=0.3)
     assert alarms["raised_per_hour_95"][1] >= RULE_OF_THREE / alarms["hours"]
 
 
-def test_legs_are_judged_with_the_verifier_that_ships_too(report: Path) -> None:
+def test_legs_are_also_measured_with_the_shipped_verifier(report: Path) -> None:
     metrics = json.loads((report / "metrics.json").read_text())
     both = metrics["with_verifier"]
     assert both["verifier"].startswith(f"{VERIFIER}@")
@@ -132,28 +137,28 @@ def test_legs_are_judged_with_the_verifier_that_ships_too(report: Path) -> None:
     assert (outcomes["human"], outcomes["synthetic"], alarms["legs"]) == (3, 3, 3)
     fusion, _ = open_fusion(open_detector(), open_detector(VERIFIER or ""))
     assert both["raise_p"] == fusion.raise_p
-    assert alarms["hours"] == metrics["alarms"]["clean"]["hours"], "it changes nothing in what was heard"
+    assert alarms["hours"] == metrics["alarms"]["clean"]["hours"], "the verifier does not change the hours"
     assert len(alarms["raised_per_hour_95"]) == len(outcomes["synthetic_alerted_95"]) == 2
     assert "eer" in metrics["legs"]["clean"]["4"]
-    assert "eer" in both["legs"]["clean"]["4"], "both make one number that ranks legs, too"
+    assert "eer" in both["legs"]["clean"]["4"], "the fused evidence ranks legs too"
     text = (report / "report.md").read_text()
     assert text.count(f"| clean | with {both['verifier']} |") == 1 + 4 + 1 + 1, (
-        "in the tables of outcomes, errors, alarms, finds"
+        "in the tables of outcomes, errors, false alarms and detections"
     )
-    assert "by the fusion of what both" in " ".join(text.split())
+    assert "by the fusion of both" in " ".join(text.split())
 
 
 def test_reliability_has_a_panel_for_every_class_of_channel() -> None:
-    heard = [[Score(0.0, 3.0, 2.0, 2.0, log_odds)] for log_odds in (-1.0, 2.0)]
+    scores = [[Score(0.0, 3.0, 2.0, 2.0, log_odds)] for log_odds in (-1.0, 2.0)]
     is_fake = np.array([False, True])
-    panels = reliability_panels(dict.fromkeys(("clean", "pstn", "lossy", "opus6"), heard), is_fake)
+    panels = reliability_panels(dict.fromkeys(("clean", "pstn", "lossy", "opus6"), scores), is_fake)
     assert list(panels) == ["wide: clean", "narrow: pstn, opus6", "lossy: lossy"]
     log_odds, labels = panels["narrow: pstn, opus6"]["windows"]
     assert log_odds.tolist() == [-1, 2, -1, 2]
     assert labels.tolist() == [False, True, False, True]
 
 
-def test_all_other_models_that_ship_stand_beside_unless_none_is_named() -> None:
+def test_all_other_shipped_models_are_compared_by_default() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     bare = ["--data", "x.csv", "--out", "x"]
@@ -174,15 +179,15 @@ def test_a_manifest_without_training_clips_has_no_baseline(
         rows = [row for row in csv.reader(lines) if row[COLUMNS.index("split")] == "test"]
     write_manifest(corpus / "test-only.csv", rows)
     assert command("evaluate", corpus / "test-only.csv", tmp_path, *BARE, "--verifier", "off") == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("no baseline:")]
-    assert len(said) == 1
-    assert "holds no clips of both labels to train it on (train, val)" in said[0]
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("no baseline:")]
+    assert len(notes) == 1
+    assert "holds no clips of both labels to train it on (train, val)" in notes[0]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["beside"], metrics["with_verifier"]) == ({}, None)
-    assert "## Beside it" not in (tmp_path / "report.md").read_text()
+    assert "## Other models" not in (tmp_path / "report.md").read_text()
 
 
-def test_models_of_one_name_are_told_of_before_anything_is_heard(
+def test_models_with_equal_names_are_refused_before_scoring(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As `calibrate` leaves them: another card beside the same network."""
@@ -190,13 +195,13 @@ def test_models_of_one_name_are_told_of_before_anything_is_heard(
         (tmp_path / f"after{suffix}").write_bytes((WEIGHTS / f"tinyaudionet{suffix}").read_bytes())
     given = (*BARE, "tinyaudionet", f"{tmp_path / 'after.onnx'}", "--cache", f"{tmp_path / 'cache'}")
     assert command("evaluate", corpus / "manifest.csv", tmp_path / "out", *given) == 2
-    said = capsys.readouterr().err
-    assert f"--beside: tinyaudionet and {tmp_path / 'after.onnx'} are both tinyaudionet@" in said
-    assert said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert f"--beside: tinyaudionet and {tmp_path / 'after.onnx'} are both tinyaudionet@" in err
+    assert err.count("\n") == 1
     assert {file.name for file in tmp_path.iterdir()} == {"after.onnx", "after.json"}
 
 
-def test_what_legs_of_one_class_cannot_tell_is_an_empty_cell(corpus: Path, tmp_path: Path) -> None:
+def test_undefined_figures_are_empty_cells(corpus: Path, tmp_path: Path) -> None:
     """The only speaker with a name is a human."""
     rows = [["real-0-0.wav", *GOOD[1:]], ["fake-0-0.wav", "fake", *GOOD[2:4], "", "en", "test", "page"]]
     write_manifest(corpus / "human-legs.csv", rows)
@@ -205,7 +210,7 @@ def test_what_legs_of_one_class_cannot_tell_is_an_empty_cell(corpus: Path, tmp_p
 
 
 @pytest.mark.parametrize("option", ["--beside", "--verifier"])
-def test_a_model_that_is_not_there_is_told_of_before_anything_is_heard(
+def test_missing_model_is_refused_before_scoring(
     option: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = ("--cache", f"{tmp_path / 'cache'}")
@@ -214,13 +219,13 @@ def test_a_model_that_is_not_there_is_told_of_before_anything_is_heard(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_clips_that_cannot_be_read_are_told_of_before_anything_is_scored(
+def test_unreadable_training_clips_are_refused_before_scoring(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
         pytest.fail("it scores")
 
-    monkeypatch.setattr(Listener, "listen", never)
+    monkeypatch.setattr(LegScorer, "score", never)
     (corpus / "torn.wav").write_bytes(b"RIFF")
     rows = [[name, *GOOD[1:]] for name in ("real-0-0.wav", "fake-0-0.wav")]
     rows += [["torn.wav", label, *GOOD[2:4], "bob", "en", "train", "other"] for label in ("real", "fake")]
@@ -262,9 +267,9 @@ def test_a_bad_manifest_gets_one_clear_line(
     )
     split = ("--split", "test") if name == "calibrate" else ()
     assert command(name, bad, tmp_path, *split) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate", "train"])

@@ -9,7 +9,7 @@ import pytest
 
 from detection import Outcome
 from detection.measure.conditions import add_noise, channel_class, cut_silence, keep_first
-from detection.measure.figures import by_group, heard_before, of_clips, worst_codec
+from detection.measure.figures import by_group, in_training, of_clips, worst_codec
 from detection.measure.pictures import reliability
 from detection.measure.scoring import legs_of
 from detection.offline import ClipScore
@@ -31,7 +31,7 @@ def test_legs_hold_the_clips_of_one_known_speaker_of_one_page_and_system() -> No
     assert sorted(legs_of(clips)) == [(0, 2), (1,), (4,), (5,)]
 
 
-def test_how_clips_ended_and_what_the_verdicts_cost() -> None:
+def test_outcome_shares_and_detection_cost() -> None:
     clips = [clip("real"), clip("real"), clip("fake"), clip("fake")]
     scored = [ended(-2, Outcome.HUMAN, "p_below_human"), ended(1, Outcome.INDETERMINATE, "noisy"),
               ended(3, Outcome.SYNTHETIC, "p_above_raise"), ended(2, Outcome.INDETERMINATE)]  # fmt: skip
@@ -44,7 +44,7 @@ def test_how_clips_ended_and_what_the_verdicts_cost() -> None:
     assert figures["accuracy"] == 0.75
 
 
-def test_a_group_of_one_class_is_set_against_all_of_the_other() -> None:
+def test_group_of_one_class_is_compared_with_all_of_the_other() -> None:
     clips = [clip("real", system="human")] * 6 + [clip("fake", system="vits")] * 6 + [clip("fake", system="gan")] * 2
     scores = np.array([0.0] * 6 + [1.0] * 3 + [-1.0] * 3 + [5.0] * 2)
     systems = by_group(clips, scores)["system"]
@@ -56,7 +56,7 @@ def test_a_group_of_one_class_is_set_against_all_of_the_other() -> None:
     assert 0 <= low < 0.5 < high <= 1, "of one source, so clips are drawn"
 
 
-def test_groups_of_several_sources_are_drawn_by_source() -> None:
+def test_groups_of_several_sources_are_resampled_by_source() -> None:
     clips = [clip("real", source="a")] * 6 + [clip("fake", source=source) for source in "bc" for _ in range(6)]
     scores = np.array([-1.0] * 6 + [1.0] * 6 + [-1.0] * 6)
     row = by_group(clips, scores)["system"]["vits"]
@@ -65,7 +65,7 @@ def test_groups_of_several_sources_are_drawn_by_source() -> None:
     assert set(row) >= {f"{name}{end}" for name in ranked for end in ("", "_95")}
 
 
-def test_what_training_heard_is_a_system_for_machines_and_a_person_for_humans() -> None:
+def test_in_training_means_system_for_synthetic_and_speaker_for_human_clips() -> None:
     training = [clip("real", speaker="VCTK_p1", system="human"), clip("fake", speaker="ann", system="vits")]
     clips = [
         clip("real", speaker="vctk_P1"),
@@ -76,16 +76,16 @@ def test_what_training_heard_is_a_system_for_machines_and_a_person_for_humans() 
         clip("fake", speaker="ann", system="gan"),
         clip("fake", system="human"),
     ]
-    assert heard_before(clips, training) == [True, True, False, False, True, False, False]
+    assert in_training(clips, training) == [True, True, False, False, True, False, False]
     assert "heard in training" not in by_group(clips, np.zeros(7))
     table = by_group(clips, np.zeros(7), training)["heard in training"]
     assert {name: (row["human"], row["synthetic"]) for name, row in table.items()} == {"no": (2, 2), "yes": (2, 1)}
 
 
 @pytest.mark.parametrize("name", ["", "vctk_unk", "ljs?"])
-def test_what_has_no_name_is_not_known_to_have_been_heard(name: str) -> None:
+def test_clips_without_a_name_are_not_in_training(name: str) -> None:
     clips = [clip("real", speaker=name), clip("fake", system=name)]
-    assert heard_before(clips, clips) == [False, False]
+    assert in_training(clips, clips) == [False, False]
 
 
 def test_the_worst_codec_is_a_codec_among_several_channels() -> None:
@@ -95,16 +95,16 @@ def test_the_worst_codec_is_a_codec_among_several_channels() -> None:
     assert worst_codec({"pstn": rates["pstn"], "noise 5 dB": rates["noise 5 dB"]}) is None
 
 
-def test_reliability_weighs_both_classes_alike() -> None:
+def test_reliability_gives_classes_equal_weight() -> None:
     log_odds = np.concatenate([np.full(300, -0.02), np.full(20, -0.02), np.full(20, 3.0)])
     is_fake = np.arange(340) >= 300
-    said, found, share = reliability(log_odds, is_fake)
-    assert said == pytest.approx([0.495, 0.9526], abs=1e-3)
+    stated, found, share = reliability(log_odds, is_fake)
+    assert stated == pytest.approx([0.495, 0.9526], abs=1e-3)
     assert found == pytest.approx([1 / 3, 1])
     assert share.sum() == pytest.approx(1)
 
 
-def test_noise_is_added_at_the_level_asked_for_and_the_same_at_every_level() -> None:
+def test_noise_has_the_requested_snr_and_is_the_same_at_every_level() -> None:
     noises = [noise(1, -20), noise(2, -40)]
     added = {snr: add_noise(noises, snr, speech(), 3) - speech() for snr in (20.0, 5.0)}
     for snr, what in added.items():

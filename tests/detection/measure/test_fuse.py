@@ -16,7 +16,7 @@ from detection.decision.fusion import FILE, MEAN, Fusion, FusionWeights
 from detection.detector import WEIGHTS
 from detection.measure.fuse import Pairs, calibrated, cross_fitted, fitted, verifier_is_better
 from detection.measure.operating import THRESHOLDS
-from detection.offline import Answer
+from detection.offline import VerifierScore
 from tests.detection.fakes import mean_fusion
 
 LIGHT, HEAVY = "tinystatnet", "tinyaudionet"
@@ -26,54 +26,54 @@ IS_FAKE = np.tile([False, True], N_SOURCES)
 SOURCES = [f"page{group}" for group in GROUPS]
 
 
-def test_regression_finds_the_map_that_labels_were_drawn_from_with_weights_and_without() -> None:
+def test_regression_recovers_the_map_that_generated_the_labels() -> None:
     rng = np.random.default_rng(0)
-    said = rng.normal(0, 3, (60_000, 2))
-    is_fake = rng.random(len(said)) < 1 / (1 + np.exp(-(0.3 * said[:, 0] + 0.6 * said[:, 1])))
-    assert logistic_regression(said, is_fake) == pytest.approx([0.3, 0.6, 0], abs=0.03)
-    weights = rng.uniform(0.5, 2, len(said))
-    assert logistic_regression(said, is_fake, weights) == pytest.approx([0.3, 0.6, 0], abs=0.03)
-    alone = fit(said[:, 0].astype(np.float32), is_fake)
-    assert logistic_regression(said[:, :1], is_fake) == pytest.approx([alone.scale, alone.offset], abs=1e-4)
+    log_odds = rng.normal(0, 3, (60_000, 2))
+    is_fake = rng.random(len(log_odds)) < 1 / (1 + np.exp(-(0.3 * log_odds[:, 0] + 0.6 * log_odds[:, 1])))
+    assert logistic_regression(log_odds, is_fake) == pytest.approx([0.3, 0.6, 0], abs=0.03)
+    weights = rng.uniform(0.5, 2, len(log_odds))
+    assert logistic_regression(log_odds, is_fake, weights) == pytest.approx([0.3, 0.6, 0], abs=0.03)
+    alone = fit(log_odds[:, 0].astype(np.float32), is_fake)
+    assert logistic_regression(log_odds[:, :1], is_fake) == pytest.approx([alone.scale, alone.offset], abs=1e-4)
 
 
-def test_a_row_counts_as_its_weight_says() -> None:
-    said = np.array([[-1.0], [1.0], [1.0], [-1.0], [1.0]])
+def test_weights_count_like_repeated_rows() -> None:
+    log_odds = np.array([[-1.0], [1.0], [1.0], [-1.0], [1.0]])
     is_fake = np.array([False, False, True, True, True])
-    weighted = logistic_regression(said, is_fake, np.array([2.0, 1.0, 3.0, 1.0, 0.5]))
+    weighted = logistic_regression(log_odds, is_fake, np.array([2.0, 1.0, 3.0, 1.0, 0.5]))
     repeated = np.repeat(np.arange(5), [4, 2, 6, 2, 1])
-    assert logistic_regression(said[repeated], is_fake[repeated]) == pytest.approx(weighted)
+    assert logistic_regression(log_odds[repeated], is_fake[repeated]) == pytest.approx(weighted)
 
 
 def pairs(*, odd: float, narrow: bool = False) -> Pairs:
-    """Legs of 60 s that both models hear; the verifier says `odd` log-odds more of the first source's."""
+    """Legs of 60 s that both models score; the verifier's log-odds are `odd` higher for the first source."""
     rng = np.random.default_rng(1)
-    scores, answers = [], []
+    scores, verifier_scores = [], []
     for group, is_fake in zip(GROUPS, IS_FAKE, strict=True):
         mean = 1.0 if is_fake else -1.0
-        said = rng.normal(mean, 1.5, 60).tolist()
-        heard = rng.normal(mean + (odd if group == 0 else 0.0), 1.0, 15).tolist()
-        scores.append([Score(at, at + 3.0, 2.4, 0.8, value, narrow=narrow) for at, value in enumerate(said)])
-        answers.append(
-            [Answer(4 * at + 1, 4.0 * at, 4.0 * at + 4, False, value, narrow) for at, value in enumerate(heard)]
+        light = rng.normal(mean, 1.5, 60).tolist()
+        heavy = rng.normal(mean + (odd if group == 0 else 0.0), 1.0, 15).tolist()
+        scores.append([Score(at, at + 3.0, 2.4, 0.8, value, narrow=narrow) for at, value in enumerate(light)])
+        verifier_scores.append(
+            [VerifierScore(4 * at + 1, 4.0 * at, 4.0 * at + 4, False, value, narrow) for at, value in enumerate(heavy)]
         )
-    return Pairs("clean", scores, answers, IS_FAKE, SOURCES)
+    return Pairs("clean", scores, verifier_scores, IS_FAKE, SOURCES)
 
 
-def test_windows_are_put_together_as_live() -> None:
+def test_windows_are_matched_as_live() -> None:
     one = pairs(odd=0.0)
-    assert len(one.light) == len(one.verifier) == 12 * 58, "the last two have no answer yet"
-    assert one.verifier[:2].tolist() == [one.answers[0][0].log_odds] * 2
-    assert one.verifier[2] == one.answers[0][1].log_odds
+    assert len(one.light) == len(one.verifier) == 12 * 58, "the last two have no score of the verifier yet"
+    assert one.verifier[:2].tolist() == [one.verifier_scores[0][0].log_odds] * 2
+    assert one.verifier[2] == one.verifier_scores[0][1].log_odds
     assert one.light[0] == one.scores[0][0].log_odds
     scraps = [Score(0.0, 3.0, 0.5, 0.5, float("nan")), *one.scores[0][1:]]
-    again = [Answer(2, 2.0, 6.0, True, 9.0, False), *one.answers[0]]
+    again = [VerifierScore(2, 2.0, 6.0, True, 9.0, False), *one.verifier_scores[0]]
     other = Pairs("clean", [scraps], [again], np.array([False]), ["page"])
     assert np.array_equal(other.light, one.light[1:58])
     assert not (other.verifier == 9.0).any(), "a second look is no window of its own"
 
 
-def test_a_leg_s_fusion_is_fitted_without_its_group() -> None:
+def test_fusion_of_a_leg_is_fitted_without_its_group() -> None:
     plain, odd = pairs(odd=0.0), pairs(odd=5.0)
     current = mean_fusion()
     maps = {one: cross_fitted([one], GROUPS, current) for one in (plain, odd)}
@@ -82,18 +82,18 @@ def test_a_leg_s_fusion_is_fitted_without_its_group() -> None:
     assert fitted([odd], current) not in maps[odd], "the one written is fitted on all"
     weights = fitted([plain], current).wide
     assert weights.verifier > weights.light > 0, "the one with less noise counts more"
-    assert {one.narrow for one in maps[odd]} == {MEAN}, "no narrow window was heard"
+    assert {one.narrow for one in maps[odd]} == {MEAN}, "there was no narrow window"
     llr = odd.fused(maps[odd])
     assert llr[0] == pytest.approx(maps[odd][0].llr(odd.light[0], odd.verifier[0], False))
 
 
-def test_a_map_that_costs_more_than_the_verifier_by_itself_is_told() -> None:
+def test_map_that_costs_more_than_the_verifier_alone_is_recognised() -> None:
     plain, current = pairs(odd=0.0), mean_fusion()
     maps = cross_fitted([plain], GROUPS, current)
     assert not verifier_is_better([plain], maps, "wide"), "both know something, and err alone"
     backwards = current.model_copy(update={"wide": FusionWeights(light=1.0, verifier=-1.0, offset=0.0)})
     assert verifier_is_better([plain], [backwards] * len(maps), "wide")
-    assert not verifier_is_better([plain], [backwards] * len(maps), "narrow"), "no such window was heard"
+    assert not verifier_is_better([plain], [backwards] * len(maps), "narrow"), "there was no such window"
 
 
 def test_each_class_of_channel_has_its_own() -> None:
@@ -104,7 +104,7 @@ def test_each_class_of_channel_has_its_own() -> None:
     assert fusion.wide != fusion.narrow
 
 
-def test_raw_log_odds_go_through_the_card_s_map() -> None:
+def test_raw_log_odds_are_mapped_by_the_calibration_of_the_card() -> None:
     double = ChannelCalibration(wide=Calibration(scale=2), narrow=Calibration(offset=1))
     legs = [[Score(0.0, 3.0, 2.0, 2.0, 1.0)], [Score(0.0, 3.0, 2.0, 2.0, 1.0, narrow=True)]]
     assert [leg[0].log_odds for leg in calibrated(legs, double)] == [2.0, 2.0]
@@ -124,7 +124,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_written_is_what_serving_takes(corpus: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_written_fusion_is_opened_by_the_gateway(corpus: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     twins = [f"{LIGHT},{HEAVY}"] * 5
     held_out = ["--hold-out", *"01234", "--twins", *twins]
     assert fuse(corpus, own, "--channel", "clean", "pstn", *held_out) == 0
@@ -143,22 +143,22 @@ def test_what_is_written_is_what_serving_takes(corpus: Path, own: Path, capsys: 
     ]
     assert len(rows) == 2 * len(THRESHOLDS)
     assert all(0 <= float(row["detected_low"]) <= float(row["detected"]) <= float(row["detected_high"]) for row in rows)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "the mean: fewer than 100 windows of a label" in said
-    assert "alerted within 12 s of speech" in said
+    out = " ".join(capsys.readouterr().out.split())
+    assert "the mean: fewer than 100 windows of a label" in out
+    assert "alerted within 12 s of speech" in out
 
 
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--twins", LIGHT], "--twins: expected LIGHT,VERIFIER, not 'tinystatnet'"),
-        (["--twins", f"{HEAVY},{HEAVY}"], f"--twins: {HEAVY} is no twin of"),
+        (["--twins", LIGHT], "--twins: expected LIGHT,VERIFIER, got 'tinystatnet'"),
+        (["--twins", f"{HEAVY},{HEAVY}"], f"got {HEAVY} with other windows"),
         (["--alerts-per-hour", "1"], "--alerts-per-hour: expected at least"),
-        (["--raise-p", "0.4"], "--raise-p: expected above 0.5, below 1"),
-        (["--raise-p", "0.9", "--alerts-per-hour", "9"], "no --alerts-per-hour beside it"),
+        (["--raise-p", "0.4"], "--raise-p: expected above 0.5 and below 1"),
+        (["--raise-p", "0.9", "--alerts-per-hour", "9"], "without --alerts-per-hour"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_invalid_options_are_refused_in_one_line(
     more: list[str], says: str, corpus: Path, own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fuse(corpus, own, *more) == 2

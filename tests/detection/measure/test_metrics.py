@@ -32,7 +32,7 @@ def test_perfect_and_useless_scores() -> None:
     assert area_under_curve(np.zeros(20), IS_FAKE) == pytest.approx(0.5)
 
 
-def test_two_of_ten_swapped_is_twenty_per_cent() -> None:
+def test_eer_of_two_swapped_in_ten_is_twenty_percent() -> None:
     scores = np.concatenate([np.arange(8.0), [20, 21], np.arange(10.0, 18), [-1, -2]])
     assert equal_error_rate(scores, IS_FAKE) == pytest.approx(0.2)
 
@@ -44,7 +44,7 @@ def test_misses_at_a_false_alarm_rate() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.integers(0, 3)), min_size=2, max_size=40))
-def test_weights_count_as_copies_do(clips: list[tuple[int, bool, int]]) -> None:
+def test_weights_count_like_copies(clips: list[tuple[int, bool, int]]) -> None:
     scores, is_fake, times = (np.array(column) for column in zip(*clips, strict=True))
     copied = np.repeat(scores, times).astype(np.float64), np.repeat(is_fake, times)
     curve, of_copies = Curve.of(scores.astype(np.float64), is_fake, times), Curve.of(*copied)
@@ -71,7 +71,7 @@ def test_log_likelihood_cost() -> None:
     assert log_likelihood_cost(np.zeros(20), IS_FAKE) == pytest.approx(1)
     assert log_likelihood_cost(np.where(IS_FAKE, 50.0, -50.0), IS_FAKE) == pytest.approx(0, abs=1e-6)
     assert log_likelihood_cost(np.where(IS_FAKE, -5.0, 5.0), IS_FAKE) > 1
-    # Even odds said of two thirds against one: log2(3) - 2/3 bits are left, but said as they are.
+    # Each of the two scores is right for four of five clips, so the entropy of (0.8, 0.2) remains.
     scores = np.array([0.0] * 8 + [1.0] * 2 + [1.0] * 8 + [0.0] * 2)
     left = least_log_likelihood_cost(scores, IS_FAKE)
     assert left == pytest.approx(-0.8 * np.log2(0.8) - 0.2 * np.log2(0.2))
@@ -83,7 +83,7 @@ def test_one_class_has_no_error_rate() -> None:
         assert np.isnan(figure(np.arange(3.0), np.ones(3, bool)))
 
 
-def test_the_interval_holds_the_figure_and_narrows_with_clips() -> None:
+def test_interval_contains_the_figure_and_narrows_with_more_clips() -> None:
     rng = np.random.default_rng(1)
     widths = []
     for size in (100, 2_000):
@@ -95,7 +95,7 @@ def test_the_interval_holds_the_figure_and_narrows_with_clips() -> None:
     assert widths[1] < widths[0] / 2
 
 
-def test_clips_that_share_a_source_are_no_independent_evidence() -> None:
+def test_interval_is_wider_when_clips_share_sources() -> None:
     rng = np.random.default_rng(2)
     sources = np.repeat(np.arange(20), 50)
     values = rng.normal(0, 1, 20)[sources] + rng.normal(0, 0.1, 1_000)

@@ -9,19 +9,19 @@ import pytest
 
 from detection import Policy, Score
 from detection.errors import DataError
-from detection.measure.legs import Course, course_of
-from detection.measure.operating import THRESHOLDS, Counts, count, raise_p_for, worst_channel
+from detection.measure.legs import Trace, trace_of
+from detection.measure.operating import THRESHOLDS, OperatingPoints, measure, raise_p_for, worst_channel
 from tests.detection.measure.test_figures import clip
 
 
-def courses(log_odds: list[float], raise_p: float) -> list[Course]:
+def traces(log_odds: list[float], raise_p: float) -> list[Trace]:
     legs = [[Score(at, at + 3.0, 2.4, 1.0, one) for at in range(900)] for one in log_odds]
-    return [course_of(scores, Policy(raise_p=raise_p)) for scores in legs]
+    return [trace_of(scores, Policy(raise_p=raise_p)) for scores in legs]
 
 
-def test_each_threshold_is_counted_by_channel() -> None:
+def test_each_threshold_is_measured_by_channel() -> None:
     clips = [clip("real", "a"), clip("fake", "b")]
-    counts = count(clips, [(0,), (1,)], {"clean": partial(courses, [1.0, 2.5])})
+    counts = measure(clips, [(0,), (1,)], {"clean": partial(traces, [1.0, 2.5])})
     rows = counts["clean"]
     assert list(rows) == list(THRESHOLDS)
     assert (rows[0.6]["raised_per_hour"], rows[0.6]["detected"]) == (pytest.approx(4), 1)
@@ -33,7 +33,7 @@ def test_each_threshold_is_counted_by_channel() -> None:
     assert raise_p_for(13.0, alarms, 0.77) == 0.6
 
 
-def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
+def test_worst_channel_has_most_alarms_at_each_threshold() -> None:
     def rows(hours: float, *per_hour: float) -> dict[float, dict[str, object]]:
         return {
             raise_p: {"legs": 3, "hours": hours, "raised_per_hour": rate, "raised_per_hour_95": [rate / 2, rate + 3]}
@@ -41,7 +41,7 @@ def test_the_card_has_the_channel_with_most_alarms_at_each_threshold() -> None:
         }
 
     falling = np.linspace(20, 6, len(THRESHOLDS))
-    counts: Counts = {"clean": rows(1.5, *falling), "pstn": rows(1.4, *falling[::-1])}
+    counts: OperatingPoints = {"clean": rows(1.5, *falling), "pstn": rows(1.4, *falling[::-1])}
     alarms = worst_channel(counts, "hash")
     assert [rate.per_hour for rate in alarms.rates] == np.maximum(falling, falling[::-1]).round(2).tolist()
     assert (alarms.rates[-1].low, alarms.rates[-1].high) == (10, 23), "the interval of that channel"

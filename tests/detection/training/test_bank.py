@@ -90,10 +90,10 @@ def test_what_is_augmented_with_other_recordings_is_another_rendering(clips: lis
         listing.write_text(f"path,kind\n{rows}")
         bank = Bank(clips, listing, tmp_path / "cache", workers=1)
         bank.audio("only-noise")
-        kept.append(bank.known_as("only-noise"))
+        kept.append(bank.cache_key("only-noise"))
         assert (bank.folder / f"audio-{kept[-1]}.npy").exists()
     assert kept[0] != kept[1]
-    assert bank.known_as(ORIGINAL) == ORIGINAL
+    assert bank.cache_key(ORIGINAL) == ORIGINAL
 
 
 def test_joined_clips_go_on_counting() -> None:

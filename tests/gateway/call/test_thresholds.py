@@ -62,7 +62,7 @@ def test_what_the_settings_say_stands() -> None:
 @pytest.mark.parametrize(
     ("alarms", "per_hour", "says"),
     [
-        (None, 12, r"alerts_per_hour: light@.* with heavy@.*: their false alarms were never counted"),
+        (None, 12, r"alerts_per_hour: light@.* with heavy@.*: no measured false alarms"),
         (ALARMS, 1.5, r"alerts_per_hour: expected at least 2 an hour.*got 1\.5"),
     ],
 )
@@ -109,7 +109,7 @@ async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops
             assert server.verifier is not None
     (warning,) = [entry for entry in logs if entry["event"] == "no fitted fusion"]
     assert "fitted for specnet@" in warning["reason"]  # the one beside the shipped models, which is for another pair
-    assert "the mean of both models' log-odds is taken" in warning["reason"]
+    assert "using the mean of both models' log-odds" in warning["reason"]
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(ConfigError, match=r"verifier: .*fusion\.json: light: Field required"):
         async with running(start()):
@@ -119,7 +119,7 @@ async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops
 @pytest.mark.parametrize(
     ("alarms", "per_hour", "says"),
     [
-        (None, 7, r"alerts_per_hour: .*: its false alarms were never counted \(`detection calibrate` does\)"),
+        (None, 7, r"alerts_per_hour: .*: no measured false alarms"),
         (ALARMS, 1.5, r"alerts_per_hour: expected at least 2 an hour.*rule of three\); got 1\.5"),
     ],
 )

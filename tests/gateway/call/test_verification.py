@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
-from detection import AlertState, Decider, Policy, Question, Score, Window, WindowScores, open_detector
+from detection import AlertState, Decider, Policy, Score, VerifierWindow, Window, WindowScores, open_detector
 from detection.decision.evidence import MEMORY_S
 from gateway import clock
 from gateway.call import verification
@@ -245,11 +245,11 @@ async def test_its_thread_stands_back(verifier: Verifier, heavy: Heavy) -> None:
 class _Waiting:
     """A leg whose windows have ranks that are written on them."""
 
-    def rank(self, question: Question) -> Rank:
+    def rank(self, question: VerifierWindow) -> Rank:
         return Rank(round(question.end_s))
 
-    def why_not(self, question: Question) -> str | None:
-        return "too_old" if question.again else None
+    def why_not(self, question: VerifierWindow) -> str | None:
+        return "too_old" if question.overlapping else None
 
 
 @given(st.lists(st.tuples(st.sampled_from(Rank), st.booleans()), max_size=40), st.integers(1, 8))
@@ -259,7 +259,7 @@ def test_the_queue_is_bounded_and_what_is_taken_comes_before_what_stays(
     backlog, out = ByRank(limit), list[Job]()
     detector, window = Heavy(), Window(0.0, np.zeros(1, np.float32), 1, 0.0, 0.0)
     for rank, lapsed in offered:
-        question = Question(window, 0.0, float(rank), lapsed)
+        question = VerifierWindow(window, 0.0, float(rank), lapsed)
         asked = _Asked(cast("LegVerification", _Waiting()), question, detector)
         out += [job for job, outcome in backlog.put(Job(asked, window, 0.0)) if outcome == "queue_full"]
         assert len(backlog) <= limit
