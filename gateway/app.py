@@ -47,9 +47,9 @@ from gateway.ingest.webrtc.whip import Whip
 from gateway.policy_watch import PolicyWatch, watching
 from gateway.webhooks.delivery import Webhooks
 from gateway.webhooks.routes import webhook_routes
-from gateway.workers.fleet import FIRST, Fleet, Part
-from gateway.workers.reception import Reception
-from gateway.workers.routing import Route, owner
+from gateway.workers.entrance import Entrance
+from gateway.workers.fleet import Fleet, Part
+from gateway.workers.routing import FIRST
 from gateway.workers.whole import OneRequestAConnection, joined_states, labelled
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
     stopping = _signalled()  # before anybody can know that we are here
     async with running(settings) as server:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.policy_watch.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
         print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for whoever started us
         _log.info("listening", url=server.url, model=server.model, verifier=server.verifier)
         gc.freeze()  # what lives as long as the process need not be looked through again and again
@@ -99,7 +99,14 @@ class Server:
     doors: _Doors
     serving: asyncio.Task[None]
     """Done only if the server gave up by itself."""
-    policy_watch: PolicyWatch
+    reloads: list[Callable[[], None]]
+
+    def reload(self) -> None:
+        """Have files read again that may have changed: the policy, the certificate."""
+        if not self.reloads:
+            _log.warning("nothing to reload", reason="the settings name neither a policy nor a certificate")
+        for reload in self.reloads:
+            reload()
 
     @property
     def model(self) -> str:
@@ -162,27 +169,30 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *outlets.routes, *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
-            reception = Reception(listener, partial(_give, host, fleet)) if fleet else None
+            entrance = Entrance(listener, host, fleet, tls=settings.tls_cert is not None) if fleet else None
             bus.start()
             outlets.start()
             try:
                 for ending in endings(await bus.open_calls()):
                     bus.publish(ending)
-                if fleet:
-                    await fleet.start(registry)
+                if fleet and entrance:
+                    await fleet.start(registry, entrance.relayed)
                 await doors.open()
-                serving = host.start([] if reception else [listener])
-                if reception:
-                    reception.start()
-                yield Server(_url(settings, listener), app, engine, registry, bus, doors, serving, watch)
+                serving = host.start([] if entrance else [listener])
+                if entrance:
+                    entrance.start()
+                reloads = _reloads(settings, watch, host, fleet)
+                yield Server(_url(settings, listener), app, engine, registry, bus, doors, serving, reloads)
             finally:
-                if reception:
-                    await reception.close()
+                if entrance:
+                    await entrance.close()
                 await asyncio.gather(*(part.drain() for part in (registry, fleet) if part))
                 await doors.close()
                 await outlets.close()
                 await bus.close()  # flushes: every subscriber has been sent every event
                 await host.close()
+                if fleet and entrance:
+                    await asyncio.gather(entrance.end(), fleet.close())
 
 
 class _Doors:
@@ -241,13 +251,9 @@ class _Outlets:
             await self.shared.close()
 
 
-def _give(host: Host, fleet: Fleet, connection: socket.socket, route: Route) -> None:
-    """Have a connection served by the process that it is for; here, where that is not there."""
-    if route.media:
-        number = owner(route.call_id, fleet.processes) if route.call_id else fleet.least_loaded()
-        if number != FIRST and fleet.give(number, connection):
-            return
-    host.take(connection)
+def _reloads(settings: Settings, watch: PolicyWatch, host: Host, fleet: Fleet | None) -> list[Callable[[], None]]:
+    certificate = [host.read_certificate, *([fleet.read_certificate] if fleet else [])]
+    return [*([watch.reload] if settings.policy else []), *(certificate if settings.tls_cert else [])]
 
 
 def _shared(settings: Settings, bus: Bus) -> SharedStream | None:

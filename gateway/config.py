@@ -294,8 +294,6 @@ def _check_whip(settings: Settings) -> None:
 def _check_tls(settings: Settings) -> None:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("tls_cert, tls_key: expected both or none")
-    if settings.tls_cert is not None and settings.workers > 1:
-        raise ValueError("tls_cert: expected workers = 1; with more, let a proxy speak TLS")
 
 
 def _check_access(settings: Settings) -> None:

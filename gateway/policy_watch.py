@@ -40,8 +40,6 @@ class PolicyWatch:
 
     def reload(self) -> None:
         """Have the file read again, soon."""
-        if self._file is None:
-            _log.warning("no policy to reload", reason="the setting `policy` names no file")
         self._asked.set()
 
     async def run(self) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, CLOSING
 
@@ -31,6 +33,8 @@ SHARE_OF_FILES = 4
 """Of the files that this process may open they take one in so many: the rest is for calls and subscribers."""
 ASTERISK = "media"
 """The subprotocol of its chan_websocket."""
+Peer = tuple[str, int]
+"""Address and port."""
 
 
 class HttpConnection(H11Protocol):
@@ -45,9 +49,23 @@ class HttpConnection(H11Protocol):
     _waiting: ClassVar[dict[HttpConnection, None]] = {}
     """All of this process that have not asked for anything yet, the oldest first."""
 
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        relayed: Peer | None = None,
+    ) -> None:
+        """As uvicorn's; `relayed` is the peer at the other end of a relay, which speaks TLS with it."""
+        super().__init__(config, server_state, app_state, _loop)
+        self.relayed = relayed
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Somebody is there."""
         super().connection_made(transport)
+        if self.relayed is not None:
+            self.client, self.scheme = self.relayed, "https"
         self._expect_request()
 
     def on_response_complete(self) -> None:
@@ -62,13 +80,18 @@ class HttpConnection(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """From now on `Connection` has the transport."""
-        self._expect_nothing()
+        self.leave()
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by itself or by us."""
         self._expect_nothing()
         super().connection_lost(exc)
+
+    def leave(self) -> None:
+        """Have no more to do with the connection, which another protocol takes over."""
+        self._expect_nothing()
+        self.connections.discard(self)
 
     def _expect_request(self) -> None:
         self._expect_nothing()
@@ -115,6 +138,13 @@ class Connection(WebSocketsSansIOProtocol):
     _linger: asyncio.TimerHandle | None = None
     _splitter: FrameSplitter | None = None
     _at_once: AtOnce | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of a relay, `HttpConnection`, which still has the transport, knows the peer."""
+        super().connection_made(transport)
+        before = self.transport.get_protocol()
+        if isinstance(before, HttpConnection) and before.relayed is not None:
+            self.client, self.scheme = before.relayed, "wss"
 
     def handle_connect(self, event: Request) -> None:
         """A peer asks for a websocket."""

@@ -1,28 +1,32 @@
 """uvicorn, on a port of its own or with connections that somebody else accepted.  [IO]
 
-With TLS the port is opened here and not by uvicorn, which does not limit the time of a handshake. On SIGHUP the
-certificate is read again; connections that are there keep theirs.
+With TLS the port is opened here and not by uvicorn, which does not limit the time of a handshake. The certificate can
+be read again; connections that are there keep theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
-from gateway import logs
+from gateway import logs, refusals
 from gateway.config import Settings
 from gateway.errors import ConfigError
-from gateway.http.connection import Connection, HttpConnection
+from gateway.http.connection import Connection, HttpConnection, Peer, most_waiting
 
 HANDSHAKE_S = 10.0
 """For the TLS handshake of a connection, at most."""
+Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any], asyncio.AbstractEventLoop], HttpConnection]
+"""Makes the protocol of a connection."""
 _log = logs.get(__name__)
 
 
@@ -35,7 +39,8 @@ class Host:
         self._tls = tls_context(settings)
         self._config = _uvicorn_config(app, settings)
         self._server = UnsignalledServer(self._config)
-        self._taking: set[asyncio.Task[object]] = set()
+        self._taking: dict[asyncio.Task[object], None] = {}
+        """Those that are not there yet, the oldest first."""
         self._serving: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -50,11 +55,36 @@ class Host:
         self._serving = asyncio.create_task(serving, name="http")
         return self._serving
 
-    def take(self, connection: socket.socket) -> None:
-        """Serve a connection that was accepted elsewhere; it is non-blocking."""
-        taking = asyncio.ensure_future(asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection))
-        self._taking.add(taking)
-        taking.add_done_callback(self._taken)
+    def take(self, connection: socket.socket, relayed: Peer | None = None) -> None:
+        """Serve a connection that was accepted elsewhere; it is non-blocking.
+
+        Args:
+            relayed: the peer, which speaks TLS with whoever relays this to us.
+        """
+        kind = partial(HttpConnection, relayed=relayed)
+        self._take(asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, kind), connection))
+
+    def secure(self, connection: socket.socket, kind: Kind) -> None:
+        """Speak TLS on a connection that was accepted elsewhere; it is non-blocking."""
+        if len(self._taking) >= most_waiting():
+            refusals.note(_log, "connection broken off", "http", "too_many_waiting")
+            next(iter(self._taking)).cancel()
+        self._take(
+            asyncio.get_running_loop().connect_accepted_socket(
+                partial(self._protocol, kind),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        )
+
+    def read_certificate(self) -> None:
+        """Use the certificate as it is in its file soon, for connections to come; if it is of no use, the one before.
+
+        Nothing happens where the port does not speak TLS.
+        """
+        if self._tls is not None and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._read_certificate(self._tls), name="certificate")
 
     async def close(self) -> None:
         """Say goodbye to whoever is still connected, and stop."""
@@ -70,17 +100,9 @@ class Host:
                     self._protocol, sock=listener, ssl=tls, ssl_handshake_timeout=HANDSHAKE_S
                 )
                 stack.callback(server.close)
-            loop.add_signal_handler(signal.SIGHUP, self._hang_up, tls)
-            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             await self._server.serve([])
 
-    def _hang_up(self, tls: ssl.SSLContext) -> None:
-        """SIGHUP came."""
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_certificate(tls), name="certificate")
-
     async def _read_certificate(self, tls: ssl.SSLContext) -> None:
-        """Use the certificate as it is in its file now, for connections to come; if it is of no use, the one before."""
         settings = self._settings
         try:
             await asyncio.to_thread(tls_context, settings)
@@ -91,11 +113,16 @@ class Host:
         tls.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
         _log.info("certificate read", file=str(settings.tls_cert))
 
-    def _protocol(self) -> HttpConnection:
-        return HttpConnection(self._config, self._server.server_state, {}, asyncio.get_running_loop())
+    def _protocol(self, kind: Kind = HttpConnection) -> HttpConnection:
+        return kind(self._config, self._server.server_state, {}, asyncio.get_running_loop())
+
+    def _take(self, connecting: Coroutine[Any, Any, object]) -> None:
+        taking = asyncio.ensure_future(connecting)
+        self._taking[taking] = None
+        taking.add_done_callback(self._taken)
 
     def _taken(self, taking: asyncio.Task[object]) -> None:
-        self._taking.discard(taking)
+        del self._taking[taking]
         if not taking.cancelled():
             taking.exception()  # the peer was gone before it was taken
 

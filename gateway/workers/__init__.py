@@ -9,4 +9,6 @@ hears calls itself. The others hear calls only. The way of a connection, and of 
 
 A call whose id stands in the URL goes to the process that its id falls to, so all its connections meet there. Where
 the id comes later, in a message, the process with the fewest legs takes the connection.
+
+With TLS the request line cannot be looked at before somebody has shaken hands; see `secured`.
 """

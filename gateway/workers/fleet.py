@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import itertools
 import pickle
@@ -11,6 +12,7 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import Counter
@@ -25,20 +27,21 @@ from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.policy import Loaded
 from gateway.workers.joined import Joined, Refused
-from gateway.workers.link import Link, Message, hand_over
+from gateway.workers.link import Link, Message, hand_over, take_over
+from gateway.workers.routing import FIRST
 
-FIRST = 0
-"""The number of the first process."""
 START_S = 60.0
 DRAIN_S = 20.0
+END_S = 12.0
 ANSWER_S = 2.0
-"""How long a worker may take to start, to end its calls, to answer."""
+"""How long a worker may take to start, to end its calls, to end itself, to answer."""
 AGAIN_S = 1.0
 """From the end of a worker to the start of its successor."""
 DIED = Counter(
     "callscreen_worker_deaths_total", "Workers that ended by themselves, and were started again.", ["worker"]
 )
 COUNTED = (CallStarted, CallEnded, LegStarted, LegEnded)
+Relayed = Callable[[socket.socket, Message], None]
 _KINDS = {name: kind for kind, name in EVENT_TYPES.items() if issubclass(kind, EventData)}
 _log = logs.get(__name__)
 
@@ -52,6 +55,7 @@ class _Worker:
         self.link = link
         self.connections = connections
         self.ready = False
+        self.drained = False
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count()
 
@@ -75,7 +79,10 @@ class _Worker:
 
 
 class Fleet:
-    """All processes of a gateway. `start` before anything is accepted, `drain` when nothing is any more."""
+    """All processes of a gateway.
+
+    `start` before anything is accepted, `drain` when nothing is any more, `close` when everybody was told everything.
+    """
 
     def __init__(self, settings: Settings, bus: Bus, policy: Loaded | None) -> None:
         self._settings = settings
@@ -90,13 +97,16 @@ class Fleet:
         self._changed = asyncio.Event()
         """A worker hears, or its keeper failed."""
         self._registry: Registry | None = None
+        self._relayed: Relayed = _hang_up
 
-    async def start(self, registry: Registry) -> None:
+    async def start(self, registry: Registry, relayed: Relayed) -> None:
         """Start the workers, and wait until they hear. Raises ConfigError when one does not.
 
-        `registry` is that of the first process.
+        Args:
+            registry: that of the first process.
+            relayed: takes the connections that a worker shook hands with and does not serve, and their facts.
         """
-        self._registry = registry
+        self._registry, self._relayed = registry, relayed
         self._keepers = [
             asyncio.create_task(self._keep(number), name=f"worker {number}")
             for number in range(FIRST + 1, self._settings.workers)
@@ -141,9 +151,14 @@ class Fleet:
         self._expected[chosen].append(clock.monotonic_s())
         return chosen
 
-    def give(self, number: int, connection: socket.socket) -> bool:
+    def read_certificate(self) -> None:
+        """Have all workers read the certificate again."""
+        for worker in self._workers.values():
+            worker.link.send("certificate")
+
+    def give(self, number: int, connection: socket.socket, **facts: object) -> bool:
         """Hand a connection over to a worker; False where it cannot be, and it stays ours."""
-        if not self._hears(number) or not hand_over(connection, self._workers[number].connections):
+        if not self._hears(number) or not hand_over(connection, self._workers[number].connections, **facts):
             return False
         connection.close()
         return True
@@ -170,14 +185,29 @@ class Fleet:
         return {worker.number: answer for worker, answer in zip(workers, answers, strict=True) if answer}
 
     async def drain(self) -> None:
-        """Let the workers end their calls with verdicts, and end themselves."""
+        """Let the workers end their calls with verdicts."""
         self._draining = True
         for worker in self._workers.values():
             worker.link.send("drain")
-        if self._keepers:
-            await asyncio.wait(self._keepers, timeout=DRAIN_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not all(worker.drained for worker in self._workers.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
         for worker in self._workers.values():
-            worker.process.kill()
+            if not worker.drained:
+                worker.process.kill()
+
+    async def close(self) -> None:
+        """Let the workers end themselves."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.link.close()
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=END_S)
+        for worker in workers:
+            if worker.process.returncode is None:
+                worker.process.kill()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -190,11 +220,14 @@ class Fleet:
         while not self._draining:
             worker = await self._spawn(number)
             self._workers[number] = worker
+            take_over(worker.connections, self._relayed)
             try:
                 async for message in worker.link.messages():
                     self._hear(worker, message)
             finally:
                 del self._workers[number]
+                self._changed.set()
+                asyncio.get_running_loop().remove_reader(worker.connections)
                 worker.link.close()
                 worker.connections.close()
             code = await worker.process.wait()
@@ -233,6 +266,9 @@ class Fleet:
                 worker.ready = True
                 self._changed.set()
                 self._tell_elsewhere()
+            case "drained":
+                worker.drained = True
+                self._changed.set()
             case "answer":
                 worker.answered(message)
 
@@ -283,3 +319,7 @@ class Part:
     def publish(self, data: EventData) -> None:
         """Publish an event, as part of the whole."""
         self._fleet.take(FIRST, data)
+
+
+def _hang_up(connection: socket.socket, _facts: Message) -> None:
+    connection.close()

@@ -18,6 +18,8 @@ MAX_LINE = 16 * 1024 * 1024
 """Bytes of one message; the longest are metrics, and the state of all calls."""
 BUFFER = 8 * 1024 * 1024
 """Bytes that wait to be sent: some 15 s of the events of a busy worker."""
+MOST_FACTS = 64 * 1024
+"""Bytes told of a connection: most is the id of a call, from a request line."""
 
 Message = dict[str, Any]
 
@@ -56,28 +58,34 @@ class Link:
         self._writer.close()
 
 
-def hand_over(connection: socket.socket, to: socket.socket) -> bool:
-    """Give a connection away, without waiting; False when the other side takes none now. Ours stays open."""
+def hand_over(connection: socket.socket, to: socket.socket, **facts: object) -> bool:
+    """Give a connection away, with what is known of it; ours stays open.
+
+    Without waiting: False when the other side takes none now.
+    """
     try:
-        socket.send_fds(to, [b"."], [connection.fileno()])
+        socket.send_fds(to, [json.dumps(facts).encode()], [connection.fileno()])
     except OSError:
         return False
     return True
 
 
-def take_over(end: socket.socket, taken: Callable[[socket.socket], None]) -> None:
-    """Let `taken` have each connection that is handed over, from now on; it is non-blocking. On the running loop."""
+def take_over(end: socket.socket, taken: Callable[[socket.socket, Message], None]) -> None:
+    """Let `taken` have each connection that is handed over from now on, and its facts. On the running loop.
+
+    The connection is non-blocking. A socket that came with bytes is a boundary between them: no read goes beyond it.
+    """
     loop = asyncio.get_running_loop()
     end.setblocking(False)
 
     def ready() -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            data, fds, _, _ = socket.recv_fds(end, 1, 1)
+            data, fds, _, _ = socket.recv_fds(end, MOST_FACTS, 1)
             if not data:
                 loop.remove_reader(end)
             for fd in fds:
                 connection = socket.socket(fileno=fd)
                 connection.setblocking(False)
-                taken(connection)
+                taken(connection, json.loads(data))
 
     loop.add_reader(end, ready)

@@ -1,6 +1,7 @@
 """Accepts connections, and gives each to the process that it is for.  [IO]
 
 The request line is looked at without being read (MSG_PEEK, recv(2)), so whoever gets the connection sees all of it.
+With TLS there is nothing to see yet.
 """
 
 from __future__ import annotations
@@ -22,10 +23,21 @@ _log = logs.get(__name__)
 class Reception:
     """Accepts from `start` to `close`."""
 
-    def __init__(self, listener: socket.socket, give: Callable[[socket.socket, Route], None]) -> None:
-        """`give` takes each connection, non-blocking, and what its request line says."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        give: Callable[[socket.socket, Route], object],
+        secure: Callable[[socket.socket], None] | None,
+    ) -> None:
+        """Of the two one takes each connection, which is non-blocking.
+
+        Args:
+            give: takes it with what its request line says.
+            secure: takes it before TLS is spoken; None: it is not.
+        """
         self._listener = listener
         self._give = give
+        self._secure = secure
         self._accepting: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Task[None], socket.socket] = {}
         """Those that have not asked for anything yet, the oldest first."""
@@ -49,6 +61,9 @@ class Reception:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError:  # out of descriptors, or the peer is gone already
                 await asyncio.sleep(LOOK_AGAIN_S)
+                continue
+            if self._secure is not None:
+                self._secure(connection)
                 continue
             task = asyncio.create_task(self._receive(connection))
             self._waiting[task] = connection

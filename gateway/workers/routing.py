@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from gateway import paths
 
+FIRST = 0
+"""The number of the first process."""
 LONGEST = 8 * 1024
 """Bytes of a request line that are looked at; uvicorn takes no longer one, either (h11, 64 KiB of a whole head)."""
 
@@ -47,3 +49,10 @@ def route_of(head: bytes) -> Route:
 def owner(call_id: str, processes: int) -> int:
     """Return which of so many processes has a call, 0 to ``processes - 1``; always the same one."""
     return zlib.crc32(call_id.encode()) % processes
+
+
+def is_for(number: int, route: Route, processes: int) -> bool:
+    """Whether process `number` may serve a request that it has got, however it came by it."""
+    if not route.media:
+        return number == FIRST
+    return route.call_id is None or owner(route.call_id, processes) == number

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import pickle
 import signal
 import socket
 from collections import Counter as Counts
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
@@ -22,11 +24,14 @@ from gateway.call.registry import Elsewhere, Registry
 from gateway.call.session import Engine
 from gateway.config import Settings
 from gateway.engine import open_engine
-from gateway.http.host import Host
+from gateway.http.connection import Peer
+from gateway.http.host import Host, Kind
 from gateway.http.web import build, own_metrics
 from gateway.ingest.webrtc.whip import Whip
 from gateway.policy import parse
-from gateway.workers.link import Link, Message, take_over
+from gateway.workers.link import Link, Message, hand_over, take_over
+from gateway.workers.routing import Route, is_for
+from gateway.workers.secured import Relays, RoutedConnection
 from gateway.workers.whole import OneRequestAConnection
 
 SCORES_SHARE = 0.75
@@ -72,13 +77,15 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
         whip = Whip(registry, settings)
         host = Host(OneRequestAConnection(build(settings, registry, whip.routes, issuer)), settings)
         host.start()
-        take_over(connections, host.take)
+        relays = Relays(partial(_give_back, connections))
+        serves = partial(is_for, first["number"], processes=settings.workers)
+        take_over(connections, partial(_take, host, partial(RoutedConnection, serves=serves, relays=relays)))
         link.send("ready")
         try:
             async for message in said:
                 if message["kind"] == "drain":
                     break
-                await _obey(message, registry, engine, link)
+                await _obey(message, registry, engine, host, link)
         finally:
             loop.remove_reader(connections)
             await registry.drain()
@@ -86,11 +93,32 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             await host.close()
             link.send("drained")
             await link.flush()
+            async for _ in said:
+                pass  # until the first process, whose connections may be relayed here, has nothing more to say
+            await relays.close()
             link.close()
 
 
-async def _obey(message: Message, registry: Registry, engine: Engine, link: Link) -> None:
+def _take(host: Host, routed: Kind, connection: socket.socket, facts: Message) -> None:
+    """Serve a connection of the first process, as it is or once TLS is spoken on it."""
+    if facts.get("tls"):
+        host.secure(connection, routed)
+    else:
+        host.take(connection, tuple(facts["peer"]) if facts["peer"] else None)
+
+
+def _give_back(connections: socket.socket, connection: socket.socket, route: Route, peer: Peer) -> bool:
+    """Have the first process give a relayed connection to whom it is for."""
+    if not hand_over(connection, connections, peer=peer, **dataclasses.asdict(route)):
+        return False
+    connection.close()
+    return True
+
+
+async def _obey(message: Message, registry: Registry, engine: Engine, host: Host, link: Link) -> None:
     match message["kind"]:
+        case "certificate":
+            host.read_certificate()
         case "policy":  # checked by the first process, which has the same models
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
             await asyncio.to_thread(engine.policies.use, loaded)

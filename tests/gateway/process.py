@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,8 @@ class Running:
 
     process: Process
     url: str
+    trust: ssl.SSLContext | None = None
+    """What trusts its certificate, where it speaks TLS."""
     log: list[dict[str, Any]] = field(default_factory=list)
     """What it logged so far."""
 
@@ -35,8 +38,12 @@ class Running:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        host, _, port = self.url.rpartition("/")[2].rpartition(":")
         return host, int(port)
+
+    def web(self) -> httpx.AsyncClient:
+        """Return a client of it, to be opened."""
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=self.trust or False)
 
     def logged(self, event: str, **facts: Any) -> list[dict[str, Any]]:
         """Return the lines of that event, with those facts."""
@@ -44,14 +51,14 @@ class Running:
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all that has these labels."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as web:
+        async with self.web() as web:
             text = (await web.get("/metrics")).text
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
     async def ready(self) -> list[str]:
         """Return the reasons for which no call should be sent here."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as web:
+        async with self.web() as web:
             reasons: list[str] = (await web.get("/readyz")).json()["reasons"]
         return reasons
 
@@ -84,14 +91,22 @@ async def start(
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, toml: str = "", port: int = 0, before: Callable[[], None] | None = None
+    folder: Path,
+    toml: str = "",
+    port: int = 0,
+    before: Callable[[], None] | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Running]:
-    """Run a gateway for as long as the context is open, if it is not killed before."""
+    """Run a gateway for as long as the context is open, if it is not killed before.
+
+    Args:
+        trust: where it speaks TLS, what trusts its certificate.
+    """
     process, said = await start(folder, toml, port, before)
-    running = Running(process, said.rpartition(" ")[2].strip())
+    running = Running(process, said.rpartition(" ")[2].strip(), trust)
     reading = asyncio.create_task(_read(process, running.log))
     try:
-        assert running.url.startswith("http://"), "it starts"
+        assert running.url.startswith("https://" if trust else "http://"), "it starts"
         yield running
     finally:
         if process.returncode is None:

@@ -50,7 +50,7 @@ async def test_legs_keep_the_policy_that_they_started_with(serve: Serve, tmp_pat
     async with follow(server, "?type=leg.started,score,leg.ended") as events, plain(server, "before") as before:
         first = await events.until("leg.started", leg="before")
         file.write_text("[default]\nscreen = false\n")
-        server.policy_watch.reload()
+        server.reload()
         await until(in_force(server, file))
         async with plain(server, "after"):
             second = await events.until("leg.started", leg="after")
@@ -88,11 +88,11 @@ async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_noth
     assert "No such file" in second["error"]
 
 
-async def test_without_a_policy_there_is_nothing_to_reload(serve: Serve) -> None:
+async def test_without_files_there_is_nothing_to_reload(serve: Serve) -> None:
     server = await serve()
     with capture_logs() as logs:
-        server.policy_watch.reload()
-    assert [line["event"] for line in logs] == ["no policy to reload"]
+        server.reload()
+    assert [line["event"] for line in logs] == ["nothing to reload"]
 
 
 @pytest.mark.slow
