@@ -138,10 +138,21 @@ class CardDetector:
         return WindowScores(self.card.calibration.apply(self.backend.log_odds(inputs), narrow), narrow)
 
 
-def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch"] = "onnx") -> CardDetector:
+class Elsewhere:
+    """The `Backend` of a model that another process runs."""
+
+    def log_odds(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002
+        """Raise `ModelError`."""
+        raise ModelError("the network was not loaded here")
+
+
+def open_detector(
+    name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["onnx", "torch", "elsewhere"] = "onnx"
+) -> CardDetector:
     """Open a shipped model by name, or an ONNX file with its card beside it (``X.onnx`` and ``X.json``) by path.
 
     Backend ``torch`` runs the weights that `train` wrote, ``X.pt`` beside the card; it needs the `train` extra.
+    ``elsewhere`` loads no network: for who needs to know the model, and lets another process score.
 
     Raises:
         ModelError: no such model, a card with missing or unknown fields, a file that is not the one its card
@@ -157,7 +168,8 @@ def open_detector(name_or_path: str | Path = DEFAULT_MODEL, backend: Literal["on
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     if sha256 != card.sha256:
         raise ModelError(f"{file}: not the file its card describes: sha256 {sha256[:8]}…, card {card.sha256[:8]}…")
-    return CardDetector(card, OnnxBackend(file, card.contract.input_shape), file.parent)
+    runs = OnnxBackend(file, card.contract.input_shape) if backend == "onnx" else Elsewhere()
+    return CardDetector(card, runs, file.parent)
 
 
 def read_card(file: Path) -> Card:

@@ -15,6 +15,7 @@ from gateway.commands import asterisk, attach, settings_help, watch
 from gateway.commands import feedback as feedback_command
 from gateway.commands import policy as policy_command
 from gateway.commands import token as token_command
+from gateway.commands import verifier as verifier_command
 from gateway.commands import webhooks as webhooks_command
 from gateway.config_loading import load
 from gateway.errors import CallscreenError
@@ -105,6 +106,7 @@ def _add_serve(add: AddParser) -> None:
 
 
 def _add_others(add: AddParser) -> None:
+    verifier_command.add_arguments(add("verifier", help="verify windows for gateways: a worker of a pool over NATS"))
     follow = add("watch", help="follow the events of a gateway in this terminal")
     watch.add_arguments(follow)
     follow.set_defaults(run=watch.run)

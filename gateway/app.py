@@ -11,7 +11,6 @@ import contextlib
 import gc
 import resource
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -38,13 +37,14 @@ from gateway.errors import ConfigError
 from gateway.evidence.retention import purging
 from gateway.http.calls import call_routes
 from gateway.http.feedback import feedback_routes
-from gateway.http.host import Host
+from gateway.http.host import Host, listen, url
 from gateway.http.web import build, contract_routes, event_routes, own_metrics, state_routes
 from gateway.ingest.audiosocket.port import AudioSocketPort
 from gateway.ingest.rtp.port import RtpPorts
 from gateway.ingest.sip.server import SipServer
 from gateway.ingest.webrtc.whip import Whip
 from gateway.policy_watch import PolicyWatch, watching
+from gateway.signals import signalled
 from gateway.webhooks.delivery import Webhooks
 from gateway.webhooks.routes import webhook_routes
 from gateway.workers.entrance import Entrance
@@ -74,7 +74,7 @@ def run(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve on the running event loop until a signal comes."""
-    stopping = _signalled()  # before anybody can know that we are here
+    stopping = signalled()  # before anybody can know that we are here
     async with running(settings) as server:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
         print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for whoever started us
@@ -147,7 +147,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
     """
     with (
-        contextlib.closing(_listen(settings)) as listener,
+        contextlib.closing(listen(settings)) as listener,
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
@@ -165,7 +165,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             doors = _Doors(registry, settings)
             outlets = _Outlets(settings, bus)
             unready = partial(_unready, engine, registry, fleet, outlets.shared)
-            state = [*_call_routes(registry, fleet, bus), *state_routes(metrics, unready, outlets.warnings)]
+            warnings = partial(_warnings, engine, outlets)
+            state = [*_call_routes(registry, fleet, bus), *state_routes(metrics, unready, warnings)]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *outlets.routes, *state]
             app = build(settings, registry, routes, issuer)
             host = Host(OneRequestAConnection(app) if fleet else app, settings)
@@ -182,7 +183,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
                 if entrance:
                     entrance.start()
                 reloads = _reloads(settings, watch, host, fleet)
-                yield Server(_url(settings, listener), app, engine, registry, bus, doors, serving, reloads)
+                yield Server(url(settings, listener), app, engine, registry, bus, doors, serving, reloads)
             finally:
                 if entrance:
                     await entrance.close()
@@ -318,36 +319,11 @@ def _unready(engine: Engine, registry: Registry, fleet: Fleet | None, shared: Sh
     return reasons + (shared.unready if shared else [])
 
 
+def _warnings(engine: Engine, outlets: _Outlets) -> list[str]:
+    """Return what does not work now, though calls are served."""
+    fault = engine.verifier.fault if engine.verifier else None
+    return [*outlets.warnings(), *([f"the pool does not verify: {fault}"] if fault else [])]
+
+
 def _nobody(_told: object) -> None:
     """There are no other processes to tell."""
-
-
-def _signalled() -> asyncio.Future[None]:
-    """Return a future that is done when SIGTERM or SIGINT came. SIGHUP does nothing yet."""
-    loop = asyncio.get_running_loop()
-    came: asyncio.Future[None] = loop.create_future()
-
-    def come() -> None:
-        if not came.done():
-            came.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, come)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    return came
-
-
-def _url(settings: Settings, listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        return socket.create_server(
-            (settings.host, settings.port),
-            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=1024,
-        )
-    except OSError as error:
-        raise ConfigError(f"host, port: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None

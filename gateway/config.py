@@ -187,7 +187,9 @@ class Settings(BaseSettings):
         "auto", description="the larger model that scores again: a name or path; auto: the one that ships, if any; off"
     )
     verifier_cpu_share: CpuSeconds = Field(
-        0.5, description="CPU time for the verifier, as a share of one core; legs in doubt come first; 0: off"
+        0.5,
+        description="CPU time for the verifier, as a share of one core; legs in doubt come first; 0: off. A pool "
+        "(`nats.verifier_pool`) takes what it has",
     )
     scorer_queue_windows: Count = Field(
         512, description="windows that may wait for the model; more are skipped and counted"

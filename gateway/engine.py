@@ -16,11 +16,11 @@ from detection.signing import check_model, read_verify_key
 from gateway import logs
 from gateway.call.load import Load
 from gateway.call.policies import Judge, Policies
-from gateway.call.scorer import Fifo, Scorer
+from gateway.call.scorer import Fifo, Scorer, Scoring
 from gateway.call.session import Engine, Publisher
 from gateway.call.shadow import Shadow
 from gateway.call.thresholds import threshold
-from gateway.call.verification import AUTO, Verifier, verifier_name
+from gateway.call.verification import AUTO, METERS, QUEUE_WINDOWS, ByRank, Verifier, own_scorer, verifier_name
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.evidence.recorder import Recorder
@@ -44,9 +44,7 @@ async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None)
     backlog = Fifo(settings.scorer_queue_windows)
     scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
     load = Load(backlog.waiting_s)
-    verifier = (
-        Verifier(second, fusion, settings.verifier_cpu_share / settings.workers, load) if second and fusion else None
-    )
+    verifier = Verifier(second, fusion, _verifying(settings, second), load) if second and fusion else None
     shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load)
     evidence = await asyncio.to_thread(_open_evidence, settings)
     engine = Engine(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow, evidence)
@@ -58,6 +56,17 @@ async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None)
     finally:
         for part in running:
             await part.close()
+
+
+def _verifying(settings: Settings, second: CardDetector) -> Scoring:
+    """Return who scores with the verifier: a pool where that is set, else this process. Raises ConfigError."""
+    if settings.nats is None or not settings.nats.verifier_pool:
+        return own_scorer(second, settings.verifier_cpu_share / settings.workers)
+    try:
+        from gateway.pool.scorer import PoolScorer  # its library is loaded where NATS is used only
+    except ImportError as error:
+        raise ConfigError(f"nats: {error}; install them with `pip install 'callscreen[nats]'`") from None
+    return PoolScorer(second, ByRank(QUEUE_WINDOWS), METERS, settings.nats)
 
 
 def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load) -> Shadow | None:
@@ -147,6 +156,8 @@ def _open_verifier(settings: Settings) -> CardDetector | None:
     if name is None:
         return None
     try:
+        if settings.nats is not None and settings.nats.verifier_pool:
+            return open_detector(name, backend="elsewhere")
         return open_detector(name)
     except DetectionError as error:
         if settings.verifier != AUTO:

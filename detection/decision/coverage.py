@@ -37,7 +37,8 @@ MAX_WAIT_S = 5.0
 _NEAR = round(NEAR_SPEECH_S / FRAME_S)
 _RAMP = 80
 """Samples of fade-out before a joint and fade-in after it; a step in the waveform would be audible as a click."""
-_FULL_SCALE = np.float32(32_767)
+FULL_SCALE = np.float32(32_767)
+"""Of the 16-bit samples that all audio here consists of, fades included; so 16 bits hold a window exactly."""
 
 
 def step_s(window_s: float, hop_s: float) -> float:
@@ -206,7 +207,7 @@ class _Frames:
         """Return the frames of a window without the first `skipped`."""
         count = len(window.speech)
         samples = window.samples[skipped * FRAME_SAMPLES : count * FRAME_SAMPLES]
-        whole = np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype(np.int16)
+        whole = np.rint(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16)
         first = round(window.start_s / FRAME_S)
         return cls(np.arange(first + skipped, first + count), whole.reshape(-1, FRAME_SAMPLES), window.speech[skipped:])
 
@@ -224,10 +225,10 @@ class _Frames:
         return _Frames(self.place[which], self.samples[which], self.speech[which])
 
     def audio(self) -> Samples:
-        """Return the frames as one signal, with fades where frames between two were left out."""
-        audio = self.samples.astype(np.float32) / _FULL_SCALE
+        """Return the frames as one signal of 16-bit samples, with fades where frames between two were left out."""
+        audio = self.samples.astype(np.float32)
         ramp = np.linspace(0, 1, _RAMP, dtype=np.float32)
         joints = np.flatnonzero(np.diff(self.place) != 1)
-        audio[joints, -_RAMP:] *= ramp[::-1]
-        audio[joints + 1, :_RAMP] *= ramp
-        return audio.reshape(-1)
+        audio[joints, -_RAMP:] = np.rint(audio[joints, -_RAMP:] * ramp[::-1])
+        audio[joints + 1, :_RAMP] = np.rint(audio[joints + 1, :_RAMP] * ramp)
+        return audio.reshape(-1) / FULL_SCALE

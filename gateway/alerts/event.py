@@ -265,6 +265,7 @@ class CoverageReduced(EventData):
     - ``overload``: windows were skipped, or audio was left unheard; ``fewer_verifications``, ``longer_hop``,
       ``fewer_windows``: what an overloaded gateway gives up before that, in this order; ``no_new_calls``: the call was
       refused for it, and `leg` is null.
+    - ``fewer_verifications`` also where a pool of verifiers is set, and none is there.
     - ``media_lost``: audio never came; ``unknown_codec``: it comes in a codec that was not agreed on, and is not heard
       until the peer comes back to the one that was.
     - ``format_mismatch``: what arrives isn't what was declared, and nothing is judged until it is; the log names the

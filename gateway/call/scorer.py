@@ -105,6 +105,36 @@ class Backlog(Protocol):
         ...
 
 
+class Scoring(Protocol):
+    """Who has windows scored: a `Scorer` in this process, or other processes."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether windows are taken and told of."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """Why no window can be scored now, through no fault of this process; None: they can."""
+        ...
+
+    def start(self) -> None:
+        """Begin. Must be called on the event loop."""
+        ...
+
+    async def close(self) -> None:
+        """Stop; what waits is skipped."""
+        ...
+
+    def offer(self, leg: ScoredLeg, window: Window, received_s: float) -> None:
+        """Take a window; never waits. `leg` hears of it, by `scored` or `skipped`, exactly once.
+
+        Args:
+            received_s: when the audio that completed the window came, by `clock.monotonic_s`.
+        """
+        ...
+
+
 LATEST_S = 2.0
 """A window that has waited for so long is not scored any more: what it says is of no use to a live call."""
 
@@ -140,6 +170,9 @@ class Fifo:
 
 class Scorer:
     """Scores the windows of all legs. `start` before the first offer, `close` when no leg is left."""
+
+    fault: str | None = None
+    """See `Scoring`."""
 
     def __init__(
         self,

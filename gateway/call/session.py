@@ -97,7 +97,7 @@ class LegSession:
         self.source = stream.source
         self._speaker = description.leg if stream.separation == "separate" else None
         self._judging = engine
-        self._crosstalk = crosstalk
+        self._crosstalk, self._pace = crosstalk, pace
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
         self._windower = Windower(engine.detector.window_s, engine.detector.hop_s, Activity())
@@ -122,7 +122,6 @@ class LegSession:
             verifier, self._decider, self._alerts, self._end_when_done, self._shadow
         )
         self._coverage = Coverage(self._leg.counters)
-        self._pace = pace
         self._publish(LegStarted, reason="media_started", **_at_the_start(stream, description, self._policy))
 
     @property
@@ -284,7 +283,8 @@ class LegSession:
     def _report_coverage(self) -> None:
         if self._format.in_doubt or not self._policy.screen:
             return  # told already, and all that follows is the same
-        for reason in self._coverage.new_reasons(self._skipped_windows, self._judging.load.step):
+        step = (self._verification or self._judging.load).step
+        for reason in self._coverage.new_reasons(self._skipped_windows, step):
             self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
     def _end_when_done(self) -> None:

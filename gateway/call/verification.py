@@ -1,9 +1,10 @@
 """The heavy verifier beside the light model: what it hears, in which order, and at what expense.  [IO]
 
 Each leg's speech is cut for it once over (`detection.decision.coverage`), and every window is offered to a second
-`Scorer`, whose thread stands back behind all others and takes no more than its share of CPU: no call, no score of the
-light model and no alert ever waits for it. Windows wait by the need of their legs (`Rank`); what there is no room or no
-time for is dropped and counted, and its leg goes on with what the light model says.
+`Scorer`, whose thread stands back behind all others and takes no more than its share of CPU, or to a pool of other
+processes (`gateway.pool`): no call, no score of the light model and no alert ever waits for it. Windows wait by the
+need of their legs (`Rank`); what there is no room or no time for is dropped and counted, and its leg goes on with what
+the light model says.
 
 A leg that ends waits for answers that are due, for `ANSWER_WITHIN_S` at most: its call is over, and nobody else waits
 with it.
@@ -36,7 +37,7 @@ from gateway import clock
 from gateway.call.alerting import Answered, LegAlerts
 from gateway.call.load import Load
 from gateway.call.overload import Step
-from gateway.call.scorer import Dropped, Job, Meters, Scorer
+from gateway.call.scorer import Dropped, Job, Meters, Scorer, Scoring
 from gateway.call.shadow import LegShadow
 from gateway.call.share import CpuShare
 
@@ -97,21 +98,23 @@ def seconds_a_window(detector: Detector) -> float:
     return min(once() for _ in range(3))
 
 
+def own_scorer(detector: Detector, cpu_share: float) -> Scorer:
+    """Return what scores in a thread of this process, with so many CPU seconds a second, above 0 and up to 1."""
+    share = CpuShare(cpu_share, clock.monotonic_s())
+    return Scorer(detector, ByRank(QUEUE_WINDOWS), 1, METERS, NICENESS, share)
+
+
 class Verifier:
-    """The heavy model, its queue and its share of CPU. `start` before the first leg, `close` after the last."""
+    """The heavy model, and who scores with it. `start` before the first leg, `close` after the last."""
 
-    def __init__(self, detector: Detector, fusion: Fusion, cpu_share: float, load: Load) -> None:
-        """Take how its answers are fused with the light model's, and CPU seconds a second, above 0 and up to 1.
-
-        `load` says when to hear less.
-        """
+    def __init__(self, detector: Detector, fusion: Fusion, scorer: Scoring, load: Load) -> None:
+        """Take how its answers are fused with the light model's; `load` says when to hear less."""
         self.name = detector.name
         self._load = load
         self.window_s, self.hop_s = detector.window_s, detector.hop_s
         self.fusion = fusion
         self._detector = detector
-        share = CpuShare(cpu_share, clock.monotonic_s())
-        self._scorer = Scorer(detector, ByRank(QUEUE_WINDOWS), 1, METERS, NICENESS, share)
+        self._scorer = scorer
         INSTALLED.labels(self.name).set(1)
 
     def start(self) -> None:
@@ -122,6 +125,16 @@ class Verifier:
     def healthy(self) -> bool:
         """Whether windows are being verified."""
         return self._scorer.healthy
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing is verified now, through no fault of this process; None: it is."""
+        return self._scorer.fault
+
+    @property
+    def step(self) -> Step:
+        """What is given up now, of a leg that is verified."""
+        return max(self._load.step, Step.FEWER_VERIFICATIONS if self.fault else Step.NONE)
 
     async def close(self) -> None:
         """Stop. What is still asked stays without an answer."""
@@ -244,6 +257,11 @@ class LegVerification:
             self._deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up)
             self._ask(self._coverage.end(), received_s)
         return self._too_late or not self._due
+
+    @property
+    def step(self) -> Step:
+        """What is given up now."""
+        return self._verifier.step
 
     def close(self) -> None:
         """The leg has ended."""

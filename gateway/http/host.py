@@ -166,3 +166,21 @@ def _uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+
+
+def url(settings: Settings, listener: socket.socket) -> str:
+    """Return where a listener is reached, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Open the port. Raises ConfigError."""
+    try:
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=1024,
+        )
+    except OSError as error:
+        raise ConfigError(f"host, port: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None

@@ -1,7 +1,4 @@
-"""One connection to NATS, and the stream behind it.  [IO]
-
-The client library's own reconnecting is switched off: it would send what it had buffered after what we send again, out
-of order. A connection that fails is given up; whoever needs one opens another.
+"""The stream of events behind a connection to NATS.  [IO]
 
 Source: the JetStream wire API, https://docs.nats.io/reference/reference-protocols/nats_api_reference.
 """
@@ -10,24 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import NoServersError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 
 from gateway.shared import names
+from gateway.shared.connection import ANSWER_S, FAILURES, opened
 from gateway.shared.settings import NatsSettings
 
-CONNECT_S = 3
-ANSWER_S = 5.0
-PING_S = 5
-"""Between pings; a server that leaves two unanswered is gone."""
 PULL_EVENTS = 250
 """Events asked for at a time: what a reader that does not get on holds in memory."""
 PULL_S = 20.0
@@ -35,8 +26,6 @@ IDLE_READER_S = 60.0
 """After which the server forgets a reader that asks for nothing, because its gateway was killed."""
 DUPLICATES_S = 120.0
 """For how long the server recognises an event by its id."""
-FAILURES = (NatsError, OSError, TimeoutError, ValueError)
-"""What the client library raises; ValueError is an answer that is not JSON."""
 
 
 class Link:
@@ -103,46 +92,9 @@ class Link:
 
 @asynccontextmanager
 async def connected(settings: NatsSettings, lost: asyncio.Event) -> AsyncIterator[Link]:
-    """Connect, and make the stream where it is not there.
-
-    Args:
-        lost: set when the connection ends.
-
-    Raises:
-        NatsError, OSError, TimeoutError: it cannot be reached, or refuses us.
-    """
-
-    cause: list[str] = []
-
-    async def note(error: Exception) -> None:
-        cause[:] = [str(error) or type(error).__name__]
-
-    async def closed() -> None:
-        lost.set()
-
-    client = Client()
-    try:
-        try:
-            async with asyncio.timeout(2 * CONNECT_S * len(settings.servers)):
-                await client.connect(
-                    settings.servers,
-                    name="callscreen",
-                    error_cb=note,
-                    closed_cb=closed,
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=CONNECT_S,
-                    ping_interval=PING_S,
-                    max_outstanding_pings=2,
-                    **_credentials(settings),
-                )
-        except NoServersError as error:
-            raise ConnectionError(", ".join(cause) or str(error)) from None
+    """Connect, and make the stream where it is not there; `lost` and errors are those of `opened`."""
+    async with opened(settings, lost) as client:
         yield Link(client, settings, await _stream(client, settings))
-    finally:
-        with suppress(*FAILURES):
-            await client.close()
 
 
 async def _stream(client: Client, settings: NatsSettings) -> StreamInfo:
@@ -163,16 +115,3 @@ async def _stream(client: Client, settings: NatsSettings) -> StreamInfo:
         )
         await js.add_stream(config)  # of two gateways at once both succeed: it is the same
         return await js.stream_info(settings.stream)
-
-
-def _credentials(settings: NatsSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if settings.user is not None and settings.password is not None:
-        options |= {"user": settings.user, "password": settings.password.get_secret_value()}
-    if settings.token is not None:
-        options["token"] = settings.token.get_secret_value()
-    if settings.credentials is not None:
-        options["user_credentials"] = str(settings.credentials)
-    if settings.ca is not None:
-        options["tls"] = ssl.create_default_context(cafile=settings.ca)
-    return options

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from prometheus_client import Counter, Gauge
 
@@ -15,8 +14,9 @@ from gateway.alerts.bus import SUBSCRIBERS, Bus
 from gateway.alerts.subscription import Filter
 from gateway.errors import Overloaded
 from gateway.shared.claim import Claim, JournalTaken
+from gateway.shared.connection import FAILURES, RETRY_S, stop, until_lost
 from gateway.shared.forwarder import Forwarder
-from gateway.shared.link import FAILURES, Link, connected
+from gateway.shared.link import Link, connected
 from gateway.shared.reading import Reading, unreadable
 from gateway.shared.settings import NatsSettings
 
@@ -24,8 +24,6 @@ CONNECTED = Gauge("callscreen_nats_connected", "1 while the shared stream can be
 FAILED = Counter("callscreen_nats_failures_total", "Connections to NATS that failed or ended.")
 TAKEN = Gauge("callscreen_nats_journal_taken", "1 while nothing is forwarded because the journal is a copy, else 0.")
 
-RETRY_S = 1.0
-"""Between a connection and the next attempt."""
 RECHECK_S = 5.0
 """Between two looks whether the journal's id is free again."""
 DRAIN_S = 3.0
@@ -89,7 +87,7 @@ class SharedStream:
             self._readings.discard(reading)
             SUBSCRIBERS.dec()
             self._changed.set()
-            await _stop(task)
+            await stop(task)
 
     async def close(self) -> None:
         """Forward what is committed, let the subscribers leave, and disconnect; in a few seconds, whatever happens.
@@ -110,7 +108,7 @@ class SharedStream:
                     self._changed.clear()
                     await self._changed.wait()
         if self._task is not None:
-            await _stop(self._task)
+            await stop(self._task)
 
     async def _keep(self) -> None:
         """Have a connection, and another one when it ends."""
@@ -130,15 +128,10 @@ class SharedStream:
         async with connected(self._settings, lost) as link:
             self._link = link
             self._note(None)
-            work = [asyncio.create_task(self._forward(link)), asyncio.create_task(lost.wait())]
             try:
-                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+                await until_lost(lost, self._forward(link))
             finally:
                 self._link = None
-                await _stop(*work)
-            if not work[0].cancelled():
-                work[0].result()
-            raise ConnectionError("the connection was lost")
 
     async def _forward(self, link: Link) -> None:
         while True:
@@ -166,11 +159,3 @@ class SharedStream:
         if reason is not None and reason != self._taken:
             _log.error("nats: nothing is forwarded", error=reason)
         self._taken = reason
-
-
-async def _stop(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they are done: `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=1.0)

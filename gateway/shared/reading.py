@@ -22,7 +22,8 @@ from gateway.alerts.subscription import Filter
 from gateway.clock import utc_now
 from gateway.errors import Overloaded
 from gateway.shared import names
-from gateway.shared.link import FAILURES, Link
+from gateway.shared.connection import FAILURES
+from gateway.shared.link import Link
 
 UNREADABLE = Counter("callscreen_nats_unreadable_total", "Messages in the shared stream that are no events.")
 QUEUE_EVENTS = 500

@@ -35,6 +35,10 @@ class NatsSettings(BaseModel):
         None, description="PEM file of the authorities that sign the server certificate", examples=["/etc/nats/ca.pem"]
     )
     scores: bool = Field(True, description="forward `score` events too; they are most of the traffic")
+    verifier_pool: bool = Field(
+        False,
+        description="windows are verified by `callscreen verifier` processes at this server, and not in the gateway",
+    )
     keep_s: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
         7 * 86400.0, description="age of the oldest event kept, where the gateway makes the stream"
     )

@@ -45,7 +45,8 @@ def nats(settings: Settings) -> Iterator[Finding]:
         return
     servers = [urlsplit(server) for server in connection.servers]
     if any(server.scheme != "tls" and not is_loopback(server.hostname or "") for server in servers):
-        yield Finding("nats", "warning", "events may cross the network unencrypted; use tls://")
+        what = "events and speech" if connection.verifier_pool else "events"
+        yield Finding("nats", "warning", f"{what} may cross the network unencrypted; use tls://")
     else:
         yield Finding("nats", "ok", f"events go to the stream {connection.stream}; the server was not contacted")
 

@@ -92,6 +92,10 @@ def verifier(settings: Settings) -> Iterator[Finding]:
     except DetectionError as error:
         yield Finding("verifier", "warning" if settings.verifier == AUTO else "error", str(error))
         return
+    if settings.nats is not None and settings.nats.verifier_pool:
+        yield Finding("verifier", "ok", f"{detector.name}: `callscreen verifier` processes score with it (`nats`)")
+        yield from _fusion(settings, detector)
+        return
     cost_s = seconds_a_window(detector)
     legs = share * step_s(detector.window_s, detector.hop_s) / cost_s
     yield Finding(

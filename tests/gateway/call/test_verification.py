@@ -32,6 +32,7 @@ from gateway.call.verification import (
     Rank,
     Verifier,
     _Asked,
+    own_scorer,
     seconds_a_window,
     verifier_name,
 )
@@ -126,7 +127,7 @@ def heavy() -> Heavy:
 
 @pytest_asyncio.fixture
 async def verifier(heavy: Heavy) -> AsyncIterator[Verifier]:
-    verifier = Verifier(heavy, mean_fusion(), cpu_share=1.0, load=Load(lambda: 0.0))
+    verifier = Verifier(heavy, mean_fusion(), own_scorer(heavy, 1.0), Load(lambda: 0.0))
     verifier.start()
     yield verifier
     heavy.free.set()
@@ -182,7 +183,7 @@ async def test_a_full_queue_drops_the_oldest_of_the_last_rank_and_counts_it(veri
 async def test_half_a_core_is_half_a_core(heavy: Heavy) -> None:
     """As CPU time is counted: how long that takes is the machine's affair."""
     heavy.burns_s = 0.4
-    verifier = Verifier(heavy, mean_fusion(), cpu_share=0.5, load=Load(lambda: 0.0))
+    verifier = Verifier(heavy, mean_fusion(), own_scorer(heavy, 0.5), Load(lambda: 0.0))
     verifier.start()
     began_s = clock.monotonic_s()
     await Speaker(verifier, HUMAN, 0.1, seconds=18).answered(5)

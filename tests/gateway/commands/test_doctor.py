@@ -57,6 +57,14 @@ def test_nats_on_this_machine_needs_no_tls(tmp_path: Path) -> None:
     assert findings["nats"] == ("ok", "events go to the stream calls; the server was not contacted")
 
 
+def test_a_pool_of_verifiers_needs_no_cpu_here(tmp_path: Path) -> None:
+    state, detail = found(tmp_path, 'port = 0\nnats = {url = "nats://127.0.0.1:4222", verifier_pool = true}')[
+        "verifier"
+    ]
+    assert state == "ok"
+    assert "`callscreen verifier` processes score with it" in detail
+
+
 def test_settings_that_cannot_be_read_are_all_that_is_said(tmp_path: Path) -> None:
     findings = doctor.examine(tmp_path / "none.toml")
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "error")]
@@ -162,6 +170,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
         (f'host = "0.0.0.0"\ntoken = "{TOKEN}"', "public_url", "vendors sign this URL"),
         ('public_url = "http://gw.example.com"', "public_url", "not https"),
         ('nats = {url = "tls://a.example.com:4222, nats://b.example.com:4222"}', "nats", "unencrypted"),
+        ('nats = {url = "nats://a.example.com:4222", verifier_pool = true}', "nats", "events and speech may cross"),
     ],
 )
 def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: str, words: str) -> None:
