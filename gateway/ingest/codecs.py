@@ -7,7 +7,7 @@ from packet to packet. Decoders take a list of payloads at once, since a leg dec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import av
 import numpy as np
@@ -127,7 +127,7 @@ class _Libav:
             frames = [frame for payload in payloads for frame in self._context.decode(av.Packet(payload))]
         except FFmpegError as error:
             raise BadMessage(f"payload: not {self._codec}: {error.strerror}", UNDECODABLE) from None
-        return np.concatenate([_mono(frame) for frame in frames]) if frames else np.zeros(0, np.float32)
+        return _joined(frames) if frames else np.zeros(0, np.float32)
 
     def reset(self) -> None:
         self._context = cast("av.AudioCodecContext", av.CodecContext.create(self._codec, "r"))
@@ -166,14 +166,13 @@ def opus_samples(packet: bytes) -> int:
     return frame * count
 
 
-def _mono(frame: av.AudioFrame) -> Pcm:
-    """Mean of the channels, shape ``(n,)``."""
-    samples: NDArray[Any] = frame.to_ndarray()
-    if samples.dtype == np.int16:
-        samples = samples.astype(np.float32) / np.float32(32768)
-    channels = len(frame.layout.channels)
-    if channels == 1:
-        return samples.reshape(-1).astype(np.float32, copy=False)
-    if frame.format.is_planar:
-        return np.asarray(samples.mean(axis=0), np.float32)
-    return np.asarray(samples.reshape(-1, channels).mean(axis=1), np.float32)
+def _joined(frames: Sequence[av.AudioFrame]) -> Pcm:
+    """Return the samples of mono 16-bit frames, which both decoders make, as float32, shape ``(n,)``.
+
+    The planes are read directly: `AudioFrame.to_ndarray` costs a fifth of what decoding does.
+    """
+    planes = [cast("memoryview", frame.planes[0]) for frame in frames]  # they have the buffer protocol
+    pcm = np.concatenate(
+        [np.frombuffer(plane, np.int16, frame.samples) for plane, frame in zip(planes, frames, strict=True)]
+    )
+    return pcm.astype(np.float32) / np.float32(32768)

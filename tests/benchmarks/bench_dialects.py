@@ -151,7 +151,7 @@ async def _frames(call: MediaSocket, seconds: float) -> list[bytes]:
     samples = np.resize(speech(5, synthetic=True), round(seconds * 16_000))
     if getattr(call, "_channels", None) or getattr(call, "mix", "") == "stereo":
         samples = np.stack((samples, samples), axis=1)
-    tracks = ("inbound",) if hasattr(call, "packets") and not isinstance(call, PlainStream) else ()
+    tracks = ("inbound",) if isinstance(call, TrackCall | TwilioCall) else ()
     await call.send(*tracks, samples)  # type: ignore[attr-defined]
     return frames
 
