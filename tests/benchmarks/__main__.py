@@ -20,14 +20,15 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["soak"]:
         sys.exit(bench_soak.main(sys.argv[2:]))
     console = Console()
-    for title, bench in (
-        ("What a second of one leg costs", bench_parts.main),
-        ("A message in every dialect, against a bare websocket server", bench_dialects.main),
-        ("Twilio calls, against a bare websocket server", bench_calls.main),
-        ("The light model's delay, with and without a verifier", bench_verifier.main),
-        ("WebRTC legs, against bare aiortc", bench_webrtc.main),
-        ("An event to NATS, against bare publishing", bench_nats.main),
+    for title, bench, arguments in (
+        ("What a second of one leg costs", bench_parts.main, ()),
+        ("A message in every dialect, against a bare websocket server", bench_dialects.main, ()),
+        ("Twilio calls, against a bare websocket server", bench_calls.main, ()),
+        ("The same in two processes", bench_calls.main, ("--calls", "50", "100", "--workers", "2")),
+        ("The light model's delay, with and without a verifier", bench_verifier.main, ()),
+        ("WebRTC legs, against bare aiortc", bench_webrtc.main, ()),
+        ("An event to NATS, against bare publishing", bench_nats.main, ()),
     ):
         console.rule(title)
-        bench([])
+        bench(list(arguments))
     sys.exit(0)

@@ -1,6 +1,6 @@
 """How many two-party Twilio calls one machine holds, and what a call costs over the bare socket.
 
-    python -m tests.benchmarks.bench_calls [--calls 10 100 250] [--seconds 20] [--verifier NAME] [--workers N]
+    python -m tests.benchmarks.bench_calls [--calls 10 50 100] [--seconds 20] [--verifier NAME] [--workers N]
 
 Without a verifier unless one is named: it takes what CPU it is given, whatever the calls (`bench_verifier`).
 
@@ -57,7 +57,7 @@ class Load:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, nargs="+", default=[10, 100, 250])
+    parser.add_argument("--calls", type=int, nargs="+", default=[10, 50, 100])
     parser.add_argument("--seconds", type=int, default=20, help="of each load")
     parser.add_argument("--verifier", default="off", metavar="NAME")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of the gateway (1)")
