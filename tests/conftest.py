@@ -24,7 +24,11 @@ collect_ignore = ["example_project"]  # somebody else's: run by a test, as they 
 
 @pytest.fixture(autouse=True)
 def signal_manners() -> Iterator[None]:
-    """Fail a test that leaves another handler of Ctrl-C behind: later ones could not press it any more."""
+    """Fail a test that leaves another handler of Ctrl-C behind: later ones could not press it any more.
+
+    Shells start background jobs with SIGINT ignored, so the handler is set before each test, too.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     left = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
