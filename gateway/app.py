@@ -36,6 +36,7 @@ from gateway.engine import open_engine
 from gateway.errors import ConfigError
 from gateway.evidence.retention import purging
 from gateway.http.calls import call_routes
+from gateway.http.evidence import evidence_routes
 from gateway.http.feedback import feedback_routes
 from gateway.http.host import Host, listen, url
 from gateway.http.web import build, contract_routes, event_routes, own_metrics, state_routes
@@ -233,6 +234,7 @@ class _Outlets:
             *event_routes(bus, settings, self.shared),
             *webhook_routes(self._webhooks),
             *feedback_routes(bus),
+            *evidence_routes(settings.evidence),
         ]
 
     def warnings(self) -> list[str]:

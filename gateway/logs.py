@@ -16,6 +16,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
+AUDIT = "gateway.audit"
+"""The logger of who had access to what: its lines are written at every `log_level`."""
 _NUMBER = re.compile(r"(?<![\w.])\+?\d{7,15}(?![\w.])")
 _SENSITIVE = (
     "token",
@@ -93,6 +95,7 @@ def configure(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     # Libraries that write a line per packet or per connection; ours is one line per call.
     for name in ("aioice", "aiortc", "libav", "websockets", "httpx", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

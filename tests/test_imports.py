@@ -26,6 +26,13 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "gateway.commands.webhooks": ("gateway.paths",),
     "gateway.commands.feedback": ("gateway.alerts.labels", "gateway.config_loading", "gateway.errors"),
+    "gateway.http.evidence": (
+        "gateway.auth.access",
+        "gateway.errors",
+        "gateway.evidence",
+        "gateway.logs",
+        "gateway.paths",
+    ),
     "gateway.http.feedback": (
         "gateway.auth.access",
         "gateway.alerts",

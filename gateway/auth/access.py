@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gateway import paths
 from gateway.errors import Forbidden
 
-Scope = Literal["ingest", "subscribe", "admin"]
+Scope = Literal["ingest", "subscribe", "evidence", "admin"]
 _KEY = "callscreen.access"
 
 
@@ -71,6 +71,7 @@ RULES = (
     Rule(paths.CALLS, "subscribe", "list of calls"),
     Rule(paths.CALLS + "/", "subscribe", "one call"),
     Rule(paths.ALERTS + "/", "subscribe", "feedback on an alert"),
+    Rule(paths.EVIDENCE + "/", "evidence", "encrypted audio around alerts: list, fetch, delete"),
     Rule(paths.WEBHOOKS + "/", "admin", "webhooks: dead list, replay, test"),
     Rule("/healthz", "public", "whether the process answers"),
     Rule("/readyz", "public", "whether calls may be sent here"),
@@ -94,6 +95,12 @@ def needed(path: str) -> Scope | Literal["public"]:
 def grant(scope: MutableMapping[str, Any], access: Access) -> None:
     """Note in an ASGI scope who it is that came in."""
     scope[_KEY] = access
+
+
+def who(scope: MutableMapping[str, Any]) -> Access | None:
+    """Return who it is that came, or was refused for the lack of a scope; None where nobody could tell."""
+    known: Access | None = scope.get(_KEY)
+    return known
 
 
 def access_of(scope: MutableMapping[str, Any]) -> Access:

@@ -34,7 +34,8 @@ class ScopedToken(BaseModel):
     )
     scopes: tuple[Scope, ...] = Field(
         min_length=1,
-        description="ingest: media; subscribe: events and calls; admin: these and the metrics",
+        description="ingest: media; subscribe: events and calls; evidence: audio evidence, encrypted; admin: all "
+        "of them, and the metrics",
         examples=[["subscribe"]],
     )
     expires: AwareDatetime | None = Field(

@@ -249,11 +249,47 @@ class Timeline(CallFacts):
     """In the order in which they came."""
 
 
+class EvidenceFile(Answer):
+    """The audio around an alert, encrypted."""
+
+    call_id: str
+    """As in the events."""
+    tenant: str | None
+    """As in the events."""
+    leg: str
+    """Whose audio it is."""
+    alert_id: str
+    """The alert."""
+    size_bytes: Count
+    """Of the encrypted file."""
+    stored: datetime
+    """When."""
+    expires: datetime
+    """When it is deleted for its age, to the hour."""
+
+
+class EvidenceFiles(Answer):
+    """The audio evidence of a call."""
+
+    evidence: list[EvidenceFile]
+    """The oldest first."""
+
+
+class EvidenceDeleted(Answer):
+    """The files of a call are gone."""
+
+    deleted: Count
+    """How many."""
+
+
 MODELS: tuple[type[Answer], ...] = (
     AlertFeedback,
     Call,
     CallAlert,
     Calls,
+    EvidenceDeleted,
+    EvidenceFile,
+    EvidenceFiles,
     Leg,
     Timeline,
     TimelineExclusion,

@@ -46,7 +46,7 @@ def openapi() -> dict[str, Any]:
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "A gateway with the default settings."}],
         "security": [{"bearer": []}, {"query": []}],
-        "paths": _calls() | _alerts() | _webhooks() | _whip() | _health() | _documents(),
+        "paths": _calls() | _alerts() | _evidence() | _webhooks() | _whip() | _health() | _documents(),
         "components": {
             "schemas": {
                 model.__name__: _component(model_schema(model))
@@ -98,6 +98,25 @@ def _alerts() -> dict[str, Any]:
             "parameters": [_in_path("alert_id", "As in the events.")],
             "post": _operation("giveFeedback", "Confirm or dismiss an alert.", taken, *refusals)
             | {"requestBody": body},
+        },
+    }
+
+
+def _evidence() -> dict[str, Any]:
+    call_id = _in_path("call_id", "As in the events; of all calls with this id.")
+    refusals = ("401", "403", "404", "503")
+    age = {"application/vnd.age": {"schema": {"type": "string", "format": "binary"}}}
+    file = {"description": "A FLAC file, encrypted (age).", "content": age}
+    deleted = {"200": _json("EvidenceDeleted")}
+    return {
+        paths.EVIDENCE + "/{call_id}": {
+            "parameters": [call_id],
+            "get": _operation("listEvidence", "A call's audio evidence.", {"200": _json("EvidenceFiles")}, *refusals),
+            "delete": _operation("deleteEvidence", "Delete a call's audio evidence.", deleted, *refusals),
+        },
+        paths.EVIDENCE + "/{call_id}/{alert_id}": {
+            "parameters": [call_id, _in_path("alert_id", "As in the events.")],
+            "get": _operation("fetchEvidence", "The audio around an alert.", {"200": file}, *refusals),
         },
     }
 

@@ -43,6 +43,7 @@ from gateway.call.registry import Registry
 from gateway.config import Settings, is_loopback
 from gateway.contract import documents as contract
 from gateway.errors import CallscreenError, Forbidden, NotFound, RequestError, TooManyRequests, UpgradeRequired
+from gateway.http.evidence import Audit
 from gateway.ingest.dialects.base import Handshake
 from gateway.ingest.doors import Door, presented_token
 from gateway.ingest.events import Calls
@@ -78,6 +79,7 @@ def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRout
                 allow_headers=["authorization", "content-type", "if-match"],
                 expose_headers=["location", "link", "etag"],
             ),
+            Middleware(Audit),
             Middleware(Guard, settings=settings, issuer=issuer),
         ],
         exception_handlers={CallscreenError: _as_problem, HTTPException: _as_problem, Exception: _as_problem},
@@ -220,6 +222,7 @@ class Guard:
         if connection.scope.get("method") == "OPTIONS":  # a browser asks what it may ask, and gives no token yet
             return NOTHING
         admitted = await self._access(connection)
+        grant(connection.scope, admitted)  # to be told whose access it was, where it is refused
         admitted.require(need)
         return admitted
 
