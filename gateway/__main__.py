@@ -12,6 +12,7 @@ from pathlib import Path
 import shtab
 
 from gateway.commands import asterisk, attach, settings_help, watch
+from gateway.commands import evidence as evidence_command
 from gateway.commands import feedback as feedback_command
 from gateway.commands import policy as policy_command
 from gateway.commands import token as token_command
@@ -125,6 +126,7 @@ def _add_others(add: AddParser) -> None:
     pbx = add("asterisk", help="let an Asterisk send its calls")
     asterisk.add_arguments(pbx)
     token_command.add_arguments(add("token", help="make bearer tokens with scopes"))
+    evidence_command.add_arguments(add("evidence", help="the stored audio around alerts: keys, files, opening"))
     feedback_command.add_arguments(add("feedback", help="export what people said of alerts"))
     webhooks_command.add_arguments(add("webhooks", help="dead letters, replay and test of webhooks"))
     policy_command.add_arguments(add("policy", help="check a policy file, and show what it says of a leg"))

@@ -25,6 +25,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.paths",
     ),
     "gateway.commands.webhooks": ("gateway.paths",),
+    "gateway.commands.evidence": ("gateway.clock", "gateway.config_loading", "gateway.errors", "gateway.evidence"),
     "gateway.commands.feedback": ("gateway.alerts.labels", "gateway.config_loading", "gateway.errors"),
     "gateway.http.evidence": (
         "gateway.auth.access",

@@ -31,6 +31,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     storage.journal,
     storage.disk,
     storage.clock,
+    storage.evidence,
     delivery.otlp,
     attach.ports,
     access.tls,

@@ -49,6 +49,17 @@ class Entry:
     size_bytes: int
     stored: datetime
 
+    def facts(self) -> dict[str, str | int | None]:
+        """Return what is told of it, for JSON."""
+        return {
+            "call_id": self.call_id,
+            "tenant": self.tenant,
+            "leg": self.leg,
+            "alert_id": self.alert_id,
+            "size_bytes": self.size_bytes,
+            "stored": rfc3339(self.stored),
+        }
+
 
 class Folder:
     """The files of all calls. Every method waits for the disk: not for the event loop."""
@@ -173,6 +184,11 @@ class Folder:
 class _Total:
     bytes: int
     """Of all files."""
+
+
+def rfc3339(time: datetime) -> str:
+    """Return a time of UTC in milliseconds."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _lock(file: int) -> None:

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import logs, paths
 from gateway.auth.access import access_of, who
 from gateway.errors import NotFound, Overloaded
-from gateway.evidence.folder import SUFFIX, Entry, Folder
+from gateway.evidence.folder import SUFFIX, Folder, rfc3339
 from gateway.evidence.settings import EvidenceSettings
 
 MEDIA_TYPE = "application/vnd.age"
@@ -45,7 +45,9 @@ def evidence_routes(settings: EvidenceSettings | None) -> list[BaseRoute]:
         entries = await _in_thread(partial(folder.entries, call_id, tenant)) if folder else []
         if not entries:
             raise _nothing(call_id)
-        return JSONResponse({"evidence": [_facts(entry, kept) for entry in entries]})
+        return JSONResponse(
+            {"evidence": [entry.facts() | {"expires": rfc3339(entry.stored + kept)} for entry in entries]}
+        )
 
     async def fetch(request: Request) -> Response:
         (call_id, tenant), alert_id = _asked(request), request.path_params["alert_id"]
@@ -124,18 +126,6 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
         return await asyncio.to_thread(work)
     except OSError as error:
         raise Overloaded(f"the folder of the evidence cannot be used: {error.strerror}") from None
-
-
-def _facts(entry: Entry, kept: timedelta) -> dict[str, object]:
-    return {
-        "call_id": entry.call_id,
-        "tenant": entry.tenant,
-        "leg": entry.leg,
-        "alert_id": entry.alert_id,
-        "size_bytes": entry.size_bytes,
-        "stored": entry.stored.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "expires": (entry.stored + kept).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
 
 
 def _nothing(call_id: str) -> NotFound:

@@ -1,4 +1,4 @@
-"""Checks of the journal, its disk, and the clock that dates its events.  [IO]"""
+"""Checks of the journal, its disk, the clock that dates its events, and the folder of the evidence.  [IO]"""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from gateway.alerts.journal import Journal
 from gateway.commands.checks.finding import Finding
 from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.evidence.folder import Folder
+from gateway.evidence.settings import EvidenceSettings
 
 EVENT_BYTES = 800
 """Size of one event on disk, with its share of the indices."""
@@ -61,3 +63,43 @@ def clock(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", "warning", f"behind the journal's newest event, of {made:%Y-%m-%d %H:%M} UTC")
     else:
         yield Finding("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+
+
+def evidence(settings: Settings) -> Iterator[Finding]:
+    """Check the keys, and whether the folder can hold what it may hold, for its owner alone."""
+    wanted = settings.evidence
+    if wanted is None:
+        return
+    yield _keys(wanted)
+    folder, parent = wanted.folder, wanted.folder.absolute().parent
+    if not folder.exists():
+        if not (parent.is_dir() and os.access(parent, os.W_OK)):
+            yield Finding("evidence.folder", "error", f"expected a folder that can be written, got {parent}")
+            return
+        yield Finding("evidence.folder", "ok", f"{folder} will be created")
+        taken = 0
+    elif not (folder.is_dir() and os.access(folder, os.W_OK)):
+        yield Finding("evidence.folder", "error", f"expected a folder that can be written, got {folder}")
+        return
+    else:
+        private = Folder(folder).is_private
+        detail = "for its owner alone" if private else "open to other users of this machine: chmod 700"
+        yield Finding("evidence.folder", "ok" if private else "warning", f"{folder} is {detail}")
+        taken = sum(entry.size_bytes for entry in Folder(folder).entries())
+    wanted_bytes = max(0, wanted.max_bytes - taken)
+    free = shutil.disk_usage(folder if folder.exists() else parent).free
+    detail = f"{free / 1e9:.1f} GB are free; evidence may take {wanted_bytes / 1e9:.1f} GB more (`evidence.max_bytes`)"
+    is_full = taken >= 0.9 * wanted.max_bytes
+    yield Finding("evidence: disk", "warning" if is_full or free < wanted_bytes else "ok", detail)
+
+
+def _keys(wanted: EvidenceSettings) -> Finding:
+    try:
+        from gateway.evidence.age import encryption
+
+        encryption(wanted.public_keys)
+    except ImportError:
+        return Finding("evidence", "error", "its package is not installed: pip install 'callscreen[evidence]'")
+    except ConfigError as error:
+        return Finding("evidence.public_keys", "error", str(error).removeprefix("evidence.public_keys: "))
+    return Finding("evidence.public_keys", "ok", f"{len(wanted.public_keys)} key(s); the gateway cannot open its files")
