@@ -36,6 +36,7 @@ class RateLimits(BaseModel):
     requests_per_s: Rate = Field(100.0, description="HTTP requests and websocket upgrades of one address")
     offers_per_s: Rate = Field(20.0, description="WebRTC offers of one address")
     invites_per_s: Rate = Field(20.0, description="SIP calls of one address, over any transport")
+    audiosockets_per_s: Rate = Field(40.0, description="AudioSocket connections of one address")
     exempt: tuple[Network, ...] = Field(
         (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128")),
         description="networks without these limits; not set: this machine",

@@ -107,6 +107,15 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.refusals",
         "gateway.auth.access",
     ),
+    "gateway.ingest.audiosocket.port": (
+        "gateway.ingest",
+        "gateway.sources",
+        "gateway.config",
+        "gateway.errors",
+        "gateway.logs",
+        "gateway.clock",
+        "gateway.refusals",
+    ),
     "gateway.ingest.dialects": (
         "gateway.ingest.events",
         "gateway.ingest.codecs",

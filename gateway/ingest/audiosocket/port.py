@@ -8,7 +8,7 @@ import dataclasses
 from functools import partial
 from uuid import UUID
 
-from gateway import logs, refusals
+from gateway import clock, logs, refusals
 from gateway.config import Settings
 from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout
 from gateway.ingest.audiosocket.door import AudioSocketDoor
@@ -17,6 +17,7 @@ from gateway.ingest.events import AudioReceived, CallId, Calls, IngestEvent, Mes
 from gateway.ingest.listening import Listening
 from gateway.ingest.rtp.settings import is_allowed, split_address
 from gateway.ingest.tolerance import Tolerance
+from gateway.sources import Sources
 
 READ_BYTES = 16 * 1024
 LEGS_OF_A_CALL = 2
@@ -30,6 +31,8 @@ class AudioSocketPort:
     def __init__(self, calls: Calls, settings: Settings) -> None:
         self._calls = calls
         self._settings = settings
+        limits = settings.rate_limits
+        self._sources = Sources("audiosockets", limits.audiosockets_per_s, limits.exempt)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,6 +70,7 @@ class AudioSocketPort:
         try:
             if not is_allowed(peer_ip, door.allow_ips):
                 raise Forbidden(f"allow_ips: {peer_ip} may not connect")
+            self._sources.take(peer_ip, clock.monotonic_s())
             if len(self._tasks) > LEGS_OF_A_CALL * self._settings.max_calls:
                 raise Overloaded("max_calls: there is no room for another connection")
             await connection.run()

@@ -8,6 +8,7 @@ import socket
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.app import Server
 from gateway.client.audiosocket import AUDIO_TYPES, AudioSocketStream, frame, leg_uuid
@@ -94,6 +95,21 @@ async def test_there_are_no_more_connections_than_calls_have_legs(serve: Serve) 
             with contextlib.suppress(ConnectionResetError):  # hung up on before the UUID was read
                 assert await said(third) == b"\0\0\0"
         assert len(server.registry.calls()) == 1
+
+
+async def test_connections_of_one_source_are_limited_and_those_that_are_there_go_on(serve: Serve) -> None:
+    server = await serve(audiosocket=DOOR, rate_limits={"audiosockets_per_s": 0.2, "exempt": []})
+    limited = REGISTRY.get_sample_value("callscreen_rate_limited_total", {"what": "audiosockets"}) or 0.0
+    async with subscribed(server, "?type=leg.started,score") as events, stream(server, 0) as caller, stream(server, 1):
+        await caller.send(speech(0.5, synthetic=False))
+        await events.until("leg.started")
+        async with stream(server, 2) as third:
+            with contextlib.suppress(ConnectionResetError):  # hung up on before the UUID was read
+                assert await said(third) == b"\0\0\0"
+        await caller.send(speech(4, synthetic=False))
+        await events.until("score")
+        await caller.stop()
+    assert REGISTRY.get_sample_value("callscreen_rate_limited_total", {"what": "audiosockets"}) == limited + 1
 
 
 async def test_an_address_that_may_not_connect(serve: Serve) -> None:
