@@ -54,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--type", action="append", default=[], choices=STORED_TYPES, metavar="TYPE",
         help=f"only this type; may be repeated: {', '.join(STORED_TYPES)}",
     )  # fmt: skip
-    parser.add_argument("--since", metavar="CURSOR", help="`id` of the last event seen; what came after it comes first")
+    parser.add_argument(
+        "--all-gateways", action="store_true", help="the events of all gateways that share a stream over NATS"
+    )
+    parser.add_argument(
+        "--since", metavar="CURSOR",
+        help="`id` of the last event seen, with --all-gateways its `cursor`; what came after it comes first",
+    )  # fmt: skip
     parser.add_argument("--scores", action="store_true", help="the score of every window too")
     parser.add_argument("--json", action="store_true", help="whole events (CloudEvents 1.0) instead, one JSON a line")
 
@@ -83,6 +89,7 @@ async def _watch(args: argparse.Namespace) -> None:
         leg=args.leg,
         types=sorted(types),
         last_event_id=args.since,
+        everywhere=args.all_gateways,
         on_retry=_tell_retry,
     )
     async with aclosing(events):

@@ -46,6 +46,7 @@ export class EventsLost extends GatewayError {
 //   callId, leg    only of this call, of this leg
 //   types          only these; none: all but `score`
 //   lastEventId    `id` of the last event seen; what came after it comes first
+//   everywhere     events of all gateways that share a stream, over any of them; to resume, give `cursor`, not `id`
 //   onGap          "yield" (default) or "throw": EventsLost
 //   onRetry        called with the reason and the pause in ms, before each pause
 //   signal         an AbortSignal; when it fires, the iteration ends
@@ -158,12 +159,12 @@ class Position {
   }
 
   // Take note of an event; tells whether it is to be shown.
-  advance({ type, id, source, data }) {
+  advance({ type, id, source, data, cursor }) {
     if (type === "heartbeat") {
       this.lastEventId = data.last_event_id ?? this.lastEventId;
       return false;
     }
-    this.lastEventId = id;
+    this.lastEventId = cursor ?? id;
     const key = `${source} ${id}`;
     if (this.seen.has(key)) return false;
     this.seen.add(key);
@@ -172,10 +173,16 @@ class Position {
   }
 }
 
-function address(url, { callId, leg, types = [] }, lastEventId) {
+function address(url, { callId, leg, types = [], everywhere }, lastEventId) {
   const target = events(url);
   target.protocol = target.protocol.replace("http", "ws");
-  const query = { call_id: callId, leg, type: types.length ? types.join() : undefined, last_event_id: lastEventId };
+  const query = {
+    call_id: callId,
+    leg,
+    scope: everywhere ? "all" : undefined,
+    type: types.length ? types.join() : undefined,
+    last_event_id: lastEventId,
+  };
   for (const [name, value] of Object.entries(query)) if (value !== undefined) target.searchParams.set(name, value);
   return target;
 }

@@ -62,14 +62,17 @@ async def scripted(*scripts: Script, statuses: tuple[tuple[int, dict[str, str]],
         yield [f"http://127.0.0.1:{port}", paths]
 
 
-def sends(*numbers: int, code: int = 1001, heartbeat: str | None = None) -> Script:
+def sends(*numbers: int, code: int = 1001, heartbeat: str | None = None, shared: bool = False) -> Script:
+    """Return what sends events of these numbers, and closes; `shared`: of a stream of several gateways."""
+
     async def script(connection: ServerConnection) -> None:
         assert connection.subprotocol == "cloudevents.json"
         for number in numbers:
             event = envelope(
                 alert(), event_id=f"j-{number}", source="/callscreen/j", time=utc_now(), sequence=f"{number:012d}"
             )
-            await connection.send(event.model_dump_json())
+            cursor = f"all-s-{number}" if shared else None
+            await connection.send(event.model_copy(update={"cursor": cursor}).model_dump_json(exclude_none=True))
         if heartbeat:
             beat = Heartbeat(last_event_id=heartbeat)
             await connection.send(

@@ -80,6 +80,13 @@ async def test_it_resumes_with_the_last_id_and_shows_nothing_twice() -> None:
     assert [path for path, _ in paths] == [query, f"{query}&last_event_id=j-2", f"{query}&last_event_id=j-7"]
 
 
+async def test_of_all_gateways_it_resumes_with_the_cursor() -> None:
+    async with scripted(sends(1, 2, shared=True), sends(2, 3, shared=True)) as (url, paths):
+        got = await take(url, 3, everywhere=True)
+    assert ids(got) == ["j-1", "j-2", "j-3"]
+    assert [path for path, _ in paths] == ["/v1/events?scope=all", "/v1/events?scope=all&last_event_id=all-s-2"]
+
+
 @pytest.mark.parametrize("code", [1008, 4400, 4401, 4403])
 async def test_code_that_means_do_not_come_again(code: int) -> None:
     async with scripted(sends(1, code=code)) as (url, _):

@@ -25,6 +25,8 @@ from gateway.shared import node
 from gateway.shared.node import SharedStream
 from gateway.shared.settings import NatsSettings
 from tests.gateway.alerts.events import Served, alert, call_ended, call_started, leg_started, score, served, until
+from tests.gateway.commands.test_watch import lines, watching
+from tests.gateway.pages.test_client import flags, take
 from tests.gateway.shared.nats_server import NatsServer, installed, nats_server
 
 pytestmark = installed
@@ -305,3 +307,28 @@ async def test_the_client_resumes_over_another_gateway(tmp_path: Path) -> None:
         own = [event for event in seen if event.id.startswith(b.bus.journal.id)]
         assert [event.type for event in own] == ["call.started", "leg.started", "alert.raised", "call.ended"]
         assert [event.id for event in seen if event not in own] == [event["id"] for event in await a.told()]
+
+
+async def test_watch_and_the_javascript_client_see_all_gateways(tmp_path: Path) -> None:
+    async with (
+        nats_server(tmp_path / "nats") as server,
+        member(tmp_path / "a", server.url) as a,
+        member(tmp_path / "b", server.url) as b,
+        serving(a) as at_a,
+        serving(b) as at_b,
+    ):
+        await until(lambda: a.shared._link is not None and b.shared._link is not None)
+        first = f"all-{a.shared._link.stream_id}-000000000000"  # type: ignore[union-attr]
+        a.talk("one", scores=0)
+        await a.forwarded()
+        b.talk("two", scores=0)
+        await b.forwarded()
+        told = [event["id"] for event in await a.told() + await b.told()]
+        async with watching(at_b.url, "--all-gateways", "--since", first, "--json") as process:
+            watched = [json.loads(line) for line in await lines(process, 8)]
+        assert [event["id"] for event in watched] == told
+        if flags() is None:  # no Node.js with a WebSocket
+            return
+        heard = await take(at_a.url, 3, everywhere=True, lastEventId=first)
+        heard += await take(at_b.url, 5, everywhere=True, lastEventId=heard[-1]["cursor"])
+        assert [event["id"] for event in heard] == told
