@@ -7,7 +7,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway gateway
 COPY detection detection
 COPY sim sim
-RUN /opt/callscreen/bin/pip install --no-cache-dir --constraint constraints.txt '.[nats]'
+RUN /opt/callscreen/bin/pip install --no-cache-dir --constraint constraints.txt '.[nats,evidence]'
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/callscreen --create-home callscreen
