@@ -139,7 +139,7 @@ class Recorder:
             return Told("limit_reached", clip.audio, None)
         except OSError as error:
             _log.warning("evidence cannot be written", error=str(error))
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             return Told("disk_full" if is_full else "write_failed", clip.audio, None)
         except Exception:  # a fault of ours must not end the task
             _log.exception("evidence cannot be written")
