@@ -16,23 +16,25 @@ _ROLES: tuple[str, ...] = get_args(Role)
 
 
 def call_id(field: str, value: str) -> CallId:
-    """Check a call's id. Raises ProtocolError naming `field`."""
+    """Check a call's id; white space around it is of no concern. Raises ProtocolError naming `field`."""
     return CallId(_checked(field, value))
 
 
 def leg_id(field: str, value: str) -> LegId:
-    """Check a leg's name. Raises ProtocolError naming `field`."""
+    """Check a leg's name, likewise. Raises ProtocolError naming `field`."""
     return LegId(_checked(field, value))
 
 
 def role(leg: str, parameters: Mapping[str, str], configured: Mapping[str, str]) -> Role:
     """Say who a leg is: as the peer's parameter ``role_<leg>`` or ``role`` says, else as configured, else by its name.
 
+    The parameter may be in any case, with white space around it; an empty one says nothing.
+
     Raises:
         ProtocolError: the parameter is not a role.
     """
     for field in (f"role_{leg}", "role"):
-        if (value := parameters.get(field)) is not None:
+        if value := parameters.get(field, "").strip().lower():
             if value not in _ROLES:
                 raise ProtocolError(f"{field}: expected one of {', '.join(_ROLES)}, got {value!r:.40}")
             return cast("Role", value)
@@ -41,9 +43,10 @@ def role(leg: str, parameters: Mapping[str, str], configured: Mapping[str, str])
 
 
 def _checked(field: str, value: str) -> str:
-    if not _NAME.fullmatch(value):
+    name = value.strip()
+    if not _NAME.fullmatch(name):
         raise ProtocolError(
             f"{field}: expected 1 to 128 letters, digits or . _ : @ + - (starting with a letter or digit), "
             f"got {value!r:.40}"
         )
-    return value
+    return name

@@ -30,6 +30,7 @@ NUMBERS = (
     "channels",
     "bit_rate",
 )
+IDS = {"callSid", "call_control_id", "callId", "call_sid"}
 Message = dict[str, Any]
 Opening = Callable[[list[Message]], list[Message]]
 
@@ -80,7 +81,22 @@ def with_more(part: Message) -> None:
     part["x_new_field"] = {"of": ["a later version"]}
 
 
-CHANGES = {change.__name__: change for change in (nothing, null, absent, numbers_turned, spelled, with_more)}
+def of_another_type(part: Message) -> None:
+    part.update(dict.fromkeys(PARAMETERS & part.keys(), 7))
+
+
+def padded(part: Message) -> None:
+    """White space around names, and in base64, whose MIME form has lines."""
+    for name in IDS & part.keys():
+        part[name] = f" {part[name]}\n"
+    if "payload" in part:
+        part["payload"] = f"{part['payload'][:76]}\r\n{part['payload'][76:]}\r\n"
+
+
+CHANGES = {
+    change.__name__: change
+    for change in (nothing, null, absent, numbers_turned, spelled, with_more, of_another_type, padded)
+}
 
 
 def open_call(vendor: type[TrackCall], url: str, change: Callable[[Message], None], call_id: str = "c-1") -> TrackCall:

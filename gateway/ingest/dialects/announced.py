@@ -23,7 +23,7 @@ from gateway.ingest.codecs import open_decoder
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.dialects.channels import deinterleave
 from gateway.ingest.dialects.early import EarlyAudio
-from gateway.ingest.dialects.tracks import decode, start_number
+from gateway.ingest.dialects.tracks import decode, parameters_of, start_number
 from gateway.ingest.events import (
     AudioFormat,
     AudioReceived,
@@ -178,19 +178,21 @@ class Vonage(Announced):
 
     def rate_hz(self) -> int:
         """Read ``audio/l16;rate=16000``."""
-        kind, _, rate = self._field(self.rate_fields).lower().partition(";")
-        if kind.strip() != "audio/l16":
-            raise UnsupportedMedia(f"content-type: expected audio/l16, got {kind!r:.40}")
-        return start_number("content-type", rate.strip().removeprefix("rate="))
+        content_type = self._field(self.rate_fields).lower()
+        kind, *given = content_type.split(";")
+        named = {name.strip(): value.strip(' "') for name, _, value in (one.partition("=") for one in given)}
+        if kind.strip() != "audio/l16" or named.get("channels", "1") != "1":
+            raise UnsupportedMedia(f"content-type: expected audio/l16 of one channel, got {content_type!r:.60}")
+        return start_number("content-type", named.get("rate", ""))
 
 
 def _flat(announced: dict[str, object]) -> dict[str, str]:
-    """Return the scalars as text; those one level down too, as jambonz nests the application's own metadata."""
+    """Return the scalars as text; those one level down too, as jambonz nests the application's own metadata.
+
+    What is empty says nothing, and so unsays nothing that was said before.
+    """
     flat: dict[str, str] = {}
-    for field, value in announced.items():
-        if isinstance(value, dict):
-            inner = {str(key): str(one) for key, one in value.items() if isinstance(one, str | int | float)}
-            flat = inner | flat
-        elif isinstance(value, str | int | float):
-            flat[field] = str(value)
-    return flat
+    for value in announced.values():
+        flat = parameters_of(value) | flat
+    flat |= parameters_of(announced)
+    return {field: value for field, value in flat.items() if value.strip()}

@@ -39,19 +39,19 @@ class _Track(msgspec.Struct, rename="camel"):
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
-    call_id: str
+    call_id: str | int
     tracks: Annotated[list[str | _Track], msgspec.Meta(min_length=1)]
-    stream_id: str | None = None
+    stream_id: str | int | None = None
 
 
 class _Start(_Message, tag="start"):
     metadata: _Metadata
-    stream_params: dict[str, Any] | None = None
+    stream_params: Any = None
 
 
 class _Media(_Message, tag="media"):
-    track: str
     payload: bytes
+    track: str | None = None
 
 
 class _Stop(_Message, tag="stop"):
@@ -78,7 +78,7 @@ class Bandwidth(TrackDialect):
         return decoded if isinstance(decoded, list) else [StreamStopped()]
 
     def _start(self, metadata: _Metadata, parameters: dict[str, str]) -> list[IngestEvent]:
-        call_id = names.call_id("metadata.callId", metadata.call_id)
+        call_id = names.call_id("metadata.callId", str(metadata.call_id))
         tracks = [track if isinstance(track, _Track) else _Track(track) for track in metadata.tracks]
         named = [track_name(track.name) for track in tracks]
         check_tracks("metadata.tracks", named)
@@ -86,4 +86,4 @@ class Bandwidth(TrackDialect):
         formats = [
             audio_format("metadata.tracks.mediaFormat", wire.encoding, wire.sample_rate, self.formats) for wire in wires
         ]
-        return self.begin(call_id, dict(zip(named, formats, strict=True)), parameters, metadata.stream_id or "")
+        return self.begin(call_id, dict(zip(named, formats, strict=True)), parameters, str(metadata.stream_id or ""))

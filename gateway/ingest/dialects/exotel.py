@@ -38,8 +38,8 @@ class _MediaFormat(msgspec.Struct):
 class _StartDetails(msgspec.Struct):
     call_sid: str | int
     media_format: _MediaFormat
-    stream_sid: str | None = None
-    custom_parameters: dict[str, Any] | None = None
+    stream_sid: str | int | None = None
+    custom_parameters: Any = None
 
 
 class _Start(_Message, tag="start"):
@@ -93,4 +93,4 @@ class Exotel(TrackDialect):
         audio = audio_format(
             "start.media_format", wire.encoding, wire.sample_rate, self.formats, rate_key="sample_rate"
         )
-        return self.begin(call_id, {CALLER: audio}, parameters_of(start.custom_parameters), start.stream_sid or "")
+        return self.begin(call_id, {CALLER: audio}, parameters_of(start.custom_parameters), str(start.stream_sid or ""))

@@ -10,6 +10,7 @@ PCMU is asked for where it is offered. L16 is taken as little-endian, as the ref
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from gateway.errors import BadMessage, Forbidden, MessageTooBig, ProtocolError, 
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Dialect, Handshake
 from gateway.ingest.dialects.channels import deinterleave
-from gateway.ingest.dialects.tracks import Number, decode, parameters_of, start_number
+from gateway.ingest.dialects.tracks import Number, decode, parameters_of, whole_number
 from gateway.ingest.events import (
     AudioFormat,
     AudioReceived,
@@ -48,11 +49,14 @@ _ROLES = {"external": "customer", "internal": "agent"}
 _CHANNELS = set(_ROLES)
 _ENCODINGS: dict[str, tuple[Literal["mulaw", "s16le"], int]] = {"PCMU": ("mulaw", 1), "L16": ("s16le", 2)}
 """Ours, and bytes a sample; the first is preferred."""
+_RATES_HZ = (8_000, 16_000, 44_100, 48_000)
+VERSION = 2
+"""Of the protocol."""
 _DURATION = re.compile(r"PT(\d+(?:\.\d*)?|\.\d+)S")
 
 
 class _Media(msgspec.Struct):
-    """One of the formats offered; what of it we do not know must not spoil the others."""
+    """One of the formats offered."""
 
     type: str
     format: str
@@ -60,16 +64,13 @@ class _Media(msgspec.Struct):
     rate: Number
 
 
-class _Participant(msgspec.Struct):
-    id: str | None = None
-
-
 class _Open(msgspec.Struct, rename="camel"):
     organization_id: str
     conversation_id: str
-    media: list[_Media]
-    participant: _Participant | None = None
-    custom_config: dict[str, Any] | None = None
+    media: list[Any]
+    """Read one by one: an offer that we do not understand must not spoil the others."""
+    participant: Any = None
+    custom_config: Any = None
 
 
 class _Gap(msgspec.Struct):
@@ -82,11 +83,10 @@ class _Close(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    version: Literal["2"]
+    version: Number
     id: str
     type: str
-    seq: int
-    serverseq: int = 0
+    seq: Number
     parameters: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -121,11 +121,12 @@ class AudioHook(Dialect):
         if len(message) > MAX_TEXT:
             raise MessageTooBig(f"message: expected at most {MAX_TEXT} characters, got {len(message)}")
         envelope = decode(_decode, message)
-        if (ignored := self._check(envelope)) is not None:
+        kind = envelope.type.strip().lower()
+        if (ignored := self._check(envelope, kind)) is not None:
             return ignored
         raw = bytes(envelope.parameters).decode()
         raw = "{}" if raw == "null" else raw
-        match envelope.type:
+        match kind:
             case "open":
                 return self._open(_read_open(raw))
             case "ping":
@@ -133,7 +134,7 @@ class AudioHook(Dialect):
             case "paused":
                 self._state = "paused"
             case "resumed" | "discarded":
-                self._discard(decode(msgspec.json.Decoder(_Gap).decode, raw), resumed=envelope.type == "resumed")
+                self._discard(decode(msgspec.json.Decoder(_Gap).decode, raw), resumed=kind == "resumed")
             case "update":
                 self._say("updated", {})
             case "close":
@@ -160,25 +161,28 @@ class AudioHook(Dialect):
             self._say("disconnect", {"reason": kind, "info": reason})
         return self.replies()
 
-    def _check(self, message: _Message) -> list[IngestEvent] | None:
+    def _check(self, message: _Message, kind: str) -> list[IngestEvent] | None:
         """Say what becomes of a message that need not be read: nothing, and it's counted. None for one to be read.
 
         Raises:
             BadMessage: it is not of this session, or comes before it is open.
         """
-        if message.id != self._session:
+        if whole_number("version", message.version) != VERSION:
+            raise BadMessage(f"version: expected {VERSION}, got {message.version!r:.40}")
+        if not _is_same(message.id, self._session):
             raise BadMessage(f"id: expected that of Audiohook-Session-Id, got {message.id!r:.40}")
-        if message.seq <= self._clientseq:
+        seq = int(whole_number("seq", message.seq))
+        if seq <= self._clientseq:
             return [MessageIgnored("repeated_message")]
-        if self._state == "new" and message.type != "open":
+        if self._state == "new" and kind != "open":
             raise BadMessage(f"type: expected `open` first, got {message.type!r:.40}", "before_start")
-        self._clientseq = message.seq
-        if self._state != "new" and message.type == "open":
+        self._clientseq = seq
+        if self._state != "new" and kind == "open":
             return [MessageIgnored("repeated_start")]
         return None
 
     def _open(self, offer: _Open) -> list[IngestEvent]:
-        if offer.organization_id != self._organization:
+        if not _is_same(offer.organization_id, self._organization):
             raise Forbidden("organizationId: expected that of Audiohook-Organization-Id")
         media = _best(offer.media)
         encoding, self._sample_bytes = _ENCODINGS[media.format]
@@ -189,8 +193,8 @@ class AudioHook(Dialect):
             return []  # Genesys tries whether we are there; it closes right away
         self._legs = [LegId(channel) for channel in media.channels]
         parameters = parameters_of(offer.custom_config) | {"organizationId": offer.organization_id}
-        if offer.participant and offer.participant.id:
-            parameters["participantId"] = offer.participant.id
+        if participant := parameters_of(offer.participant).get("id"):
+            parameters["participantId"] = participant
         legs = tuple(LegDescription(leg, self._format, names.role(leg, parameters, self._roles)) for leg in self._legs)
         call_id: CallId = names.call_id("conversationId", offer.conversation_id)
         return [StreamStarted(call_id, "genesys", legs, parameters)]
@@ -242,26 +246,41 @@ def _read_open(raw: str) -> _Open:
         raise ProtocolError(str(error)) from None
 
 
-def _best(offered: list[_Media]) -> _Media:
-    """Return the offer with most speakers, in the best liked format. Raises ProtocolError, UnsupportedMedia."""
-    fit = [
-        _Media(media.type, media.format.upper(), media.channels, start_number("media.rate", media.rate))
-        for media in offered
-        if media.type == "audio"
-        and media.format.upper() in _ENCODINGS
-        and set(media.channels) <= _CHANNELS
-        and 0 < len(set(media.channels)) == len(media.channels)
-    ]
-    fit = [media for media in fit if media.rate in (8_000, 16_000, 44_100, 48_000)]
+def _is_same(one: str, other: str) -> bool:
+    """Whether two UUIDs are the same, in any case (RFC 9562 section 4)."""
+    return one.strip().lower() == other.strip().lower()
+
+
+def _best(offered: list[Any]) -> _Media:
+    """Return the offer with most speakers, in the best liked format. Raises UnsupportedMedia."""
+    fit = []
+    for one in offered:
+        with contextlib.suppress(msgspec.ValidationError, BadMessage):
+            media = msgspec.convert(one, _Media)
+            media.type, media.format = media.type.strip().lower(), media.format.strip().upper()
+            media.channels = [channel.strip().lower() for channel in media.channels]
+            media.rate = int(whole_number("media.rate", media.rate))
+            if _fits(media):
+                fit.append(media)
     if not fit:
         raise UnsupportedMedia(f"media: expected audio in {' or '.join(_ENCODINGS)}, got none among {len(offered)}")
     formats = list(_ENCODINGS)
     return max(fit, key=lambda media: (len(media.channels), -formats.index(media.format)))
 
 
+def _fits(media: _Media) -> bool:
+    return (
+        media.type == "audio"
+        and media.format in _ENCODINGS
+        and media.rate in _RATES_HZ
+        and set(media.channels) <= _CHANNELS
+        and 0 < len(set(media.channels)) == len(media.channels)
+    )
+
+
 def _milliseconds(field: str, value: str) -> float:
     """Read ``PT12.3S``. Raises BadMessage."""
-    found = _DURATION.fullmatch(value)
+    found = _DURATION.fullmatch(value.strip().upper())
     if found is None or len(value) > 24:
         raise BadMessage(f"{field}: expected a duration such as PT1.5S, got {value!r:.40}")
     return 1000 * float(found[1])

@@ -78,6 +78,7 @@ def _one_of(query: Mapping[str, str], field: str, default: str, allowed: tuple[s
 
 
 def _rate(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
+    digits = value.strip()
+    if not (digits.isascii() and digits.isdigit()):
         raise ProtocolError(f"rate: expected a whole number of hertz, got {value!r:.40}")
-    return int(value[:9])
+    return int(digits[:9])

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -24,6 +24,7 @@ from gateway.ingest.dialects.tracks import (
     announced_tracks,
     audio_format,
     media_time_ms,
+    parameters_of,
 )
 from gateway.ingest.events import IngestEvent, StreamStopped
 
@@ -41,18 +42,18 @@ class _StartDetails(msgspec.Struct, rename="camel"):
     call_id: str | int
     media_format: _MediaFormat
     tracks: list[str] | None = None
-    stream_id: str | None = None
+    stream_id: str | int | None = None
 
 
 class _Start(_Message, tag="start"):
     start: _StartDetails
-    extra_headers: str | None = None
+    extra_headers: Any = None
 
 
 class _MediaDetails(msgspec.Struct):
     payload: bytes
     timestamp: Number | None = None
-    track: str = "inbound"
+    track: str | None = "inbound"
 
 
 class _Media(_Message, tag="media"):
@@ -88,16 +89,18 @@ class Plivo(TrackDialect):
             start_ms = media_time_ms("media.timestamp", media.timestamp)
             return self.audio(media.track, media.payload, start_ms=start_ms)
         if isinstance(decoded, _Start):
-            return self._start(decoded.start, decoded.extra_headers or "")
+            return self._start(decoded.start, decoded.extra_headers)
         return decoded if isinstance(decoded, list) else [StreamStopped()]
 
-    def _start(self, start: _StartDetails, extra_headers: str) -> list[IngestEvent]:
+    def _start(self, start: _StartDetails, extra_headers: object) -> list[IngestEvent]:
         call_id = names.call_id("start.callId", str(start.call_id))
         wire = start.media_format
         audio = audio_format("start.mediaFormat", wire.encoding, wire.sample_rate, self.formats)
         tracks = announced_tracks("start.tracks", start.tracks)
-        parameters = read_extra_headers(extra_headers)
-        return self.begin(call_id, dict.fromkeys(tracks, audio), parameters, start.stream_id or "")
+        parameters = (
+            read_extra_headers(extra_headers) if isinstance(extra_headers, str) else parameters_of(extra_headers)
+        )
+        return self.begin(call_id, dict.fromkeys(tracks, audio), parameters, str(start.stream_id or ""))
 
 
 def read_extra_headers(text: str) -> dict[str, str]:

@@ -35,27 +35,23 @@ class _MediaFormat(msgspec.Struct):
     channels: Number | None = None
 
 
-class _Parameter(msgspec.Struct):
-    name: str
-    value: Any = None
-
-
 class _StartDetails(msgspec.Struct):
-    call_control_id: str
+    call_control_id: str | int
     media_format: _MediaFormat
-    client_state: str | None = None
-    custom_parameters: dict[str, Any] | list[_Parameter] | None = None
-    """An object in the start's reference; the list is how the command that begins the stream takes them."""
+    client_state: Any = None
+    custom_parameters: Any = None
+    """An object in the start's reference; a list of names and values is how the command that begins a stream has them.
+    """
 
 
 class _Start(_Message, tag="start"):
     start: _StartDetails
-    stream_id: str | None = None
+    stream_id: str | int | None = None
 
 
 class _MediaDetails(msgspec.Struct):
     payload: bytes
-    track: str = "inbound"
+    track: str | None = "inbound"
     chunk: Number | None = None
 
 
@@ -98,10 +94,10 @@ class Telnyx(TrackDialect):
         decoded = _reader.read(message)
         if isinstance(decoded, _Media):
             media = decoded.media
-            seq = None if media.chunk is None else int(whole_number("media.chunk", media.chunk))
+            seq = None if media.chunk in (None, "") else int(whole_number("media.chunk", media.chunk))
             return self.audio(media.track, media.payload, seq=seq)
         if isinstance(decoded, _Start):
-            return self._start(decoded.start, decoded.stream_id or "")
+            return self._start(decoded.start, str(decoded.stream_id or ""))
         return decoded if isinstance(decoded, list) else [StreamStopped()]
 
     def payload(self, payload: bytes) -> bytes:
@@ -109,7 +105,7 @@ class Telnyx(TrackDialect):
         return self._little_endian.convert(payload) if self._little_endian else payload
 
     def _start(self, start: _StartDetails, stream_id: str) -> list[IngestEvent]:
-        call_id = names.call_id("start.call_control_id", start.call_control_id)
+        call_id = names.call_id("start.call_control_id", str(start.call_control_id))
         wire = start.media_format
         audio = audio_format(
             "start.media_format",
@@ -122,8 +118,10 @@ class Telnyx(TrackDialect):
         if audio.encoding == "s16le" and self._little_endian is None:
             self._little_endian = _LittleEndian()
         given = start.custom_parameters
-        parameters = parameters_of({one.name: one.value for one in given} if isinstance(given, list) else given)
-        if start.client_state:
+        if isinstance(given, list):
+            given = {str(one.get("name")): one.get("value") for one in given if isinstance(one, dict)}
+        parameters = parameters_of(given)
+        if isinstance(start.client_state, str) and start.client_state:
             parameters.setdefault("client_state", start.client_state)
         return self.begin(call_id, {"inbound": audio, "outbound": audio}, parameters, stream_id)
 

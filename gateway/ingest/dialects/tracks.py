@@ -96,21 +96,21 @@ class TrackDialect(Dialect):
         return [MessageIgnored("repeated_start")]
 
     def audio(
-        self, track: str, payload: bytes, *, seq: int | None = None, start_ms: float | None = None
+        self, track: str | None, payload: bytes, *, seq: int | None = None, start_ms: float | None = None
     ) -> list[IngestEvent]:
-        """Put a payload to its leg; before the start, hold it.
+        """Put a payload to its leg; before the start, hold it. One of no track is of the only leg, if there is one.
 
         Raises:
             BadMessage: that track was not announced.
             ProtocolError: too much came before the start.
         """
-        leg = self._legs.get(track)
+        leg = self._legs.get(track or "")
         if leg is not None:
             return [AudioReceived(leg, self.payload(payload), seq, start_ms)]
         if not self._legs:
-            self._early.hold((track, payload, seq, start_ms), len(payload))
+            self._early.hold((track or "", payload, seq, start_ms), len(payload))
             return []
-        if events := self._of_leg(track, payload, seq, start_ms):
+        if events := self._of_leg(track or "", payload, seq, start_ms):
             return events
         raise BadMessage(
             f"{self.track_field}: expected one of start.tracks ({', '.join(self._legs)}), got {track!r:.40}",
@@ -127,7 +127,8 @@ class TrackDialect(Dialect):
 
     def _of_leg(self, track: str, payload: bytes, seq: int | None, start_ms: float | None) -> list[IngestEvent]:
         """As `audio`, of a track in any spelling; nothing where it is unknown."""
-        leg = self._legs.get(track_name(track))
+        only = next(iter(self._legs.values())) if len(self._legs) == 1 and not track.strip() else None
+        leg = self._legs.get(track_name(track), only)
         return [AudioReceived(leg, self.payload(payload), seq, start_ms)] if leg else []
 
 
@@ -172,8 +173,9 @@ class Reader(Generic[_Message]):
         kind = said.strip().lower()
         if kind not in self._kinds:
             return [] if kind in self._unneeded else [MessageIgnored("unknown_event")]
+        fields = _with_plain_base64(fields) | {self._kind_field: self._kinds[kind]}
         try:
-            read: _Message = msgspec.convert(fields | {self._kind_field: self._kinds[kind]}, self._model)
+            read: _Message = msgspec.convert(fields, self._model)
         except msgspec.ValidationError as error:
             if kind == "start":
                 raise ProtocolError(_explain(error)) from None
@@ -196,6 +198,14 @@ def decode(decoder: Callable[[str], _Message], message: str | bytes) -> _Message
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def _with_plain_base64(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose payload has no white space in it: MIME's base64 has lines of 76 characters."""
+    media = fields.get("media")
+    inside = {"media": _with_plain_base64(media)} if isinstance(media, dict) and "media" not in media else {}
+    payload = fields.get("payload")
+    return fields | inside | ({"payload": "".join(payload.split())} if isinstance(payload, str) else {})
+
+
 def track_name(track: str) -> str:
     """Return a track's name as we have it: ``Inbound_Track`` is ``inbound``."""
     return track.strip().lower().removesuffix("_track")
@@ -214,9 +224,10 @@ def announced_tracks(field: str, tracks: list[str] | None) -> list[str]:
     return named
 
 
-def parameters_of(given: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return a peer's own parameters as text; those that are null or no scalars are left out."""
-    return {str(key): str(value) for key, value in (given or {}).items() if isinstance(value, str | int | float)}
+def parameters_of(given: object) -> dict[str, str]:
+    """Return a peer's own parameters as text; those that are null or no scalars are left out, and what is no object."""
+    named = given if isinstance(given, dict) else {}
+    return {str(key): str(value) for key, value in named.items() if isinstance(value, str | int | float)}
 
 
 def check_tracks(field: str, tracks: list[str]) -> None:

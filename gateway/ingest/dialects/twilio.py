@@ -44,18 +44,18 @@ class _StartDetails(msgspec.Struct, rename="camel"):
     call_sid: str | int
     tracks: list[str] | None = None
     media_format: _MediaFormat | None = None
-    stream_sid: str | None = None
-    custom_parameters: dict[str, Any] | None = None
+    stream_sid: str | int | None = None
+    custom_parameters: Any = None
 
 
 class _Start(_Message, tag="start"):
     start: _StartDetails
-    stream_sid: str | None = None
+    stream_sid: str | int | None = None
 
 
 class _MediaDetails(msgspec.Struct, rename="camel"):
     payload: bytes  # msgspec decodes the base64
-    track: str = "inbound"
+    track: str | None = "inbound"
     timestamp: Number | None = None
 
 
@@ -87,7 +87,7 @@ class Twilio(TrackDialect):
             start_ms = media_time_ms("media.timestamp", media.timestamp)
             return self.audio(media.track, media.payload, start_ms=start_ms)
         if isinstance(decoded, _Start):
-            return self._start(decoded.start, decoded.start.stream_sid or decoded.stream_sid or "")
+            return self._start(decoded.start, str(decoded.start.stream_sid or decoded.stream_sid or ""))
         return decoded if isinstance(decoded, list) else [StreamStopped()]
 
     def _start(self, start: _StartDetails, stream_sid: str) -> list[IngestEvent]:
