@@ -18,6 +18,8 @@ from tests.gateway.wire import TWILIO_STOP, closed, subscribed, twilio_media, tw
 pytestmark = pytest.mark.usefixtures("detector")
 
 ANYWHERE = "127.0.0.1:0"
+GOODBYE = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
+"""RTCP BYE of the source that `packet` writes."""
 
 
 @pytest.mark.parametrize(
@@ -103,14 +105,46 @@ async def test_comfort_noise_and_an_hour_of_silence_are_no_loss(serve: Serve) ->
     hour = 3600 * 8_000
     after = [packet(data[160 * i : 160 * i + 160], 51 + i, hour + 160 * i) for i in range(400)]
     source = free_port()
-    goodbye = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
     async with subscribed(server) as events:
         await send(server.rtp["in"], iter([*before, *noise, *after]), source)
         raised = await events.until("alert.raised", stage="confirmed")
-        await send(server.rtp["in"], iter([goodbye]), source)
+        await send(server.rtp["in"], iter([GOODBYE]), source)
         ended = (await events.until("leg.ended"))["data"]
     assert raised["data"]["media_time_s"] > 3600
     assert (ended["missing_s"], ended["verdict"]) == (0.0, "synthetic")
+
+
+async def test_rtp_packets_of_any_length_and_none_on_a_fast_clock(serve: Serve) -> None:
+    """1.7 minutes in packets of 10 to 60 ms, one of ten of them empty, on a clock that is 200 ppm fast."""
+    server = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
+    packets, sent_ms = [], 0
+    for index in range(3_000):
+        payload_ms = 0 if index % 10 == 9 else (10, 20, 60, 60)[index % 4]
+        packets.append(packet(b"\xff" * 8 * payload_ms, index, round(8 * sent_ms * (1 + 200e-6))))
+        sent_ms += payload_ms
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], iter([*packets, GOODBYE]))
+        ended = (await events.until("leg.ended", within_s=30))["data"]
+    assert (ended["audio_s"], ended["missing_s"]) == (sent_ms / 1000, 0.0)
+    assert "coverage.reduced" not in [event["type"] for event in events.seen]
+
+
+async def test_opus_that_sends_next_to_nothing_in_silence_loses_nothing(serve: Serve) -> None:
+    """DTX (RFC 7587 section 3.1.3): now and then a packet of one byte, while the clock goes on."""
+    door = {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}, "payload_types": {"111": "opus/48000"}}
+    server = await serve(rtp={"in": door})
+    frame, nothing = b"\xf8\xff\xfe", b"\xf8"  # 20 ms of silence, and of no data (RFC 6716 section 3.2.1)
+    times = [*range(0, 1000, 20), *range(1000, 3000, 400), *range(3000, 4000, 20)]
+    packets = [
+        packet(nothing if 1000 <= at_ms < 3000 else frame, index, 48 * at_ms, payload_type=111)
+        for index, at_ms in enumerate(times)
+    ]
+    async with subscribed(server) as events:
+        await send(server.rtp["in"], iter([*packets, GOODBYE]))
+        ended = (await events.until("leg.ended"))["data"]
+    assert (ended["audio_s"], ended["missing_s"]) == (2.1, 0.0)
+    assert ended["media_time_s"] == pytest.approx(4.0)
+    assert "coverage.reduced" not in [event["type"] for event in events.seen]
 
 
 async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serve: Serve) -> None:
