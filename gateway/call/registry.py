@@ -138,7 +138,7 @@ class Registry:
             stream.end("shutdown")
         await self._empty.wait()
         if self._judging.evidence:
-            await self._judging.evidence.flush()
+            await self._judging.evidence.finish()
 
     def _check_load(self, started: StreamStarted) -> None:
         """Raises Overloaded, and tells subscribers, when so much is behind that new calls are refused."""

@@ -68,13 +68,16 @@ class Folder:
         self.path = path
 
     def make(self) -> None:
-        """Make the folder where it is missing, for its owner alone. Raises ConfigError: it cannot be written to."""
+        """Make the folder where it is missing, for its owner alone. Raises ConfigError where that cannot be."""
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
-            with self._locked():
-                pass
         except OSError as error:
-            raise ConfigError(f"evidence.folder: {self.path} cannot be used: {error.strerror}") from None
+            raise ConfigError(f"evidence.folder: {self.path} cannot be made: {error.strerror}") from None
+
+    def check(self) -> None:
+        """Raise OSError where the folder cannot be changed now."""
+        with self._locked():
+            pass
 
     @property
     def is_private(self) -> bool:

@@ -29,7 +29,7 @@ BEHIND_S = 5.0
 2 s for the verifier."""
 MOST_WAITING = 32
 """Clips; with the default settings 10 MB."""
-FLUSH_S = 10.0
+FINISH_S = 10.0
 """How long the end of the process waits for what is to be written."""
 
 STORED = "stored"
@@ -66,6 +66,10 @@ class Recorder:
         self._encrypt = encrypt
         self._folder = Folder(settings.folder)
         self._folder.make()
+        try:
+            self._folder.check()
+        except OSError as error:  # a full disk, maybe: calls can be heard all the same
+            _log.warning("evidence cannot be written", error=str(error))
         if not self._folder.is_private:
             _log.warning("evidence folder is open to others", folder=str(settings.folder), expected="mode 0700")
         self._queue: asyncio.Queue[tuple[Clip, Tell]] = asyncio.Queue(MOST_WAITING)
@@ -75,13 +79,14 @@ class Recorder:
         """Begin to write. On the running loop."""
         self._writing = asyncio.create_task(self._write_all(), name="evidence")
 
-    async def flush(self) -> None:
-        """Wait until all that was offered is written and told, but not for ever."""
+    async def finish(self) -> None:
+        """Write and tell what was offered, as far as there is time for that; nothing is told after it."""
         try:
-            async with asyncio.timeout(FLUSH_S):
+            async with asyncio.timeout(FINISH_S):
                 await self._queue.join()
         except TimeoutError:
             _log.error("evidence lost: it cannot be written in time", clips=self._queue.qsize())
+        await self.close()
 
     async def close(self) -> None:
         """Write no more."""

@@ -183,6 +183,14 @@ async def test_what_cannot_be_stored_costs_the_evidence_and_never_the_call(serve
     assert (ended["data"]["verdict"], ended["data"]["ended_by"]) == ("synthetic", "disconnected")
 
 
+async def test_a_folder_that_cannot_be_written_at_the_start_keeps_no_call_away(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "evidence" / ".lock").mkdir(parents=True)  # where a file has to be opened for writing
+    server = await serve(evidence=evidence(tmp_path))
+    async with subscribed(server) as events:
+        lost = await alarm(server, "caller", events, speech(9, synthetic=True))
+    assert (lost["outcome"], lost["reason"]) == ("lost", "write_failed")
+
+
 async def test_a_queue_that_is_full_drops_and_tells(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
