@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 from gateway import pages
 from gateway.app import Server, running
 from gateway.config_loading import load
+from gateway.evidence.age import new_pair
 from tests.gateway.browser import Tab, browser, needs_chromium
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
@@ -112,7 +113,8 @@ async def test_both_sides_of_a_call_are_sent_from_one_tab(serve: Serve, tmp_path
 @pytest.mark.slow
 @needs_chromium
 async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_path: Path) -> None:
-    server = await serve(token=TOKEN, verifier="the same again")
+    evidence = {"folder": tmp_path / "evidence", "public_keys": [new_pair()[1]]}
+    server = await serve(token=TOKEN, verifier="the same again", evidence=evidence)
     async with (
         browser(tmp_path) as chromium,
         chromium.tab(f"{server.url}/") as page,
@@ -134,6 +136,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await page.until("alerts", "c-1: customer sounds synthetic (provisional, p ")
         await page.until("alerts", "c-1: customer verified: confirmed (verifier_synthetic, p ")
         await page.until("calls", "synthetic, alert confirmed")
+        await page.until("alerts", "c-1: customer audio stored (")
         await page.run("document.querySelector('#alerts .feedback button').click()")
         await page.until("alerts", "confirmed: it was synthetic")
         assert await page.run("document.querySelector('tbody tr').innerText.split('\\t').slice(0, 2).join()") == (
