@@ -21,6 +21,7 @@ SUMMED_UP = (
     "alert.cleared",
 )
 FEEDBACK = "feedback.given"
+EVIDENCE = "alert.evidence"
 """Types of events that a call's summary is made of."""
 LEG_FACTS = ("speaker", "role", "direction", "encoding", "rate_hz")
 """What ``leg.started`` tells of a leg."""
@@ -144,18 +145,18 @@ def readable(texts: Iterable[str]) -> Iterator[Facts]:
             continue
 
 
-def _feedback(reader: sqlite3.Connection, call: Call) -> Iterator[Facts]:
-    """Return what was said of the call's alerts, maybe after it had ended."""
+def _about_alerts(reader: sqlite3.Connection, call: Call) -> Iterator[Facts]:
+    """Return what was said, and stored, of the call's alerts, maybe after it had ended."""
     rows = reader.execute(
-        "SELECT text FROM events WHERE call_id = ? AND type = ? AND seq > ? ORDER BY seq",
-        (call.call_id, FEEDBACK, call.number),
+        "SELECT text FROM events WHERE call_id = ? AND type IN (?, ?) AND seq > ? ORDER BY seq",
+        (call.call_id, FEEDBACK, EVIDENCE, call.number),
     )
     return readable(text for (text,) in rows)
 
 
 def summary(reader: sqlite3.Connection, call: Call) -> Facts:
     """Return a call, its legs and its alerts."""
-    events = [*events_of(reader, call, SUMMED_UP), *_feedback(reader, call)]
+    events = [*events_of(reader, call, SUMMED_UP), *_about_alerts(reader, call)]
     return {
         "call_id": call.call_id,
         "source": call.source,
@@ -201,12 +202,14 @@ def alerts(events: list[Facts]) -> list[Facts]:
             told[data["alert_id"]]["feedback"] = {
                 "verdict": data.get("verdict"), "note": data.get("note"), "time": event["time"]
             }  # fmt: skip
+        if event["type"] == EVIDENCE and data.get("alert_id") in told:
+            told[data["alert_id"]]["evidence"] = data.get("outcome")
         if event["type"] not in ("alert.raised", "alert.cleared"):
             continue
         alert = told.setdefault(
             data.get("alert_id"),
             {"alert_id": data.get("alert_id"), "leg": data.get("leg"), "stage": None, "raised": None, "cleared": None}
-            | dict.fromkeys(("media_time_s", "p_synthetic", "model", "reason", "feedback")),
+            | dict.fromkeys(("media_time_s", "p_synthetic", "model", "reason", "feedback", "evidence")),
         )
         if event["type"] == "alert.cleared":
             alert["cleared"] = event["time"]

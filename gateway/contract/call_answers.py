@@ -77,6 +77,8 @@ class CallAlert(Answer):
     """Why it was raised: a short stable word."""
     feedback: AlertFeedback | None
     """What was said of it last."""
+    evidence: Literal["stored", "lost"] | None
+    """Whether the audio around it was stored; it may have been deleted since. Null where that was not wanted."""
 
 
 class AlertFeedback(Answer):

@@ -42,7 +42,7 @@ function row(gateway, call) {
   const alerts = call.alerts.map((alert) => {
     const feedback = new Feedback(gateway, alert.alert_id, `${call.call_id}: ${alert.leg}`);
     feedback.show(alert.feedback?.verdict);
-    const words = `${alert.leg} ${alert.stage ?? ""}, p ${alert.p_synthetic?.toFixed(2) ?? "–"}${alert.cleared ? ", cleared" : ""}`;
+    const words = `${alert.leg} ${alert.stage ?? ""}, p ${alert.p_synthetic?.toFixed(2) ?? "–"}${alert.cleared ? ", cleared" : ""}${alert.evidence ? `, audio ${alert.evidence}` : ""}`;
     return make("li", {}, words, feedback.element);
   });
   return make("tr", {},

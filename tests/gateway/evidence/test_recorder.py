@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -111,6 +112,9 @@ async def test_the_file_holds_the_right_seconds_of_the_right_leg(serve: Serve, t
     assert abs(likeness(heard, quiet[first : first + len(heard)])) < 0.3
     assert abs(likeness(heard, loud[first + 160 : first + 160 + len(heard)])) < 0.9, "10 ms off is not the same"
 
+    async with httpx.AsyncClient(base_url=server.url) as web:
+        (shown,) = (await web.get("/v1/calls/c-1")).json()["alerts"]
+    assert (shown["alert_id"], shown["evidence"]) == (raised["alert_id"], "stored")
     stranger = tmp_path / "stranger.key"
     stranger.write_text(new_pair()[0])
     with pytest.raises(ConfigError, match="cannot be opened"):
