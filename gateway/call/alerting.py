@@ -14,7 +14,7 @@ from gateway import clock
 from gateway.alerts.event import AlertCleared, AlertEvidence, AlertRaised, AlertVerified
 from gateway.call.leg import Run
 from gateway.evidence.clip import Alert
-from gateway.evidence.recorder import STORED, LegEvidence, Told
+from gateway.evidence.recorder import STORED, LegEvidence, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,16 @@ class LegAlerts:
         if self._evidence and self._alert_id is not None and self._alert_id != self._stored_id:
             self._stored_id = self._alert_id
             alert = Alert(self._alert_id, change.at_s, clock.utc_now(), change.p_synthetic, change.reason)
-            self._evidence.want(alert, partial(self._tell_evidence, facts))
+            self._evidence.capture(alert, partial(self._report_evidence, facts))
 
-    def _tell_evidence(self, facts: dict[str, object], told: Told) -> None:
-        audio = told.audio
+    def _report_evidence(self, facts: dict[str, object], outcome: Outcome) -> None:
+        audio = outcome.audio
         self._publish(
             AlertEvidence,
             **facts
             | {
-                "reason": told.reason,
-                "outcome": "stored" if told.reason == STORED else "lost",
+                "reason": outcome.reason,
+                "outcome": "stored" if outcome.reason == STORED else "lost",
                 "start_s": audio and round(audio.start_s, 3),
                 "end_s": audio and round(audio.end_s, 3),
                 "missing_s": audio and round(audio.missing_s, 3),

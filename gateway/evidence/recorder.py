@@ -1,7 +1,7 @@
 """Keeps the last seconds of each leg, and stores those around an alert: FLAC, encrypted, in a thread.  [IO]
 
-Nothing here holds up a call. At most `MOST_WAITING` clips wait to be written; one more is dropped, counted, and told,
-as is what cannot be written.
+Nothing here blocks a call. At most `MOST_WAITING` clips wait to be written; further ones are dropped, counted and
+reported, as are those that cannot be written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Outcome:
     """What became of the audio around an alert."""
 
     reason: Reason
@@ -54,7 +54,7 @@ class Told:
     """Of the encrypted file."""
 
 
-Tell = Callable[[Told], None]
+OnDone = Callable[[Outcome], None]
 
 
 class Recorder:
@@ -72,7 +72,7 @@ class Recorder:
             _log.warning("evidence cannot be written", error=str(error))
         if not self._folder.is_private:
             _log.warning("evidence folder is open to others", folder=str(settings.folder), expected="mode 0700")
-        self._queue: asyncio.Queue[tuple[Clip, Tell]] = asyncio.Queue(MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[Clip, OnDone]] = asyncio.Queue(MOST_WAITING)
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -80,7 +80,7 @@ class Recorder:
         self._writing = asyncio.create_task(self._write_all(), name="evidence")
 
     async def finish(self) -> None:
-        """Write and tell what was offered, as far as there is time for that; nothing is told after it."""
+        """Write what was offered, as far as there is time for that; nothing is reported afterwards."""
         try:
             async with asyncio.timeout(FINISH_S):
                 await self._queue.join()
@@ -107,33 +107,33 @@ class Recorder:
         subject = Subject(stream.call_id, leg.leg, stream.tenant, leg.role, stream.source)
         return LegEvidence(self, self._settings, subject, left_out)
 
-    def offer(self, clip: Clip, tell: Tell) -> None:
-        """Have a clip written, without waiting; `tell` is called on the loop when that is done, or has failed."""
+    def offer(self, clip: Clip, on_done: OnDone) -> None:
+        """Have a clip written, without waiting; `on_done` is called on the loop when that is done, or has failed."""
         try:
-            self._queue.put_nowait((clip, tell))
+            self._queue.put_nowait((clip, on_done))
         except asyncio.QueueFull:
-            self.done(clip.subject, clip.alert, Told("queue_full", clip.audio, None), tell)
+            self.report(clip.subject, clip.alert, Outcome("queue_full", clip.audio, None), on_done)
 
-    def done(self, subject: Subject, alert: Alert, told: Told, tell: Tell) -> None:
-        """Count, log and tell what became of an alert's audio."""
-        OUTCOMES.labels(told.reason).inc()
+    def report(self, subject: Subject, alert: Alert, outcome: Outcome, on_done: OnDone) -> None:
+        """Count and log what became of an alert's audio, and pass it on."""
+        OUTCOMES.labels(outcome.reason).inc()
         facts = {"call_id": subject.call_id, "leg": subject.leg, "alert_id": alert.alert_id}
-        if told.reason == STORED:
-            _log.info("evidence stored", **facts, size_bytes=told.size_bytes)
+        if outcome.reason == STORED:
+            _log.info("evidence stored", **facts, size_bytes=outcome.size_bytes)
         else:
-            _log.warning("evidence not stored", **facts, reason=told.reason)
-        tell(told)
+            _log.warning("evidence not stored", **facts, reason=outcome.reason)
+        on_done(outcome)
 
     async def _write_all(self) -> None:
         while True:
-            clip, tell = await self._queue.get()
+            clip, on_done = await self._queue.get()
             try:
-                told = await asyncio.to_thread(self._write, clip)
-                self.done(clip.subject, clip.alert, told, tell)
+                outcome = await asyncio.to_thread(self._write, clip)
+                self.report(clip.subject, clip.alert, outcome, on_done)
             finally:
                 self._queue.task_done()
 
-    def _write(self, clip: Clip) -> Told:
+    def _write(self, clip: Clip) -> Outcome:
         """Encode, encrypt and store. In a thread."""
         subject = clip.subject
         try:
@@ -141,15 +141,15 @@ class Recorder:
             entry = (subject.tenant, subject.call_id, subject.leg, clip.alert.alert_id)
             self._folder.write(entry, data, self._settings.max_bytes)
         except LimitReached:
-            return Told("limit_reached", clip.audio, None)
+            return Outcome("limit_reached", clip.audio, None)
         except OSError as error:
             _log.warning("evidence cannot be written", error=str(error))
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            return Told("disk_full" if is_full else "write_failed", clip.audio, None)
+            return Outcome("disk_full" if is_full else "write_failed", clip.audio, None)
         except Exception:  # a fault of ours must not end the task
             _log.exception("evidence cannot be written")
-            return Told("write_failed", clip.audio, None)
-        return Told("stored", clip.audio, len(data))
+            return Outcome("write_failed", clip.audio, None)
+        return Outcome("stored", clip.audio, len(data))
 
 
 class LegEvidence:
@@ -167,7 +167,7 @@ class LegEvidence:
         self._subject = subject
         self._left_out = left_out
         self._recent = Recent(settings.before_s + BEHIND_S)
-        self._wanted: list[tuple[Alert, Tell]] = []
+        self._pending: list[tuple[Alert, OnDone]] = []
 
     def hear(self, start_s: float, samples: Samples) -> None:
         """Take the leg's next audio, as `gateway.call.leg.Run` has it."""
@@ -176,9 +176,9 @@ class LegEvidence:
         self._recent.push(start_s, samples)
         self._store(self._recent.end_s - self._after_s)
 
-    def want(self, alert: Alert, tell: Tell) -> None:
-        """Have the audio around an alert stored, as soon as it is there; `tell` what became of it."""
-        self._wanted.append((alert, tell))
+    def capture(self, alert: Alert, on_done: OnDone) -> None:
+        """Have the audio around an alert stored, as soon as it is there; `on_done` is told what became of it."""
+        self._pending.append((alert, on_done))
         self._store(self._recent.end_s - self._after_s)
 
     def end(self) -> None:
@@ -187,14 +187,14 @@ class LegEvidence:
 
     def _store(self, up_to_s: float) -> None:
         """Store the audio around alerts up to a position; hold that of the others."""
-        if not self._wanted:
+        if not self._pending:
             return
-        ready = [one for one in self._wanted if one[0].at_s <= up_to_s]
-        self._wanted = [one for one in self._wanted if one[0].at_s > up_to_s]
-        for alert, tell in ready:
+        ready = [one for one in self._pending if one[0].at_s <= up_to_s]
+        self._pending = [one for one in self._pending if one[0].at_s > up_to_s]
+        for alert, on_done in ready:
             audio = self._recent.cut(alert.at_s - self._before_s, alert.at_s + self._after_s)
             if audio is None:
-                self._recorder.done(self._subject, alert, Told("no_audio", None, None), tell)
+                self._recorder.report(self._subject, alert, Outcome("no_audio", None, None), on_done)
             else:
-                self._recorder.offer(Clip(self._subject, alert, audio), tell)
-        self._recent.hold_from(min((alert.at_s - self._before_s for alert, _ in self._wanted), default=None))
+                self._recorder.offer(Clip(self._subject, alert, audio), on_done)
+        self._recent.hold_from(min((alert.at_s - self._before_s for alert, _ in self._pending), default=None))
