@@ -20,7 +20,8 @@ EPILOG = """\
   callscreen verifier --config callscreen.toml --threads 4 --port 9090
 
 Credentials for NATS are in the settings: the file or environment of a gateway serves verifiers as well. Of the
-settings these count: nats, verifier, verify_key, log_level, log_format; with --port also host, tls_cert, tls_key.
+settings these count: nats, verifier, verify_key, log_level, log_format; with --port also host, token, tokens, tls_cert
+and tls_key.
 
 A gateway's windows are only given to verifiers that have its model, with the same calibration. The gateway's metric
 `callscreen_pool_verifiers` says how many those are; the logs of both name the models where they differ."""

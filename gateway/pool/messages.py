@@ -74,6 +74,8 @@ class Answer(msgspec.Struct, frozen=True):
     """Calibrated natural log-odds of 'synthetic'; None: the model gave no number."""
     narrow: bool
     """Whether the window came through a narrow channel."""
+    worked_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """From when the verifier took the job to when it answered: the rest of the time the job waited."""
     failed: Name | None = None
     """Why there is no answer; None: there is."""
 

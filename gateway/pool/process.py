@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import uvloop
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from threadpoolctl import threadpool_limits
 
 from detection import open_detector
@@ -19,7 +20,7 @@ from gateway.call.verification import METERS, verifier_name
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.http.host import Host, listen, url
-from gateway.http.web import own_metrics, state_routes
+from gateway.http.web import Guard, own_metrics, state_routes
 from gateway.pool.worker import PoolVerifier
 from gateway.signals import signalled
 
@@ -30,9 +31,9 @@ def run(settings: Settings, threads: int, *, serves_health: bool) -> None:
     """Verify until SIGTERM or SIGINT.
 
     Args:
-        settings: `nats`, `verifier`, `verify_key`, those of logs; `host`, `port` and TLS where health is served.
+        settings: `nats`, `verifier`, `verify_key`, logs; with health also `host`, `port`, tokens and TLS.
         threads: jobs at the same time, each with a model of its own.
-        serves_health: answer ``/healthz``, ``/readyz`` and ``/metrics``.
+        serves_health: answer ``/healthz``, ``/readyz`` and ``/metrics``; the last one needs a token where one is set.
 
     Raises:
         ConfigError: a setting is missing, or the model or the port cannot be used; nothing was started.
@@ -72,7 +73,8 @@ async def _health(settings: Settings, verifier: PoolVerifier) -> AsyncIterator[N
         return ["nats cannot be used: no jobs are taken"] if verifier.fault else []
 
     with contextlib.closing(listen(settings)) as listener:
-        host = Host(Starlette(routes=state_routes(own_metrics, unready, list)), settings)
+        guard = [Middleware(Guard, settings=settings)]
+        host = Host(Starlette(routes=state_routes(own_metrics, unready, list), middleware=guard), settings)
         host.start([listener])
         print(f"callscreen verifier: health at {url(settings, listener)}", flush=True)  # noqa: T201  for whoever started us
         try:

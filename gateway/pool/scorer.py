@@ -228,7 +228,7 @@ class PoolScorer:
 
     def _take(self, given: _Given, answer: Answer) -> None:
         job, now_s = given.job, clock.monotonic_s()
-        self._flow.answered(now_s - given.at_s, now_s)
+        self._flow.answered(now_s - given.at_s - answer.worked_s, now_s)
         if answer.failed is not None:
             ANSWERS.labels("failed").inc()
             self._skip([(job, FAILED)])

@@ -133,6 +133,7 @@ class PoolVerifier:
             await self._serve(client, message, scorer, detector)
 
     async def _serve(self, client: Client, message: Msg, scorer: Scorer, detector: CardDetector) -> None:
+        began_s = clock.monotonic_s()
         try:
             gateway, number = messages.sender(message.subject)
             samples = messages.to_samples(message.data, self.model)
@@ -143,13 +144,14 @@ class PoolVerifier:
             return
         job = _Job(detector.frontend())
         seconds = len(samples) / SAMPLE_RATE_HZ
-        scorer.offer(job, Window(0.0, samples, len(samples), seconds, seconds), clock.monotonic_s())
+        scorer.offer(job, Window(0.0, samples, len(samples), seconds, seconds), began_s)
         score = await job.done
+        worked_s = clock.monotonic_s() - began_s
         JOBS.labels("failed" if score is None else "answered").inc()
         if score is None:
-            answer = Answer(self.model.key, None, narrow=False, failed="the model failed")
+            answer = Answer(self.model.key, None, narrow=False, worked_s=worked_s, failed="the model failed")
         else:  # what is no number is null in JSON
-            answer = Answer(self.model.key, score.log_odds, score.narrow)
+            answer = Answer(self.model.key, score.log_odds, score.narrow, worked_s)
         subject = messages.answer(self._settings.stream, gateway, number)
         await client.publish(subject, msgspec.json.encode(answer))
         await message.ack()

@@ -11,6 +11,7 @@ from tests.benchmarks import (
     bench_dialects,
     bench_nats,
     bench_parts,
+    bench_pool,
     bench_soak,
     bench_verifier,
     bench_webrtc,
@@ -26,6 +27,7 @@ if __name__ == "__main__":
         ("Twilio calls, against a bare websocket server", bench_calls.main, ()),
         ("The same in two processes", bench_calls.main, ("--calls", "50", "100", "--workers", "2")),
         ("The light model's delay, with and without a verifier", bench_verifier.main, ()),
+        ("A verified window over the pool, against one in the gateway", bench_pool.main, ()),
         ("WebRTC legs, against bare aiortc", bench_webrtc.main, ()),
         ("An event to NATS, against bare publishing", bench_nats.main, ()),
     ):

@@ -74,9 +74,9 @@ def settings(url: str, **more: Any) -> NatsSettings:
 
 
 @asynccontextmanager
-async def asking(url: str, model: str = MODEL) -> AsyncIterator[PoolScorer]:
+async def asking(url: str, model: str = MODEL, **more: Any) -> AsyncIterator[PoolScorer]:
     """A gateway's side of the pool."""
-    scorer = PoolScorer(open_detector(model, backend="elsewhere"), Fifo(64), METERS, settings(url))
+    scorer = PoolScorer(open_detector(model, backend="elsewhere"), Fifo(64), METERS, settings(url, **more))
     scorer.start()
     try:
         yield scorer
@@ -85,9 +85,9 @@ async def asking(url: str, model: str = MODEL) -> AsyncIterator[PoolScorer]:
 
 
 @asynccontextmanager
-async def verifying(url: str, model: str = MODEL, threads: int = 1) -> AsyncIterator[PoolVerifier]:
+async def verifying(url: str, model: str = MODEL, threads: int = 1, **more: Any) -> AsyncIterator[PoolVerifier]:
     """A verifier in this process; it drains at the end."""
-    verifier = PoolVerifier([open_detector(model) for _ in range(threads)], METERS, settings(url))
+    verifier = PoolVerifier([open_detector(model) for _ in range(threads)], METERS, settings(url, **more))
     stopping = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(verifier.run(stopping))
     try:

@@ -41,6 +41,13 @@ pytestmark = installed
 KEY = PoolModel.of(open_detector(MODEL, backend="elsewhere")).key
 WINDOWS = "callscreen_verifier_windows_total"
 ANSWERS = "callscreen_pool_answers_total"
+GARBAGE = (
+    b"",
+    b"\xff\xfe",
+    b'{"model": "x"}',
+    b'{"model": "x", "log_odds": "1", "narrow": true}',
+    b'{"model": "x", "log_odds": 1, "narrow": true, "worked_s": -1}',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -179,13 +186,19 @@ async def test_answers_that_are_none_are_ignored_and_so_are_those_that_come_too_
             body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
             await client.publish(messages.answer("callscreen", *to), body)
 
-        for garbage in (b"", b"\xff\xfe", b'{"model": "x"}', b'{"model": "x", "log_odds": "1", "narrow": true}'):
+        for garbage in (
+            b"",
+            b"\xff\xfe",
+            b'{"model": "x"}',
+            b'{"model": "x", "log_odds": "1", "narrow": true}',
+            b'{"model": "x", "log_odds": 1, "narrow": true, "worked_s": -1}',
+        ):
             await say(garbage)
         await say(Answer("another", 9.0, narrow=False))
         await say(right, (number[0], "999"))
         await say(right)
         await say(right)  # twice: the second is for nobody
-        await until(lambda: answers() == [n + more for n, more in zip(before, (4, 1, 2, 1, 0), strict=True)])
+        await until(lambda: answers() == [n + more for n, more in zip(before, (5, 1, 2, 1, 0), strict=True)])
         assert [(score.log_odds, score.narrow) for score in leg.scores] == [(1.5, True)]
         pool.offer(leg, window(), clock.monotonic_s())
         await say(
@@ -205,6 +218,43 @@ async def test_answers_that_are_none_are_ignored_and_so_are_those_that_come_too_
         await say(right, number)
         await until(lambda: answers()[2] == before[2] + 1)
         assert leg.told == 4
+        await client.close()
+
+
+PERMISSIONS = """
+authorization {
+  users = [
+    {user: gateway, password: a, permissions: {
+      publish: ["callscreen.jobs.>", "callscreen.verifiers.ask", "$JS.API.>", "_INBOX.>"]
+      subscribe: ["callscreen.answers.>", "callscreen.verifiers.here", "_INBOX.>"]}}
+    {user: verifier, password: a, permissions: {
+      publish: ["callscreen.answers.>", "callscreen.verifiers.here", "$JS.API.>", "$JS.ACK.callscreen-jobs.>"]
+      subscribe: ["callscreen.verifiers.ask", "_INBOX.>"]}}
+  ]
+}
+"""
+
+
+async def test_the_permissions_in_the_guide_are_enough(tmp_path: Path) -> None:
+    config = tmp_path / "nats.conf"
+    config.write_text(PERMISSIONS)
+    async with (
+        nats_server(tmp_path / "nats", "-c", str(config)) as server,
+        asking(server.url, user="gateway", password="a") as pool,
+        verifying(server.url, user="verifier", password="a"),
+    ):
+        await until(lambda: pool.fault is None)
+        leg = Leg()
+        for seed in range(20):
+            pool.offer(leg, window(seed), clock.monotonic_s())
+        await until(lambda: len(leg.scores) == 20)
+        client = await nats.connect(server.url, user="gateway", password="a")
+
+        async def all_are_acknowledged() -> bool:
+            info = await client.jetstream().consumer_info("callscreen-jobs", KEY)
+            return (info.num_ack_pending, info.num_pending) == (0, 0)
+
+        await until_told(all_are_acknowledged)
         await client.close()
 
 

@@ -20,8 +20,9 @@ installed = pytest.mark.skipif(PROGRAM is None, reason="nats-server is not insta
 class NatsServer:
     """One server; `start` after `kill` goes on with what was stored."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._port = free_port()
         self._process: Process | None = None
 
@@ -37,7 +38,7 @@ class NatsServer:
     async def start(self) -> None:
         assert PROGRAM is not None
         self._process = await asyncio.create_subprocess_exec(
-            PROGRAM, "-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._folder),
+            PROGRAM, "-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._folder), *self._options,
             stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL,
         )  # fmt: skip
         async with asyncio.timeout(30):
@@ -58,9 +59,9 @@ class NatsServer:
 
 
 @asynccontextmanager
-async def nats_server(folder: Path) -> AsyncIterator[NatsServer]:
-    """Run a server for as long as the context is open."""
-    server = NatsServer(folder)
+async def nats_server(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
+    """Run a server, with further options of its command line, for as long as the context is open."""
+    server = NatsServer(folder, *options)
     await server.start()
     try:
         yield server
