@@ -22,17 +22,17 @@ from gateway.config_loading import load
 from gateway.errors import CallscreenError
 
 AddParser = Callable[..., argparse.ArgumentParser]
-"""`add_parser` of the commands."""
+"""The method `add_parser` of a group of subcommands."""
 COMMANDS = "callscreen.commands"
-"""Entry-point group of further commands; this is how `callscreen sim` works without an import of `sim`.
+"""Entry-point group of commands from other packages: `callscreen sim` works without an import of `sim`.
 
-Each names the function ``main(argv, prog)`` of a module that also has ``add_arguments(parser)``.
+Each entry point is a function ``main(argv, prog)`` in a module that also has ``add_arguments(parser)``.
 """
 SUMMARIES = {
     "sim": "play simulated calls against a gateway, and check its alerts",
     "detect": "score recordings; train, calibrate and measure models",
 }
-"""Of those commands, for the list: their own help would have to be imported."""
+"""Summaries of those commands for the list, which must not import them."""
 SETTINGS = """\
 settings, of the --config file (TOML) by their name, of the environment by the name in brackets. A table is given in the
 environment as JSON. The command line wins over the environment, the environment over the file."""
@@ -49,7 +49,7 @@ callscreen --help lists all commands. `callscreen doctor` checks a configuration
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv:
         print(FIRST_STEPS)
@@ -71,7 +71,7 @@ def parser(*, whole: bool = False) -> argparse.ArgumentParser:
     """Return the parser of the command line.
 
     Args:
-        whole: with the arguments of the commands of other packages, which are imported for that.
+        whole: also add the arguments of the commands from other packages, which are imported for that.
     """
     parser = argparse.ArgumentParser(
         prog="callscreen",
@@ -101,7 +101,7 @@ def _add_serve(add: AddParser) -> None:
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (8080); 0 takes a free one and prints it")
     serve.add_argument("--journal", type=Path, metavar="FILE", help="SQLite file that holds every event")
-    serve.add_argument("--workers", type=int, metavar="N", help="processes that hear calls (1)")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes that serve calls (1)")
     serve.add_argument("--model", metavar="NAME_OR_PATH", help="a shipped model's name or the path of an .onnx file")
     serve.set_defaults(run=_serve)
 
@@ -125,11 +125,11 @@ def _add_others(add: AddParser) -> None:
     doctor.set_defaults(run=_doctor)
     pbx = add("asterisk", help="let an Asterisk send its calls")
     asterisk.add_arguments(pbx)
-    token_command.add_arguments(add("token", help="make bearer tokens with scopes"))
+    token_command.add_arguments(add("token", help="create bearer tokens with scopes"))
     evidence_command.add_arguments(add("evidence", help="the stored audio around alerts: keys, files, opening"))
-    feedback_command.add_arguments(add("feedback", help="export what people said of alerts"))
+    feedback_command.add_arguments(add("feedback", help="export feedback on alerts"))
     webhooks_command.add_arguments(add("webhooks", help="dead letters, replay and test of webhooks"))
-    policy_command.add_arguments(add("policy", help="check a policy file, and show what it says of a leg"))
+    policy_command.add_arguments(add("policy", help="check a policy file, and show its values for a leg"))
     completion = add(
         "completion",
         help="print a script that completes commands and options in a shell",
@@ -164,8 +164,8 @@ def _completion(args: argparse.Namespace) -> int:
 
 
 def _complete_paths(parser: argparse.ArgumentParser) -> None:
-    """Let files be offered wherever an argument is a path."""
-    for action in parser._actions:  # noqa: SLF001  argparse has no public way to look at what was added
+    """Complete file names for every argument that is a path."""
+    for action in parser._actions:  # noqa: SLF001  argparse has no public list of actions
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads it
         for command in action.choices.values() if isinstance(action.choices, dict) else ():

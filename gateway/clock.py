@@ -1,4 +1,4 @@
-"""The only reader of time: everything else is told it."""
+"""The clock of the gateway. No other module reads the time, so that simulations can replace it."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ _began: datetime | None = None
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; for lags, deadlines and durations."""
+    """Seconds on a monotonic clock; for lags, deadlines and durations."""
     return _monotonic_s()
 
 
 def utc_now() -> datetime:
-    """The wall clock, for the `time` of an event and nothing else."""
+    """The wall clock; for timestamps and expiry only."""
     return datetime.now(UTC) if _began is None else _began + timedelta(seconds=_monotonic_s())
 
 
 def thread_cpu_s() -> float:
-    """CPU time that the calling thread has used: what something costs, however busy the machine is."""
+    """CPU seconds used by the calling thread: the cost of work, independent of other load."""
     return _thread_cpu_s()
 
 
 @contextmanager
 def virtual(now_s: Callable[[], float], began: datetime) -> Iterator[None]:
-    """Let `now_s` be the time in this process, for calls that are simulated faster than time goes by.
+    """Replace the clock of this process by `now_s`, to simulate calls faster than real time.
 
-    Computing takes no time then, so that nothing depends on how busy the machine is.
+    CPU time is then zero, so that results do not depend on the machine's load.
 
     Args:
-        now_s: seconds since `began`; never goes back.
-        began: an aware datetime.
+        now_s: seconds since `began`; monotonic.
+        began: a datetime with a time zone.
     """
     global _monotonic_s, _thread_cpu_s, _began
-    kept = _monotonic_s, _thread_cpu_s, _began
+    before = _monotonic_s, _thread_cpu_s, _began
     _monotonic_s, _thread_cpu_s, _began = now_s, float, began
     try:
         yield
     finally:
-        _monotonic_s, _thread_cpu_s, _began = kept
+        _monotonic_s, _thread_cpu_s, _began = before

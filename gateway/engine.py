@@ -31,9 +31,9 @@ _log = logs.get(__name__)
 
 @contextlib.asynccontextmanager
 async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None) -> AsyncIterator[Engine]:
-    """Open the models, and let them score for as long as the body runs. Raises ConfigError.
+    """Open the models, and score while the body runs. Raises ConfigError.
 
-    `loaded` is the policy file, where there is one.
+    `loaded` is the policy file, if there is one.
     """
     await asyncio.to_thread(_check_signatures, settings)
     detector = await asyncio.to_thread(_open_detector, settings)
@@ -70,7 +70,7 @@ def _verifying(settings: Settings, second: CardDetector) -> Scoring:
 
 
 def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load) -> Shadow | None:
-    """Open the candidate that is asked for. Raises ConfigError."""
+    """Open the candidate, if one is configured. Raises ConfigError."""
     wanted = settings.shadow
     if wanted is None:
         return None
@@ -104,7 +104,7 @@ def _policies(
     settings: Settings, light: CardDetector, fusion: Fusion | None, file: Path | None, loaded: Loaded | None
 ) -> Policies:
     fused = Judge(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
-    # Legs without the verifier: a rate that its fusion keeps may be one that the light model cannot promise.
+    # For legs without the verifier: the light model alone may not reach the rate that the fusion reaches.
     raise_p = light.raise_p if fused and settings.alerts_per_hour else threshold(settings, light, None)
     alone = Judge(_rules(settings, raise_p), light.calibration_id)
     try:
@@ -122,7 +122,7 @@ def _rules(settings: Settings, raise_p: float) -> Policy:
 
 
 def models(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Return the models that are opened, each with the setting that names it."""
+    """Yield the models that will be opened, each with the setting that names it."""
     yield "model", settings.model or DEFAULT_MODEL
     if verifier := verifier_name(settings.verifier, settings.verifier_cpu_share):
         yield "verifier", verifier
@@ -131,7 +131,7 @@ def models(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _check_signatures(settings: Settings) -> None:
-    """Raises ConfigError when a key is set, and a model was not signed with it."""
+    """Check the signature of each model if `verify_key` is set. Raises ConfigError."""
     if settings.verify_key is None:
         return
     setting = "verify_key"
@@ -151,7 +151,7 @@ def _open_detector(settings: Settings) -> CardDetector:
 
 
 def _open_verifier(settings: Settings) -> CardDetector | None:
-    """Open the verifier that is asked for; one that merely ships and cannot be used is only warned of."""
+    """Open the verifier. If the default one cannot be used, log a warning and return None. Raises ConfigError."""
     name = verifier_name(settings.verifier, settings.verifier_cpu_share)
     if name is None:
         return None
@@ -167,7 +167,7 @@ def _open_verifier(settings: Settings) -> CardDetector | None:
 
 
 def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
-    """Open how both models become one number; that nobody fitted it is warned of. Raises ConfigError."""
+    """Open the score fusion of both models; log a warning if none was fitted for them. Raises ConfigError."""
     try:
         fusion, plain = open_fusion(light, verifier)
     except DetectionError as error:

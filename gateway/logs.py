@@ -1,8 +1,7 @@
-"""structlog, set up once: readable on a terminal, one JSON object a line elsewhere.
+"""structlog, configured once: readable lines on a terminal, one JSON object per line elsewhere.
 
-Facts go into fields, the message stays the same words each time. What is bound (`call_id`, `leg`, `source`) comes along
-by itself. Anything whose name says that it is a secret or a phone number is blanked before it is written; of a number
-that stands elsewhere the last digits are left.
+The message is constant; variable facts go into fields. Bound fields (`call_id`, `leg`, `source`) are added to each
+line. Values of fields named like a secret or a phone number are replaced; elsewhere a number keeps its last digits.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _SENSITIVE = (
 
 
 _QUOTING = ("error", "path", "reason")
-"""Fields in which what a peer sent may stand."""
+"""Fields that may quote a peer."""
 _NAMES = ("call_id", "leg")
-"""Some peers name a call after the number that calls."""
+"""Some peers use the caller's number as the call's id."""
 LAST_DIGITS = 3
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank the values of fields that are named like secrets or phone numbers, and numbers that others quote."""
+    """Replace the values of sensitive fields, and shorten numbers in fields that quote a peer."""
     for key in event:
         if any(word in key.lower() for word in _SENSITIVE):
             event[key] = REDACTED
@@ -58,11 +57,11 @@ def _shortened(number: re.Match[str]) -> str:
 
 
 def configure(level: str, log_format: str) -> None:
-    """Set up structlog, and send the standard library's loggers (uvicorn, aiortc) the same way.
+    """Configure structlog, and route the standard library's loggers (uvicorn, aiortc) through it.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        log_format: ``console``, ``json`` or ``auto`` (console when standard error is a terminal).
+        log_format: ``console``, ``json`` or ``auto`` (console if standard error is a terminal).
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
@@ -72,7 +71,7 @@ def configure(level: str, log_format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,
     ]
-    # Not the console's own way with exceptions: it shows local variables, and tokens are among them.
+    # The console renderer's default for exceptions shows local variables, which may hold tokens.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderer: Processor = pretty if console else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -96,7 +95,7 @@ def configure(level: str, log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger(AUDIT).setLevel(logging.INFO)
-    # Libraries that write a line per packet or per connection; ours is one line per call.
+    # Libraries that log a line per packet or connection.
     for name in ("aioice", "aiortc", "libav", "websockets", "httpx", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(

@@ -1,9 +1,8 @@
-"""The policy file: which legs are screened, from which thresholds, and whether the verifier hears them.  [S]
+"""The policy file: which legs are screened, from which thresholds, and whether the verifier scores them.  [S]
 
-A TOML file with one table ``[default]`` and any number of ``[[rule]]``. A rule says which legs it is about and what is
-different for them. Every key is looked up by itself: of all rules that fit a leg and give the key, the most specific
-one holds, that with the most conditions; among equals the one that stands last. What no rule gives, ``[default]`` does,
-and what that does not give, the settings.
+A TOML file with one table ``[default]`` and any number of ``[[rule]]``. A rule has conditions on a leg, and values for
+the legs that meet all of them. Each value is looked up separately: of the matching rules that set it, the one with the
+most conditions applies, the last one among equals. Otherwise ``[default]`` applies, then the settings.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ Source = Literal[
     "asterisk", "audiosocket", "bandwidth", "exotel", "freeswitch", "genesys", "jambonz", "livekit", "plain", "plivo",
     "rtp", "signalwire", "sip", "siprec", "telnyx", "twilio", "vonage", "whip",
 ]  # fmt: skip
-"""As in ``leg.started``."""
+"""`source` of ``leg.started``."""
 Band = Literal["narrow", "wide"]
 NARROW_HZ = 8_000
-"""Codecs of this sampling rate end at 4 kHz (ITU-T G.711); all others reach further."""
+"""Codecs at this sampling rate reach 4 kHz (ITU-T G.711); those at higher rates reach further."""
 MAX_RULES = 100
 DEFAULT = "default"
 VERSION_DIGITS = 12
@@ -36,20 +35,20 @@ Word = Annotated[str, Field(min_length=1)]
 
 
 class Values(BaseModel):
-    """What a policy can set; None: left to a less specific rule."""
+    """The values that a policy can set; None: not set here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alert_p: Annotated[float, Field(ge=0.5, lt=1.0)] | None = None
-    """An alert is raised from this rolling probability on."""
+    """An alert is raised above this rolling probability."""
     clear_p: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """An alert is cleared below this rolling probability."""
     min_alert_speech_s: Annotated[float, Field(ge=0.0, le=9.0)] | None = None
-    """An alert is never raised on less speech; the rolling view holds 9 s."""
+    """No alert is raised on less speech; at most 9 s, the length of the rolling evidence."""
     min_verdict_speech_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     """A leg with less scored speech ends `indeterminate`."""
     verifier: StrictBool | None = None
-    """Whether the verifier hears the leg, where there is one."""
+    """Whether the verifier scores the leg."""
     screen: StrictBool | None = None
     """Whether the leg is scored at all."""
 
@@ -58,28 +57,28 @@ KEYS = tuple(Values.model_fields)
 
 
 class Rule(Values):
-    """Other values for the legs that fit all conditions given."""
+    """Values for the legs that meet all of the rule's conditions."""
 
     name: Word | None = None
-    """For messages; without one, rules are called by their number."""
+    """For messages; a rule without a name is identified by its number."""
     source: Source | None = None
     role: Role | None = None
     leg: Word | None = None
     direction: Direction | None = None
     band: Band | None = None
-    """``narrow``: the audio is sampled at 8 kHz; ``wide``: at more."""
+    """``narrow``: sampled at 8 kHz; ``wide``: at a higher rate."""
     tenant: Word | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _is_complete(self) -> Self:
         if not self.conditions():
-            raise ValueError(f"expected at least one of {', '.join(CONDITIONS)}; [default] is about all legs")
+            raise ValueError(f"expected at least one of {', '.join(CONDITIONS)}; [default] applies to all legs")
         if all(getattr(self, key) is None for key in KEYS):
             raise ValueError(f"expected at least one of {', '.join(KEYS)}")
         return self
 
     def conditions(self) -> dict[str, str]:
-        """Return what a leg must be, for this rule to be about it."""
+        """Return the conditions that are set."""
         return {key: value for key in CONDITIONS if (value := getattr(self, key)) is not None}
 
 
@@ -87,7 +86,7 @@ CONDITIONS = tuple(key for key in Rule.model_fields if key not in (*KEYS, "name"
 
 
 def facts_of(stream: StreamStarted, leg: LegDescription) -> dict[str, str]:
-    """Return what rules can ask of a leg."""
+    """Return the facts of a leg that conditions refer to."""
     facts: dict[str, str] = {
         "source": stream.source,
         "role": leg.role,
@@ -99,7 +98,7 @@ def facts_of(stream: StreamStarted, leg: LegDescription) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Resolved:
     """A value, and where it comes from."""
 
     value: float | bool
@@ -108,27 +107,27 @@ class Held:
 
 
 class PolicyFile(BaseModel):
-    """What stands in a policy file."""
+    """The content of a policy file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: Values = Values()
     rule: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)] = ()
 
-    def resolve(self, facts: dict[str, str]) -> dict[str, Held]:
-        """Return what holds for a leg, by key; keys that nothing here gives are absent.
+    def resolve(self, facts: dict[str, str]) -> dict[str, Resolved]:
+        """Return the values for a leg, by key; keys that the file does not set are absent.
 
         Args:
-            facts: of the leg, as `facts_of` returns them; a rule that asks for one that is absent does not fit.
+            facts: facts of the leg, see `facts_of`. A condition on an absent fact is not met.
         """
-        held: dict[str, Held] = {}
+        held: dict[str, Resolved] = {}
         for origin, values in self._by_specificity(facts):
             given = {key: value for key in KEYS if (value := getattr(values, key)) is not None}
-            held |= {key: Held(value, origin) for key, value in given.items()}
+            held |= {key: Resolved(value, origin) for key, value in given.items()}
         return held
 
     def _by_specificity(self, facts: dict[str, str]) -> Iterator[tuple[str, Values]]:
-        """Return what is about a leg, the least specific first."""
+        """Yield the default and the matching rules, least specific first."""
         yield DEFAULT, self.default
         fitting = [
             (len(conditions), number, rule)
@@ -139,17 +138,17 @@ class PolicyFile(BaseModel):
             yield rule.name or f"rule {number + 1}", rule
 
     def check_thresholds(self, alert_p: float, clear_p: float) -> None:
-        """Raise ConfigError when there can be a leg whose `clear_p` does not lie below its `alert_p`.
+        """Check that `clear_p` is less than `alert_p` for every possible leg. Raises ConfigError.
 
         Args:
-            alert_p: the least that holds where nothing here gives one.
-            clear_p: the same.
+            alert_p: the lowest value that applies where the file sets none.
+            clear_p: the value that applies where the file sets none.
         """
-        for facts in self._meetings():
+        for facts in self._combinations():
             held = self.resolve(facts)
             raises, clears = (
-                held.get("alert_p", Held(alert_p, "settings")),
-                held.get("clear_p", Held(clear_p, "settings")),
+                held.get("alert_p", Resolved(alert_p, "settings")),
+                held.get("clear_p", Resolved(clear_p, "settings")),
             )
             if clears.value >= raises.value:
                 raise ConfigError(
@@ -157,10 +156,10 @@ class PolicyFile(BaseModel):
                     f"and {raises.value:g} ({raises.origin})"
                 )
 
-    def _meetings(self) -> Iterator[dict[str, str]]:
-        """Return a leg for each pair of what sets a threshold, such that both are about it.
+    def _combinations(self) -> Iterator[dict[str, str]]:
+        """Yield the facts of a leg that meets both rules, for each compatible pair of rules that set a threshold.
 
-        These are enough: another rule that is about such a leg is about each leg where those two hold.
+        Pairs are enough: a third rule that matches such a leg matches every leg on which those two decide.
         """
         setting = [rule.conditions() for rule in self.rule if rule.alert_p is not None or rule.clear_p is not None]
         for one in ({}, *setting):
@@ -171,19 +170,19 @@ class PolicyFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A policy file that was read."""
+    """A valid policy file."""
 
     text: str
     policy: PolicyFile
 
     @property
     def version(self) -> str:
-        """The start of the SHA-256 of the text."""
+        """The start of the text's SHA-256."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:VERSION_DIGITS]
 
 
 def read(file: Path) -> Loaded:
-    """Read a policy file. Raises ConfigError: as `parse`; or the file cannot be read."""
+    """Read a policy file. Raises ConfigError if it cannot be read or is invalid, see `parse`."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -194,10 +193,10 @@ def read(file: Path) -> Loaded:
 
 
 def parse(text: str, name: str) -> Loaded:
-    """Read the text of a policy file; `name` is for messages.
+    """Parse the text of a policy file; `name` is for messages.
 
     Raises:
-        ConfigError: a line for each mistake: file, line, key, what was expected.
+        ConfigError: one line per mistake: file, line, key, what was expected.
     """
     try:
         policy = PolicyFile.model_validate(tomllib.loads(text))
@@ -227,7 +226,7 @@ def _explain(text: str, name: str, fault: Any) -> str:
 
 
 def _line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line that a key stands on, or else its table; None when neither is found."""
+    """Return the line of a key, or else of its table; None if neither is found."""
     header, found, rules, inside = None, None, 0, len(place) == 1
     for line, content in enumerate(text.splitlines(), start=1):
         table = re.match(r"\s*\[+\s*(\w+)\s*\]+", content)

@@ -1,6 +1,6 @@
-"""Whoever is refused is counted, and told to the log: each kind a few times a minute, however many come.  [IO]
+"""Counts refusals, and logs each kind at a limited rate.  [IO]
 
-A flood of nonsense must not become a flood of lines: they cost more than the refusals, and fill a disk.
+A flood of bad requests must not become a flood of log lines, which cost more than the refusals and fill the disk.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ REFUSED = Counter(
     ["door", "error"],
 )
 LINES = 20
-"""Of one kind in one period; the first line of the next one says how many were left out."""
+"""Lines of one kind per period; the next period's first line says how many were left out."""
 PERIOD_S = 10.0
 
 
 class _Lines:
-    """How many lines of one kind there were lately."""
+    """Rate limit of one kind of line."""
 
     def __init__(self) -> None:
         self._since_s = 0.0
         self._count = 0
 
     def take(self, now_s: float) -> int | None:
-        """Return None when there were too many, else how many were left out before this one."""
+        """Return how many lines were left out before this one; None: leave this one out, too."""
         left_out = 0
         if now_s - self._since_s >= PERIOD_S:
             left_out = max(0, self._count - LINES)
@@ -45,11 +45,11 @@ def note(log: Any, event: str, door: str, error: Exception | str, **facts: objec
     """Count and log a refusal.
 
     Args:
-        log: of the module that refuses.
-        event: what is said of all of its kind; always the same words.
-        door: where it came in: ``http``, ``events``, ``sip``, ``audiosocket``, ``rtp``, or the name of a door.
-        error: why; where it is no exception, one word for it.
-        facts: more for the line.
+        log: logger of the module that refuses.
+        event: the message, constant for all refusals of a kind.
+        door: endpoint: ``http``, ``events``, ``sip``, ``audiosocket``, ``rtp``, or the name of a websocket endpoint.
+        error: the error, or one word for the reason.
+        facts: further fields of the line.
     """
     kind = error if isinstance(error, str) else type(error).__name__
     REFUSED.labels(door, kind).inc()

@@ -1,4 +1,4 @@
-"""How often one source may ask for something: a token bucket for each address, in a table of bounded size.  [S]"""
+"""Rate limits by source address: one token bucket per address, in a table of bounded size.  [S]"""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ RATE_LIMITED = Counter(
     ["what"],
 )
 MAX_SOURCES = 10_000
-"""In a table; beyond it the source that was quiet for longest is forgotten."""
+"""Addresses per table; beyond this the least recently active one is dropped."""
 IPV6_NETWORK_BITS = 64
-"""One host of IPv6 usually has a whole /64, and could come from another address each time."""
+"""An IPv6 host usually has a whole /64 and could use another address each time, so the /64 is limited."""
 BURST_S = 10.0
-"""So many seconds' worth may come at once."""
+"""Requests of this many seconds may come at once."""
 
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class RateLimits(BaseModel):
-    """What one source address may ask for in a second, in the long run."""
+    """Requests per second that one source address may make, in the long run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,13 +45,14 @@ class RateLimits(BaseModel):
 
 
 class Sources:
-    """One limit, for each source by itself. Times are of a monotonic clock, in seconds."""
+    """One rate limit, applied to each source address. Times are in seconds of a monotonic clock."""
 
     def __init__(self, what: str, per_s: float, exempt: tuple[Network, ...], max_sources: int = MAX_SOURCES) -> None:
-        """Allow each source `per_s` a second, and `BURST_S` seconds' worth, at least one, at once.
+        """Allow each source `per_s` requests per second, and a burst of `BURST_S` seconds, at least one request.
 
         Args:
-            what: is limited, in the plural, as the metric and the error name it.
+            what: name of the limited requests in the metric and in errors, in the plural.
+            exempt: networks without the limit.
         """
         self._what = what
         self._per_s = per_s
@@ -59,14 +60,14 @@ class Sources:
         self._exempt = exempt
         self._max_sources = max_sources
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """How full each bucket was, and when; the one that was quiet for longest comes first."""
+        """Level and time of each bucket, least recently active first."""
 
     def __len__(self) -> int:
-        """How many sources are known."""
+        """Number of sources in the table."""
         return len(self._levels)
 
     def take(self, address: str, now_s: float) -> None:
-        """Count one request of `address`. Raises TooManyRequests; what is refused is not counted."""
+        """Count a request of `address`. Raises TooManyRequests; a refused request is not counted."""
         if self._exempt and is_allowed(address, self._exempt):
             return
         source = _source(address)
@@ -83,7 +84,7 @@ class Sources:
 
 
 def _source(address: str) -> str:
-    """Return what is limited: the address, of IPv6 its network; any other text as it is."""
+    """Return the key of the bucket: the address, or its network for IPv6; other text unchanged."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,14 +1,14 @@
-"""Traces and metrics for an OpenTelemetry collector, over OTLP/HTTP.  [IO]
+"""Exports traces and metrics to an OpenTelemetry collector, over OTLP/HTTP.  [IO]
 
-Needs the packages of the extra `otel`; imported only where `otlp_endpoint` is set. Spans are made from the events:
-nothing in the path of a call knows of them, and calls of all processes are there.
+Needs the packages of the extra `otel`; imported only if `otlp_endpoint` is set. Spans are made from events, so they
+cost nothing in the path of a call, and include calls of all processes.
 
     call ──┬── leg            with alerts, expected voices and reduced coverage as span events
-           │     └── verification    one window that the verifier heard, from its audio to the answer
+           │     └── verification    one window scored by the verifier, from its audio to the score
            └── leg …
 
-Metrics are those of ``/metrics``, translated as the specification says (OpenTelemetry, "Prometheus and OpenMetrics
-Compatibility"): ``callscreen_events_published_total`` is the sum ``callscreen_events_published``.
+Metrics are those of ``/metrics``, mapped as in OpenTelemetry's "Prometheus and OpenMetrics Compatibility":
+``callscreen_events_published_total`` becomes the sum ``callscreen_events_published``.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ EXPORTS = Counter("callscreen_otlp_exports_total", "Attempts to send telemetry o
 SPANS_DROPPED = Counter("callscreen_otlp_spans_dropped_total", "Spans that were not sent over OTLP.", ["reason"])
 
 EXPORT_TIMEOUT_S = 5.0
-"""For one request with its repetitions; what did not arrive by then is dropped and counted."""
-MOST_SPANS = 20_000
-"""Ended spans that wait to be sent, and spans that have not ended: of each at most so many, the oldest are dropped."""
-SPANS_A_REQUEST = 1000
+"""For one request including retries; data that was not sent by then is dropped and counted."""
+MAX_SPANS = 20_000
+"""Limit for ended spans that wait to be sent, and for calls that have not ended; the oldest are dropped."""
+SPANS_PER_REQUEST = 1000
 SCOPE = "callscreen"
 _log = logs.get(__name__)
 
@@ -59,14 +59,15 @@ Attributes = Mapping[str, str | int | float]
 
 
 class Telemetry:
-    """Sends spans and metrics. `start` before the first call, `close` after the bus was closed.
+    """Sends spans and metrics. Call `start` before the first call, `close` after the bus was closed.
 
     Args:
         endpoint: base URL of an OTLP/HTTP receiver, such as ``http://127.0.0.1:4318``; ``/v1/traces`` and
             ``/v1/metrics`` are appended. Headers, certificates, sampling and resource attributes come from
-            OpenTelemetry's own environment variables (``OTEL_EXPORTER_OTLP_HEADERS`` and so on).
+            OpenTelemetry's environment variables (``OTEL_EXPORTER_OTLP_HEADERS`` and so on).
         interval_s: seconds between two exports.
-        metrics: returns what ``/metrics`` shows.
+        bus: source of the events.
+        metrics: returns all metrics in Prometheus' text format.
     """
 
     def __init__(self, endpoint: str, interval_s: float, bus: Bus, metrics: Callable[[], Awaitable[bytes]]) -> None:
@@ -89,14 +90,14 @@ class Telemetry:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to follow the events and to export. Must be called on the event loop."""
+        """Start to follow the events and to export. Needs a running loop."""
         self._tasks = [
             asyncio.create_task(self._follow(), name="telemetry-spans"),
             asyncio.create_task(self._export_at_intervals(), name="telemetry-export"),
         ]
 
     async def close(self) -> None:
-        """Send what is left, and stop. The bus is closed, so that the last event is known."""
+        """Export the rest, and stop. The bus must be closed, so that its last event has been received."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,9 +110,9 @@ class Telemetry:
             with self._bus.subscribe(Filter()) as subscription, contextlib.suppress(SlowConsumer):
                 async for text in subscription:
                     self._spans.take(CloudEvent.model_validate_json(text))
-                    await asyncio.sleep(0)  # a call's audio goes first
+                    await asyncio.sleep(0)  # let the audio of calls be processed first
                 return
-            _log.warning("telemetry left out events: too many at once")
+            _log.warning("telemetry missed events: its queue was full")
 
     async def _export_at_intervals(self) -> None:
         while True:
@@ -119,7 +120,7 @@ class Telemetry:
             await self._export()
 
     async def _export(self) -> None:
-        while batch := self._spans.ended(SPANS_A_REQUEST):
+        while batch := self._spans.ended(SPANS_PER_REQUEST):
             result = await asyncio.to_thread(self._span_exporter.export, batch)
             self._note("traces", works=result is SpanExportResult.SUCCESS)
             if result is not SpanExportResult.SUCCESS:
@@ -130,7 +131,7 @@ class Telemetry:
         self._note("metrics", works=answer is otlp.MetricExportResult.SUCCESS)
 
     def _note(self, signal: str, *, works: bool) -> None:
-        """Count an attempt; log it when it went otherwise than the one before."""
+        """Count an export; log it if its outcome differs from the one before."""
         EXPORTS.labels(signal, "sent" if works else "failed").inc()
         if works != self._working.get(signal, True):
             (_log.info if works else _log.warning)("telemetry", signal=signal, sent=works)
@@ -147,8 +148,10 @@ class _OpenCall:
 async def exporting(
     endpoint: str, interval_s: float, bus: Bus, metrics: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[None]:
-    """Send traces and metrics while the body runs, and what is left after it; see `Telemetry`."""
-    telemetry = await asyncio.to_thread(Telemetry, endpoint, interval_s, bus, metrics)  # looks around in the machine
+    """Export traces and metrics while the body runs, and the rest afterwards; see `Telemetry`."""
+    telemetry = await asyncio.to_thread(
+        Telemetry, endpoint, interval_s, bus, metrics
+    )  # detects resources, which blocks
     telemetry.start()
     try:
         yield
@@ -157,27 +160,27 @@ async def exporting(
 
 
 class Spans(SpanProcessor):
-    """Makes spans of events, and keeps those that have ended until they are sent. For the event loop's thread."""
+    """Makes spans from events, and keeps ended ones until they are sent. For the event loop's thread."""
 
     def __init__(self, resource: Resource) -> None:
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self)
         self._tracer = provider.get_tracer(SCOPE, version("callscreen"))
-        self._ended: deque[ReadableSpan] = deque(maxlen=MOST_SPANS)
+        self._ended: deque[ReadableSpan] = deque(maxlen=MAX_SPANS)
         self._calls: OrderedDict[str, _OpenCall] = OrderedDict()
 
     def on_end(self, span: ReadableSpan) -> None:
-        """See `SpanProcessor`: keep what is sampled."""
-        if len(self._ended) == MOST_SPANS:
+        """Keep a sampled span; see `SpanProcessor`."""
+        if len(self._ended) == MAX_SPANS:
             SPANS_DROPPED.labels("queue_full").inc()
         self._ended.append(span)
 
     def ended(self, most: int) -> list[ReadableSpan]:
-        """Return, and forget, the oldest spans that have ended."""
+        """Remove and return the `most` oldest ended spans."""
         return [self._ended.popleft() for _ in range(min(most, len(self._ended)))]
 
     def take(self, cloud_event: CloudEvent) -> None:
-        """Take the next event. What belongs to a call whose start was not seen is left out."""
+        """Process the next event. Events of a call whose start was not received are ignored."""
         data, at_ns = cloud_event.data, _ns(cloud_event.time)
         if isinstance(data, event.CallStarted):
             self._start_call(data, at_ns)
@@ -206,7 +209,7 @@ class Spans(SpanProcessor):
                 leg.add_event(cloud_event.type, _attributes(data), at_ns)
 
     def _start_call(self, data: event.CallStarted, at_ns: int) -> None:
-        if len(self._calls) == MOST_SPANS:
+        if len(self._calls) == MAX_SPANS:
             self._calls.popitem(last=False)
             SPANS_DROPPED.labels("never_ended").inc()
         span = self._tracer.start_span("call", Context(), attributes=_attributes(data), start_time=at_ns)
@@ -214,13 +217,13 @@ class Spans(SpanProcessor):
 
 
 def metrics_data(text: str, resource: Resource, began_ns: int, now_ns: int) -> otlp.MetricsData:
-    """Return metrics in Prometheus' text format as OTLP's. Untyped ones and summaries are left out.
+    """Convert metrics from Prometheus' text format to OTLP. Untyped metrics and summaries are left out.
 
     Args:
-        text: the answer of ``/metrics``.
-        resource: what is measured.
-        began_ns: since when counters count, in nanoseconds since 1970.
-        now_ns: when the metrics were read.
+        text: the body of ``/metrics``.
+        resource: the source of the metrics.
+        began_ns: start of the counters, in nanoseconds since 1970.
+        now_ns: when the metrics were read, in nanoseconds since 1970.
     """
     families = text_string_to_metric_families(text)
     metrics = [metric for family in families if (metric := _metric(family, began_ns, now_ns))]
@@ -245,7 +248,7 @@ def _metric(family: Metric, began_ns: int, now_ns: int) -> otlp.Metric | None:
 
 
 def _distributions(samples: list[Sample], began_ns: int, now_ns: int) -> Iterator[otlp.HistogramDataPoint]:
-    """Gather a histogram's samples by their labels. Prometheus' buckets hold all below their bound, OTLP's do not."""
+    """Group a histogram's samples by labels. Prometheus' buckets are cumulative, those of OTLP are not."""
     buckets: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
     sums: dict[tuple[tuple[str, str], ...], float] = {}
     for sample in samples:
@@ -265,17 +268,17 @@ def _distributions(samples: list[Sample], began_ns: int, now_ns: int) -> Iterato
             sum=sums.get(labels, 0.0),
             bucket_counts=own,
             explicit_bounds=[bound for bound in bounds if bound != math.inf],
-            min=math.inf,  # not known, as the SDK writes it
+            min=math.inf,  # unknown, in the SDK's convention
             max=-math.inf,
         )
 
 
 def _attributes(data: event.EventData) -> Attributes:
-    """Return an event's plain facts as attributes."""
+    """Return the scalar fields of an event as span attributes."""
     facts = data.model_dump(mode="json", exclude_none=True)
     return {f"callscreen.{name}": value for name, value in facts.items() if isinstance(value, str | int | float)}
 
 
 def _ns(time: datetime) -> int:
-    """Nanoseconds since 1970."""
+    """Return nanoseconds since 1970."""
     return round(time.timestamp() * 1e6) * 1000

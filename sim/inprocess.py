@@ -27,7 +27,7 @@ from gateway.client.media import bearer
 from gateway.config import Settings
 from gateway.config_loading import load as load_settings
 from gateway.errors import ConfigError
-from gateway.ingest.websocket import LISTEN, AtOnce
+from gateway.ingest.websocket import LISTEN, Deliver
 from sim.caller import Gateway
 from sim.scenario import Scenario, ScenarioError
 from sim.virtual import VirtualLoop
@@ -211,7 +211,7 @@ class MemoryWire:
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         self._outgoing: asyncio.Queue[str | bytes | ConnectionError] = asyncio.Queue()
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._at_once: AtOnce | None = None
+        self._deliver: Deliver | None = None
         self._over: ConnectionError | None = None
         self._status = 0
         self._task: asyncio.Task[None] | None = None
@@ -226,10 +226,10 @@ class MemoryWire:
         """Send one message. Raises ConnectionError when the gateway hung up."""
         if self._over is not None:
             raise self._over
-        if self._at_once is not None and self._incoming.empty():
-            if (left := self._at_once(message)) is None:
+        if self._deliver is not None and self._incoming.empty():
+            if (left := self._deliver(message)) is None:
                 return
-            self._at_once = None
+            self._deliver = None
             self._incoming.put_nowait(left)
         else:
             kind = "text" if isinstance(message, str) else "bytes"
@@ -246,14 +246,14 @@ class MemoryWire:
     async def close(self) -> None:
         """Hang up, and let the gateway be done with it."""
         if self._task is not None:
-            self._at_once = None
+            self._deliver = None
             self._incoming.put_nowait({"type": "websocket.disconnect", "code": LOST})
             await asyncio.wait([self._task])
             self._task.result()
 
-    def _listen(self, at_once: AtOnce | None) -> None:
+    def _listen(self, deliver: Deliver | None) -> None:
         """See `LISTEN`."""
-        self._at_once = at_once
+        self._deliver = deliver
 
     async def _take(self, message: Message) -> None:
         """Take what the application sends."""

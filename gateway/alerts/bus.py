@@ -1,15 +1,15 @@
-"""From the calls to the journal, and only from there to the subscribers.  [IO]
+"""Stores events in the journal, then sends them to the subscribers.  [IO]
 
-    publish ──> queue ──> writer thread: one commit a batch ──> each subscriber's queue ──> its socket
-                                 │
-                              journal ──> replay, up to where the live events go on
+    publish ──> queue ──> writer thread: one commit per batch ──> queue of each subscriber ──> its socket
+                                  │
+                               journal ──> replay, up to the live events
 
-`publish` never waits. An event is sent only once it is committed, so whatever a subscriber has seen, a gateway that is
-killed and started again can still tell. While the journal cannot be written nothing is sent, `healthy` is false, and
-the queue holds what it can until writing works again.
+`publish` never waits. An event is sent only after it is committed, so a gateway that is killed and restarted can replay
+everything that a subscriber has received. While the journal cannot be written, nothing is sent, `healthy` is false, and
+the queue holds events until writing works again.
 
-What happens when a queue is full: the newest score goes (the writer's queue keeps a quarter of its room free of
-scores), then, in the writer's queue only, anything. All of it is counted.
+When a queue is full, scores are dropped first: the writer's queue reserves a quarter of its room for other events. Only
+the writer's queue drops other events, when it is full. Every drop is counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gateway.alerts.subscription import Filter, Subscription
 from gateway.clock import utc_now
 from gateway.errors import Overloaded
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 log = logs.get(__name__)
 
 PUBLISHED = Counter("callscreen_events_published_total", "Events accepted for the journal.", ["type"])
@@ -45,19 +45,20 @@ RENEWALS = Counter("callscreen_journal_renewals_total", "New journals begun beca
 JOURNAL_ERRORS = Counter("callscreen_journal_errors_total", "Failed attempts to write the journal.")
 
 BATCH_EVENTS = 100
-"""Events committed, and fanned out, in one go: enough to outrun any load, few enough not to hold up the loop."""
+"""Events per commit: enough for any load, few enough not to hold up the event loop when they are sent."""
 RETRY_S = 1.0
-"""Between attempts to write a journal that failed."""
+"""Between attempts to write after a failure."""
 FLUSH_DEADLINE_S = 5.0
+"""How long `close` waits for the journal."""
 LEAVE_DEADLINE_S = 5.0
-"""How long `close` waits for the journal, and then for the subscribers to take what is queued for them."""
+"""How long `close` then waits for the subscribers to receive their queued events."""
 
 
 class Bus:
-    """The one way out for events. All methods are for the event loop's thread.
+    """Publishes events and serves subscriptions. All methods are for the event loop's thread.
 
     Args:
-        journal: open, and used by nobody else until `close` is done.
+        journal: open; not used by anything else until `close` has returned.
         queue_events: events waiting to be committed.
         subscriber_queue_events: events waiting for one subscriber.
     """
@@ -65,9 +66,9 @@ class Bus:
     def __init__(self, journal: Journal, *, queue_events: int = 10_000, subscriber_queue_events: int = 1000) -> None:
         self.journal = journal
         self.committed = journal.newest
-        """Sequence number up to which events are stored and handed to the subscribers."""
+        """Sequence number of the last event that is stored and was offered to the subscribers."""
         self.stopped = False
-        """Whether nothing more can be read or written."""
+        """Whether the journal can no longer be read or written through this bus."""
         self._stamped = journal.newest
         self._queue: deque[Entry] = deque()
         self._queue_events = queue_events
@@ -82,7 +83,7 @@ class Bus:
         self._read_thread = ThreadPoolExecutor(1, "journal-read")
 
     def start(self) -> None:
-        """Begin to write what is published."""
+        """Start to write published events."""
         self._writer = asyncio.create_task(self._write(), name="journal-writer")
 
     @property
@@ -91,10 +92,10 @@ class Bus:
         return self._writing_works and self._writer is not None and not self._writer.done()
 
     def publish(self, data: EventData) -> CloudEvent | None:
-        """Send an event on its way, without waiting.
+        """Queue an event for the journal and the subscribers. Never waits.
 
         Returns:
-            The event, or None when there was no room for it (counted).
+            The event, or None when the queue had no room for it (counted).
         """
         seq = self._stamped + 1
         cursor = self.journal.cursor(seq)
@@ -112,7 +113,7 @@ class Bus:
 
     @contextmanager
     def subscribe(self, wanted: Filter, last_event_id: str | None = None) -> Iterator[Subscription]:
-        """Receive what `wanted` lets through: from now on, or from after `last_event_id`."""
+        """Receive the events that `wanted` accepts: new ones, or all after `last_event_id`."""
         subscription = Subscription(self, wanted, last_event_id, self._subscriber_queue_events)
         self._subscriptions.add(subscription)
         SUBSCRIBERS.inc()
@@ -126,42 +127,42 @@ class Bus:
             self._signal_progress()
 
     async def read(self, after: int, limit: int) -> list[Entry]:
-        """`Journal.after`, off the event loop; of a journal that proves to be damaged, what its successor has."""
-        return await self._off_the_loop(self._read_thread, partial(self.journal.after, after, limit))
+        """`Journal.after`, off the event loop. A damaged journal is replaced first."""
+        return await self._in_thread(self._read_thread, partial(self.journal.after, after, limit))
 
-    async def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """`Journal.ask`, off the event loop, after all other reading; of a damaged journal, its successor's answer.
+    async def query(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        """`Journal.query`, off the event loop, in order with other reads. A damaged journal is replaced first.
 
         Raises:
             Overloaded: the journal cannot be read.
         """
         try:
-            return await self._off_the_loop(self._read_thread, partial(self.journal.ask, question))
+            return await self._in_thread(self._read_thread, partial(self.journal.query, read))
         except (sqlite3.Error, OSError) as error:
             raise Overloaded(f"the journal cannot be read: {error}") from None
 
-    async def change(self, change: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """`Journal.change`, off the event loop, between two batches of events; of a damaged journal in its successor.
+    async def change(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        """`Journal.change`, off the event loop, between two batches of events. A damaged journal is replaced first.
 
         Raises:
-            sqlite3.Error, OSError: nothing was stored; try again later.
+            sqlite3.Error, OSError: nothing was stored; try again.
         """
-        return await self._off_the_loop(self._write_thread, partial(self.journal.change, change))
+        return await self._in_thread(self._write_thread, partial(self.journal.change, change))
 
-    async def maintain(self, work: Callable[[], Answer]) -> Answer:
-        """Run one of the journal's own methods in the writer's thread, between two batches of events.
+    async def maintain(self, work: Callable[[], Result]) -> Result:
+        """Run one of the journal's methods in the writer's thread, between two batches of events.
 
         Raises:
             sqlite3.Error, OSError: as `work` does.
         """
-        return await self._off_the_loop(self._write_thread, work)
+        return await self._in_thread(self._write_thread, work)
 
     async def open_calls(self) -> list[CloudEvent]:
         """`Journal.open_calls`, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, self.journal.open_calls)
 
     async def flush(self) -> None:
-        """Wait until all that was published by now is committed and handed to the subscribers."""
+        """Wait until every event published so far is committed and was offered to the subscribers."""
         target = self._stamped
         while self.committed < target:
             await self._progress.wait()
@@ -172,9 +173,9 @@ class Bus:
             await self._progress.wait()
 
     async def close(self) -> None:
-        """Commit what is queued, let the subscribers take it and leave, and stop; each within its deadline.
+        """Commit the queued events, send them to the subscribers, and stop; each step has its deadline.
 
-        Publish nothing after this. The journal can be closed when it is done.
+        Publish nothing after this. The journal can be closed afterwards.
         """
         try:
             async with asyncio.timeout(FLUSH_DEADLINE_S):
@@ -196,8 +197,8 @@ class Bus:
         for thread in (self._write_thread, self._read_thread):
             await asyncio.to_thread(thread.shutdown)
 
-    async def _off_the_loop(self, thread: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answer:
-        """Return what `work` on the journal returns; where that proves to be damaged, do it again on its successor."""
+    async def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        """Run `work` on the journal in `thread`. If the journal is damaged, renew it and run `work` again."""
         loop, renewals = asyncio.get_running_loop(), self.journal.renewals
         try:
             return await loop.run_in_executor(thread, work)
@@ -249,13 +250,15 @@ class Bus:
             self._signal_progress()
 
     async def _renew(self, renewals: int, error: sqlite3.Error) -> None:
-        """Let the journal go on in a new file. Raises sqlite3.Error or OSError when it cannot."""
+        """Replace a damaged journal by a new file. Raises sqlite3.Error or OSError when that fails."""
         loop = asyncio.get_running_loop()
         kept = await loop.run_in_executor(self._write_thread, self.journal.renew, renewals)
         if kept is not None:
             RENEWALS.inc()
             log.error(
-                "journal is damaged: a new one goes on, older events cannot be read", kept=str(kept), error=str(error)
+                "journal is damaged: continuing in a new one; older events cannot be read",
+                kept=str(kept),
+                error=str(error),
             )
 
     def _note_writing(self, *, works: bool, error: str | None = None) -> None:
@@ -269,6 +272,6 @@ class Bus:
                 log.error("journal cannot be written: no event is sent until it can", error=error)
 
     def _signal_progress(self) -> None:
-        """Wake whoever waits in `flush` or `close`; each looks for itself whether its time has come."""
+        """Wake the tasks that wait for progress; each checks its own condition."""
         self._progress.set()
         self._progress = asyncio.Event()

@@ -1,8 +1,8 @@
-"""Which calls and alerts a journal holds: tables kept in the same transaction as the events.  [IO]
+"""Index of the calls and alerts in a journal; updated in the same transaction as the events.  [IO]
 
-A row of `calls` is one call from ``call.started`` to ``call.ended``; an id that is used again has a row for each time.
-`number` is the sequence number of the start, `last` that of the end, null while the call goes on. A row stays until the
-last event of its call is pruned.
+A row of `calls` is one call from ``call.started`` to ``call.ended``; a call id that is used again has several rows.
+`number` is the sequence number of the start, `last` that of the end, null while the call is live. A row is deleted with
+the last event of its call.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ STATEMENTS = (
     "CREATE TABLE alerts (seq INTEGER PRIMARY KEY, alert_id TEXT NOT NULL)",
     "CREATE INDEX alerts_by_id ON alerts (alert_id)",
 )
-"""What makes the tables. Times are seconds since 1970; `verdicts` is a JSON object, leg to verdict."""
+"""Create the tables and indices. Times are seconds since 1970; `verdicts` is a JSON object from leg to verdict."""
 
 _CALL_STARTED, _CALL_ENDED = EVENT_TYPES[CallStarted], EVENT_TYPES[CallEnded]
 _LEG_ENDED, _ALERT_RAISED = EVENT_TYPES[LegEnded], EVENT_TYPES[AlertRaised]
-_FOLLOWED = (_CALL_STARTED, _CALL_ENDED, _LEG_ENDED, _ALERT_RAISED)
+_INDEXED = (_CALL_STARTED, _CALL_ENDED, _LEG_ENDED, _ALERT_RAISED)
 UNFIT = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError)
-"""What SQLite raises for a value that no column takes, such as an object where a text should stand."""
+"""Raised by SQLite for a value of a wrong type, such as an object in place of a text."""
 _OF_THE_NEWEST = " WHERE number = (SELECT max(number) FROM calls WHERE call_id = ?)"
 _END_CALL = "UPDATE calls SET last = ?, ended = ?" + _OF_THE_NEWEST  # noqa: S608  constants
 _END_LEG = "UPDATE calls SET verdicts = json_patch(verdicts, ?)" + _OF_THE_NEWEST  # noqa: S608
 
 
-def follow(writer: sqlite3.Connection, seq: int, kind: str, call_id: str | None, leg: str | None, text: str) -> None:
-    """Take note of a stored event; of one that cannot be read, or that tells of no call, nothing is noted.
+def add(writer: sqlite3.Connection, seq: int, kind: str, call_id: str | None, leg: str | None, text: str) -> None:
+    """Add a stored event to the index. An event that is damaged or concerns no call is ignored.
 
     Raises:
-        sqlite3.Error: it cannot be written.
+        sqlite3.Error: the index cannot be written.
     """
-    if kind not in _FOLLOWED or call_id is None:
+    if kind not in _INDEXED or call_id is None:
         return
     try:
         event = msgspec.json.decode(text)
@@ -57,31 +57,31 @@ def follow(writer: sqlite3.Connection, seq: int, kind: str, call_id: str | None,
             writer.execute(_END_LEG, (json.dumps({leg: data["verdict"]}), call_id))
         else:
             _raise(writer, seq, data["alert_id"])
-    except (ValueError, KeyError, TypeError, *UNFIT):  # what is damaged costs itself alone
+    except (ValueError, KeyError, TypeError, *UNFIT):  # a damaged event must not stop the writer
         return
 
 
 def build(writer: sqlite3.Connection) -> None:
-    """Make the tables in a journal that has events already, inside the transaction that is open."""
+    """Create the index of a journal that already holds events, within the open transaction."""
     for statement in STATEMENTS:
         writer.execute(statement)
-    marks = ", ".join("?" * len(_FOLLOWED))
+    marks = ", ".join("?" * len(_INDEXED))
     events = writer.execute(
         f"SELECT seq, type, call_id, leg, text FROM events WHERE type IN ({marks}) ORDER BY seq",  # noqa: S608
-        _FOLLOWED,
+        _INDEXED,
     )
     for event in events:
-        follow(writer, *event)
+        add(writer, *event)
 
 
 def prune(writer: sqlite3.Connection, events_after: int) -> None:
-    """Forget the calls and alerts of which no event after `events_after` is left."""
+    """Delete calls and alerts that have no event after `events_after`."""
     writer.execute("DELETE FROM calls WHERE number <= ? AND last <= ?", (events_after, events_after))
     writer.execute("DELETE FROM alerts WHERE seq <= ?", (events_after,))
 
 
 def _start(writer: sqlite3.Connection, seq: int, call_id: str, at: float, data: dict[str, Any]) -> None:
-    # An end that was lost, as in a full queue, does not leave a call open for ever.
+    # If the end of an earlier call with this id was lost, as in a full queue, that call ends here.
     writer.execute(
         "UPDATE calls SET last = ?, ended = ? WHERE call_id = ? AND last IS NULL AND number < ?",
         (seq - 1, at, call_id, seq),

@@ -18,7 +18,7 @@ from gateway.alerts.event import EVENT_TYPES, AnyData, Contract, EventData, Gap,
 SUBPROTOCOL = "cloudevents.json"
 """CloudEvents WebSocket binding 1.0, section 3: structured mode, JSON."""
 VERSION = "1"
-"""Of the contract."""
+"""Version of the contract."""
 DATASCHEMA = f"urn:callscreen:events:v{VERSION}"
 
 
@@ -26,7 +26,7 @@ _KINDS = {name: kind for kind, name in EVENT_TYPES.items()}
 
 
 def _read_data(value: Any, event: ValidationInfo) -> Contract:
-    """Read `data` as the event's type says; fields that a newer gateway adds are kept (`model_extra`)."""
+    """Parse `data` by the event's type. Fields added by a newer gateway are kept (`model_extra`)."""
     if isinstance(value, Contract):
         return value
     is_known = event.data.get("dataschema") == DATASCHEMA
@@ -35,32 +35,32 @@ def _read_data(value: Any, event: ValidationInfo) -> Contract:
 
 
 class CloudEvent(Contract):
-    """The envelope (CloudEvents 1.0, JSON format). Further attributes are kept, as extensions of CloudEvents are."""
+    """The envelope (CloudEvents 1.0, JSON format). Additional attributes are kept, as CloudEvents extensions."""
 
     model_config = ConfigDict(extra="allow")
 
     specversion: Literal["1.0"] = "1.0"
-    """Of CloudEvents."""
+    """Version of CloudEvents."""
     id: str
-    """The cursor: unique per `source`, the same on redelivery, to be given back as `last_event_id`."""
+    """The cursor: unique per `source`, the same on redelivery; pass it as `last_event_id` to resume."""
     source: str
-    """``/callscreen/`` and the id of the journal."""
+    """``/callscreen/`` and the journal's id."""
     type: str
-    """What `data` holds."""
+    """Event type; it determines the fields of `data`."""
     subject: str | None = None
-    """``call_id/leg``, or the call alone, for routers that do not look into `data`."""
+    """``call_id/leg``, or the call alone, for routers that do not read `data`."""
     time: datetime
-    """When the event was made: RFC 3339, in UTC."""
+    """When the event was made: RFC 3339, UTC."""
     datacontenttype: Literal["application/json"] = "application/json"
-    """Of `data`."""
+    """Media type of `data`."""
     dataschema: str = DATASCHEMA
-    """The version of the contract that `data` follows."""
+    """Version of the contract that `data` follows."""
     sequence: str | None = None
-    """Zero-padded counter of stored events (CloudEvents sequence extension); `gap` and `heartbeat` have none."""
+    """Zero-padded counter of stored events (CloudEvents sequence extension); absent in `gap` and `heartbeat`."""
     cursor: str | None = None
-    """Only of events asked for with ``scope=all``: the place in the shared stream, to be given back instead of `id`."""
+    """Only with ``scope=all``: the position in the shared stream; pass it instead of `id` to resume."""
     data: Annotated[AnyData, PlainValidator(_read_data, json_schema_input_type=dict[str, Any])]
-    """What happened, as `type` says."""
+    """The fields of the event type."""
 
     @field_serializer("data")
     def _write_data(self, data: Contract) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What became of calls, live and ended, as the journal tells it.  [IO]
+"""Summaries of calls, live and ended, from the journal.  [IO]
 
-Everything here runs on the journal's reading thread (`Bus.ask`) and returns plain dictionaries, ready for JSON.
+All functions run in the journal's reading thread (`Bus.query`) and return plain dictionaries, ready for JSON.
 """
 
 from __future__ import annotations
@@ -14,22 +14,18 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 Facts = dict[str, Any]
-SUMMED_UP = (
-    "leg.started",
-    "leg.ended",
-    "alert.raised",
-    "alert.cleared",
-)
+SUMMARY_TYPES = ("leg.started", "leg.ended", "alert.raised", "alert.cleared")
+"""Event types from which a call's summary is made, besides `FEEDBACK`."""
 FEEDBACK = "feedback.given"
 EVIDENCE = "alert.evidence"
 """Types of events that a call's summary is made of."""
 LEG_FACTS = ("speaker", "role", "direction", "encoding", "rate_hz")
-"""What ``leg.started`` tells of a leg."""
+"""Fields taken from ``leg.started``."""
 VERDICT_FACTS = (
     "media_time_s", "speech_s", "p_synthetic", "verdict", "reason", "windows_scored", "windows_skipped",
     "windows_crosstalk", "audio_s", "missing_s", "coverage_reduced", "ended_by",
 )  # fmt: skip
-"""What ``leg.ended`` adds."""
+"""Fields taken from ``leg.ended``."""
 
 
 class Call(NamedTuple):
@@ -50,23 +46,23 @@ _COLUMNS = ", ".join(Call._fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which calls are asked for; what is None is not looked at."""
+class CallQuery:
+    """Which calls to return; a field that is None does not restrict them."""
 
     since: float | None = None
-    """Started then or later; seconds since 1970."""
+    """Calls that started at this time or later; seconds since 1970."""
     until: float | None = None
-    """Started before."""
+    """Calls that started before this time; seconds since 1970."""
     verdict: str | None = None
-    """Of at least one leg. A call that goes on is not held to it: its verdicts are not known here yet."""
+    """Calls with a leg of this verdict, and all live calls: verdicts of live calls are not in the journal."""
     text: str | None = None
-    """Part of the call's id, in any case."""
+    """Calls whose id contains this; not case-sensitive."""
     state: Literal["live", "ended"] | None = None
     tenant: str | None = None
-    """The only one whose calls may be seen."""
+    """Calls of this tenant only."""
 
     def conditions(self) -> tuple[list[str], list[object]]:
-        """Return conditions in SQL, and their parameters."""
+        """Return SQL conditions and their parameters."""
         conditions: list[str] = []
         parameters: list[object] = []
         for condition, value in (
@@ -84,13 +80,15 @@ class Wanted:
         return conditions, parameters
 
 
-def page(reader: sqlite3.Connection, wanted: Wanted, before: int | None, limit: int) -> tuple[list[Facts], int | None]:
-    """Return summaries of up to `limit` calls, the newest first, and the `before` of the next page, if there is more.
+def page(
+    reader: sqlite3.Connection, query: CallQuery, before: int | None, limit: int
+) -> tuple[list[Facts], int | None]:
+    """Return summaries of up to `limit` calls, newest first, and `before` for the next page, None on the last.
 
     Args:
-        before: only calls whose number is smaller; None: from the newest.
+        before: only calls with a smaller number; None: from the newest.
     """
-    conditions, parameters = wanted.conditions()
+    conditions, parameters = query.conditions()
     if before is not None:
         conditions.append("number < ?")
         parameters.append(before)
@@ -100,15 +98,15 @@ def page(reader: sqlite3.Connection, wanted: Wanted, before: int | None, limit: 
         (*parameters, limit + 1),
     ).fetchall()
     calls = [Call._make(row) for row in rows]
-    following = calls[limit - 1].number if len(calls) > limit else None
-    return [summary(reader, call) for call in calls[:limit]], following
+    next_before = calls[limit - 1].number if len(calls) > limit else None
+    return [summary(reader, call) for call in calls[:limit]], next_before
 
 
 def newest(reader: sqlite3.Connection, call_id: str, tenant: str | None) -> Call | None:
-    """Return the call of that id that started last; None where there is none.
+    """Return the newest call with that id; None when there is none.
 
     Args:
-        tenant: the only one whose calls may be seen; None: all.
+        tenant: only calls of this tenant; None: all.
     """
     row = reader.execute(
         f"SELECT {_COLUMNS} FROM calls WHERE call_id = ? AND (? IS NULL OR tenant = ?) ORDER BY number DESC LIMIT 1",  # noqa: S608
@@ -124,18 +122,18 @@ def one(reader: sqlite3.Connection, call_id: str, tenant: str | None = None) -> 
 
 
 def events_of(reader: sqlite3.Connection, call: Call, types: tuple[str, ...]) -> Iterator[Facts]:
-    """Return the call's events of these types, oldest first. One that is damaged is left out."""
+    """Return the call's events of these types, oldest first. Damaged events are left out."""
     marks = ", ".join("?" * len(types))
     rows = reader.execute(
         f"SELECT text FROM events WHERE call_id = ? AND type IN ({marks}) AND seq BETWEEN ? AND ? "  # noqa: S608
         "ORDER BY seq",
         (call.call_id, *types, call.number, 1 << 62 if call.last is None else call.last),
     )
-    yield from readable(text for (text,) in rows)
+    yield from decoded(text for (text,) in rows)
 
 
-def readable(texts: Iterable[str]) -> Iterator[Facts]:
-    """Return stored events; one that is damaged is left out."""
+def decoded(texts: Iterable[str]) -> Iterator[Facts]:
+    """Return stored events as dictionaries. Damaged events are left out."""
     for text in texts:
         try:
             event = msgspec.json.decode(text)
@@ -151,7 +149,7 @@ def _about_alerts(reader: sqlite3.Connection, call: Call) -> Iterator[Facts]:
         "SELECT text FROM events WHERE call_id = ? AND type IN (?, ?) AND seq > ? ORDER BY seq",
         (call.call_id, FEEDBACK, EVIDENCE, call.number),
     )
-    return readable(text for (text,) in rows)
+    return decoded(text for (text,) in rows)
 
 
 def summary(reader: sqlite3.Connection, call: Call) -> Facts:
@@ -170,43 +168,43 @@ def summary(reader: sqlite3.Connection, call: Call) -> Facts:
 
 
 def legs(events: list[Facts]) -> list[Facts]:
-    """Return the legs that ``leg.started`` and ``leg.ended`` tell of; one that came back is there twice."""
-    told: list[Facts] = []
+    """Return the legs of ``leg.started`` and ``leg.ended`` events; one that started twice is listed twice."""
+    result: list[Facts] = []
     open_legs: dict[str, Facts] = {}
     for event in events:
         data = event["data"]
         name = data.get("leg")
         if event["type"] == "leg.started":
             open_legs[name] = unknown_leg(name) | {fact: data.get(fact) for fact in LEG_FACTS}
-            told.append(open_legs[name])
+            result.append(open_legs[name])
         elif event["type"] == "leg.ended":
             leg = open_legs.pop(name, None)
             if leg is None:  # its start was pruned
                 leg = unknown_leg(name) | {fact: data.get(fact) for fact in ("speaker", "role")}
-                told.append(leg)
+                result.append(leg)
             leg |= {fact: data.get(fact) for fact in VERDICT_FACTS}
-    return told
+    return result
 
 
 def unknown_leg(name: str) -> Facts:
-    """Return a leg of which nothing is told."""
+    """Return a leg whose facts are all null."""
     return {"leg": name} | dict.fromkeys((*LEG_FACTS, *VERDICT_FACTS))
 
 
 def alerts(events: list[Facts]) -> list[Facts]:
-    """Return the alerts, with the highest stage that each reached."""
-    told: dict[str, Facts] = {}
+    """Return the alerts, each with the highest stage that it reached."""
+    by_id: dict[str, Facts] = {}
     for event in events:
         data = event["data"]
-        if event["type"] == FEEDBACK and data.get("alert_id") in told:
-            told[data["alert_id"]]["feedback"] = {
+        if event["type"] == FEEDBACK and data.get("alert_id") in by_id:
+            by_id[data["alert_id"]]["feedback"] = {
                 "verdict": data.get("verdict"), "note": data.get("note"), "time": event["time"]
             }  # fmt: skip
         if event["type"] == EVIDENCE and data.get("alert_id") in told:
             told[data["alert_id"]]["evidence"] = data.get("outcome")
         if event["type"] not in ("alert.raised", "alert.cleared"):
             continue
-        alert = told.setdefault(
+        alert = by_id.setdefault(
             data.get("alert_id"),
             {"alert_id": data.get("alert_id"), "leg": data.get("leg"), "stage": None, "raised": None, "cleared": None}
             | dict.fromkeys(("media_time_s", "p_synthetic", "model", "reason", "feedback", "evidence")),
@@ -216,9 +214,9 @@ def alerts(events: list[Facts]) -> list[Facts]:
             continue
         alert["raised"] = alert["raised"] or event["time"]
         alert |= {fact: data.get(fact) for fact in ("stage", "media_time_s", "p_synthetic", "model", "reason")}
-    return list(told.values())
+    return list(by_id.values())
 
 
 def rfc3339(at: float) -> str:
-    """Return a time, given in seconds since 1970, in milliseconds of UTC."""
+    """Return a time, given in seconds since 1970, in RFC 3339: UTC, to the millisecond."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

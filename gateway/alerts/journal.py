@@ -1,11 +1,11 @@
-"""Every event, durably, in one SQLite file.  [IO]
+"""The journal: all events of a gateway in one SQLite file.  [IO]
 
-Write-ahead logging with ``synchronous=NORMAL``: a commit reaches the operating system, so a killed process loses
-nothing; only a power failure may lose the last commits. Writing and reading use a connection each, so that one thread
-may append while another one replays. Nothing here is asynchronous; `bus.Bus` owns both threads.
+Write-ahead logging with ``synchronous=NORMAL``: a commit reaches the operating system, so killing the process loses
+nothing; a power failure may lose the last commits. The writer and the reader have their own connections, so that one
+thread can append while another one replays. All methods block; `bus.Bus` owns both threads.
 
-A cursor is ``<journal id>-<sequence number>``. The journal id is made with the file, so a cursor of another file, or of
-one that was deleted since, is recognised as unknown instead of being taken for a place in this one.
+A cursor is ``<journal id>-<sequence number>``. The id is created with the file, so a cursor of another or a deleted
+journal is recognised as unknown.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, LegEnded, 
 
 SCORE = EVENT_TYPES[Scored]
 SCORES_SHARE = 10
-"""Scores are by far the most events and soon stale: only those of the newest 1/10 of `max_events` are kept."""
+"""Scores are by far the most frequent events: only those among the newest 1/10 of `max_events` are kept."""
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _STARTS = (EVENT_TYPES[CallStarted], EVENT_TYPES[LegStarted])
 _ENDS = (EVENT_TYPES[CallEnded], EVENT_TYPES[LegEnded])
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class _Timed(msgspec.Struct):
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     """One event as it is stored and sent."""
 
     seq: int
-    """1, 2, 3 … without holes."""
+    """1, 2, 3 … without gaps."""
     type: str
     call_id: str | None
     leg: str | None
@@ -58,26 +58,26 @@ class Journal:
     """The events of one gateway, oldest first, bounded by count.
 
     Args:
-        path: the SQLite file; made when it is not there.
-        max_events: the oldest beyond this are deleted, scores sooner (`SCORES_SHARE`).
+        path: the SQLite file; created if it does not exist.
+        max_events: beyond this the oldest are deleted; scores earlier (`SCORES_SHARE`).
 
     Raises:
-        ConfigError: the file cannot be read or written, is damaged, is not a journal, or belongs to a running gateway.
+        ConfigError: the file cannot be read or written, is damaged, is not a journal, or is used by another gateway.
     """
 
     def __init__(self, path: Path, max_events: int) -> None:
         self._path = path
         self._max_events = max_events
-        self._prune_every = max(1, min(max_events // 100, 1000))  # a prune of 1000 holds up the writer for some 15 ms
+        self._prune_every = max(1, min(max_events // 100, 1000))  # pruning 1000 holds up the writer for some 15 ms
         self._unpruned = 0
         self._reading = threading.Lock()
-        """Held while the reader's connection is used or replaced."""
+        """Held while the reader's connection is used or replaced, since `renew` runs in the writer's thread."""
         self._lock = journal_file.lock(path)
         try:
             self._connect()
             row = self._reader.execute("SELECT id, events, events_after, scores_after FROM journal").fetchone()
             (newest,) = self._reader.execute("SELECT max(seq) FROM events").fetchone()
-            journal_schema.check_marks(row, newest)
+            journal_schema.check_row(row, newest)
         except (sqlite3.Error, ValueError) as error:
             self.close()
             raise journal_file.unusable(path, error) from None
@@ -89,21 +89,21 @@ class Journal:
         self.newest: int = max(newest or 0, self._events_after)
         """Sequence number of the last stored event; 0 when there was none."""
         self.renewals = 0
-        """How often `renew` had to begin a new file."""
+        """Number of new files that `renew` has started."""
 
     @property
     def source(self) -> str:
-        """The CloudEvents `source` of every event of this journal."""
+        """The CloudEvents `source` of this journal's events."""
         return f"/callscreen/{self.id}"
 
     def cursor(self, seq: int) -> str:
-        """The event id, which is the cursor, of sequence number `seq`."""
+        """Return the event id of sequence number `seq`; it is also the cursor."""
         return f"{self.id}-{seq:012d}"
 
     def position(self, cursor: str) -> int | None:
-        """The sequence number that `cursor` names, or None when this journal never gave it out.
+        """Return the sequence number that `cursor` names, or None if this journal never issued it.
 
-        What follows a full stop is ignored, so that the id of a `gap` or `heartbeat` is a cursor as well.
+        Anything after a full stop is ignored, so the id of a `gap` or `heartbeat` is a cursor as well.
         """
         journal_id, _, digits = cursor.partition(".")[0].rpartition("-")
         if journal_id != self.id or not _NUMBER.fullmatch(digits) or int(digits) > self.newest:
@@ -111,22 +111,22 @@ class Journal:
         return int(digits)
 
     def kept_after(self, *, scores: bool) -> int:
-        """Every event after this sequence number is still there; with `scores`, the scores too."""
+        """Return the sequence number after which no event was deleted; with `scores`, no score either."""
         return max(self._events_after, self._scores_after) if scores else self._events_after
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Store `entries` in one transaction; storing the same ones again does no harm. For the writer's thread.
+        """Store `entries` in one transaction. Storing the same ones again does no harm. For the writer's thread.
 
         Raises:
-            sqlite3.Error: nothing of it was stored.
+            sqlite3.Error: none of them was stored.
         """
         count = self._count + len(entries)
         prune = self._unpruned + len(entries) >= self._prune_every
         with self._writer as writer:
             writer.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)", entries)
-            self._follow_open(entries)
+            self._track_open(entries)
             for entry in entries:
-                call_index.follow(writer, *entry)
+                call_index.add(writer, *entry)
             if prune:
                 count -= self._prune(newest=entries[-1].seq, count=count)
             writer.execute(
@@ -138,9 +138,9 @@ class Journal:
         self.newest = entries[-1].seq
 
     def after(self, seq: int, limit: int) -> list[Entry]:
-        """The oldest `limit` stored events after `seq`, in order. For the reader's thread.
+        """Return the oldest `limit` events after `seq`, in order. For the reader's thread.
 
-        Ask `kept_after` afterwards: if it is beyond `seq`, some of them may be missing.
+        Call `kept_after` afterwards: if it is greater than `seq`, events may be missing.
         """
         with self._reading:
             rows = self._reader.execute(
@@ -150,25 +150,25 @@ class Journal:
             )
             return [Entry._make(row) for row in rows]
 
-    def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """Return what `question` reads over the reader's connection. For the reader's thread."""
+    def query(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Return what `read` returns, given the reader's connection. For the reader's thread."""
         with self._reading:
-            return question(self._reader)
+            return read(self._reader)
 
-    def change(self, change: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """Make a change in one transaction, and return what it returns. For the writer's thread.
+    def change(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run `change` in one transaction and return its result. For the writer's thread.
 
         Raises:
-            sqlite3.Error: nothing of it was stored.
+            sqlite3.Error: nothing was stored.
         """
         with self._writer as writer:
             return change(writer)
 
     def expire(self, before: datetime, most: int) -> int:
-        """Delete the oldest events, of `most`, up to the newest that was made before `before`. For the writer's thread.
+        """Of the `most` oldest events, delete those up to the newest made before `before`. For the writer's thread.
 
         Returns:
-            How many were deleted.
+            The number of deleted events.
 
         Raises:
             sqlite3.Error: nothing was deleted.
@@ -188,9 +188,9 @@ class Journal:
         return gone
 
     def shrink(self, most_pages: int) -> None:
-        """Give room in the file back to the file system, if more than a tenth of it is empty. For the writer's thread.
+        """Return free pages to the file system, if more than a tenth are free. For the writer's thread.
 
-        Files of versions before this one stay as large as they are.
+        Files made before ``auto_vacuum`` was switched on keep their size.
         """
         (empty,), (pages,) = (
             self._writer.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count")
@@ -199,9 +199,9 @@ class Journal:
             self._writer.execute(f"PRAGMA incremental_vacuum({most_pages:d})").fetchall()
 
     def open_calls(self) -> list[CloudEvent]:
-        """The `call.started` and `leg.started` events that were never followed by their end, oldest first.
+        """Return the `call.started` and `leg.started` events without an end, oldest first. For the reader's thread.
 
-        After a crash these are the calls that somebody still believes to be running.
+        After a crash these calls look live to subscribers until their end is published.
 
         Raises:
             ConfigError: one of them cannot be read.
@@ -211,18 +211,18 @@ class Journal:
         try:
             return sorted((_start(text) for (text,) in rows), key=lambda event: event.id)
         except ValueError:
-            raise journal_file.unusable(self._path, "a call that had not ended is stored as something else") from None
+            raise journal_file.unusable(self._path, "an open call is not stored as the start of a call") from None
 
     def renew(self, renewals: int) -> Path | None:
-        """Go on in a new file, because this one is damaged; it is kept beside it. For the writer's thread.
+        """Replace a damaged file by a new one, and keep the damaged one beside it. For the writer's thread.
 
-        Cursors stay good: the id is the same and numbers go on, but what was stored before can no longer be read.
+        The id stays the same and sequence numbers continue, so cursors stay valid. Earlier events cannot be read.
 
         Args:
-            renewals: as when the damage was found; nothing is done if there was a renewal since.
+            renewals: the counter when the damage was found; if it has changed since, nothing is done.
 
         Returns:
-            Where the damaged file is now; None if nothing was done.
+            The new path of the damaged file; None if nothing was done.
 
         Raises:
             sqlite3.Error, OSError: there is no new file; try again.
@@ -234,7 +234,7 @@ class Journal:
             with suppress(sqlite3.Error):
                 open_calls = self._reader.execute("SELECT call_id, leg, text FROM open").fetchall()
             self._disconnect()
-            kept = journal_file.moved_aside(self._path)
+            kept = journal_file.move_aside(self._path)
             self._connect()
             with self._writer as writer:
                 writer.execute(
@@ -242,14 +242,14 @@ class Journal:
                 )
                 writer.executemany("INSERT INTO open VALUES (?, ?, ?)", open_calls)
                 for text in (str(text) for _, leg, text in open_calls if not leg):
-                    self._begin_again(writer, text)
+                    self._index_again(writer, text)
         self._count = self._unpruned = 0
         self._events_after = self._scores_after = self.newest
         self.renewals += 1
         return kept
 
     def close(self) -> None:
-        """Close the file, when neither thread uses it any more."""
+        """Close the file. Neither thread may use it any more."""
         self._disconnect()
         self._lock.close()
 
@@ -265,15 +265,15 @@ class Journal:
         with suppress(sqlite3.Error):
             self._connections.close()
 
-    def _begin_again(self, writer: sqlite3.Connection, text: str) -> None:
-        """Note a call in a new file that started in the old one."""
+    def _index_again(self, writer: sqlite3.Connection, text: str) -> None:
+        """Add a call that started in the old file to the index of the new one."""
         with suppress(ValueError):
             started = _start(text)
             seq, data = self.position(started.id), started.data
             if seq is not None and isinstance(data, CallStarted | LegStarted):
-                call_index.follow(writer, seq, started.type, data.call_id, None, text)
+                call_index.add(writer, seq, started.type, data.call_id, None, text)
 
-    def _follow_open(self, entries: Sequence[Entry]) -> None:
+    def _track_open(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.type in _STARTS:
                 self._writer.execute(
@@ -283,9 +283,9 @@ class Journal:
                 self._writer.execute("DELETE FROM open WHERE call_id = ? AND leg = ?", (entry.call_id, entry.leg or ""))
 
     def _prune(self, newest: int, count: int) -> int:
-        """Delete old scores, then the oldest events of `count` beyond the limit; return how many went.
+        """Delete old scores, then the oldest of `count` events beyond the limit; return the number of deleted ones.
 
-        The marks move before the deletion can be seen: a reader that sees them unmoved has missed nothing.
+        The marks move before the deletion is visible: if a reader sees them unchanged, it has missed nothing.
         """
         scores_from, self._scores_after = (
             self._scores_after,
@@ -305,17 +305,17 @@ class Journal:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is damaged: nothing that trying again would mend."""
+    """Whether the file itself is damaged, so that a retry cannot help."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _text(stored: bytes) -> str:
-    """Read what stands where a text should, so that a damaged event costs itself and not the replay of the others."""
+    """Decode a text column leniently, so that a damaged event does not prevent the replay of the others."""
     return stored.decode("utf-8", "replace")
 
 
 def _start(text: str) -> CloudEvent:
-    """Read a stored start, with what its end must repeat. Raises ValueError."""
+    """Parse a stored start of a call or leg. Raises ValueError."""
     event = CloudEvent.model_validate_json(text)
     if not isinstance(event.data, CallStarted | LegStarted):
         raise ValueError("not the start of a call or leg")
@@ -323,7 +323,7 @@ def _start(text: str) -> CloudEvent:
 
 
 def _time(text: str) -> datetime | None:
-    """Return when a stored event was made; None where it cannot be read."""
+    """Return when a stored event was made; None if it cannot be read."""
     try:
         return _timed.decode(text).time
     except msgspec.MsgspecError:

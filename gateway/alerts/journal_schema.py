@@ -1,4 +1,4 @@
-"""The tables of a journal: makes them, checks them, and brings those of an older version up to date.  [IO]"""
+"""The tables of a journal: creates them, checks them, and migrates those of an older version.  [IO]"""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sqlite3
 from gateway.alerts import call_index
 
 _APPLICATION_ID = 0x63736A6C
-"""``csjl`` in the file's header (PRAGMA application_id): tells our files from other programs' databases."""
+"""``csjl`` in the file's header (PRAGMA application_id) identifies our files."""
 _SCHEMA_VERSION = 2
-"""1: had no `call_index`; such a file is brought up to date when it is opened."""
+"""1 had no `call_index`; such a file is migrated when it is opened."""
 _SCHEMA = f"""
     BEGIN;
     CREATE TABLE journal (id TEXT, events INTEGER, events_after INTEGER, scores_after INTEGER);
@@ -25,7 +25,7 @@ _SCHEMA = f"""
 
 
 def prepare(writer: sqlite3.Connection) -> None:
-    """Check that the file is ours, sound and writable, and fill it when it is new."""
+    """Check that the file is a sound, writable journal; create the tables in an empty file. Raises ValueError."""
     (application_id,) = writer.execute("PRAGMA application_id").fetchone()
     (version,) = writer.execute("PRAGMA user_version").fetchone()
     if application_id != _APPLICATION_ID:
@@ -37,7 +37,7 @@ def prepare(writer: sqlite3.Connection) -> None:
         writer.execute("INSERT INTO journal VALUES (?, 0, 0, 0)", (secrets.token_hex(6),))
         writer.commit()
     elif version not in (1, _SCHEMA_VERSION):
-        raise ValueError(f"it has version {version} of the layout, expected {_SCHEMA_VERSION}")
+        raise ValueError(f"schema version: expected {_SCHEMA_VERSION}, got {version}")
     (fault,) = writer.execute("PRAGMA quick_check(1)").fetchone()
     if fault != "ok":
         raise ValueError(f"it is damaged: {' '.join(fault.split())}")
@@ -47,14 +47,14 @@ def prepare(writer: sqlite3.Connection) -> None:
         writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         writer.commit()
     writer.execute("PRAGMA synchronous = NORMAL")
-    writer.execute("UPDATE journal SET id = id")  # fails here, at the start, when the file cannot be written
+    writer.execute("UPDATE journal SET id = id")  # fails now rather than later if the file cannot be written
     writer.commit()
 
 
-def check_marks(row: tuple[object, ...] | None, newest: int | None) -> None:
-    """Raises ValueError unless the journal's own row is what `append` writes."""
+def check_row(row: tuple[object, ...] | None, newest: int | None) -> None:
+    """Check the row of the table `journal`. Raises ValueError."""
     journal_id, *marks = row or (None,)
     if not isinstance(journal_id, str) or not re.fullmatch(r"[0-9a-f]{12}", journal_id):
         raise ValueError("it is damaged: it has no id")
     if not all(isinstance(mark, int) and mark >= 0 for mark in (*marks, newest or 0)):
-        raise ValueError("it is damaged: it does not know what it holds")
+        raise ValueError("it is damaged: its counters are no numbers")

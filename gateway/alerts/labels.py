@@ -1,4 +1,4 @@
-"""What people said of alerts, as labels for calibration and training.  [IO]"""
+"""Feedback on alerts as labels for calibration and training.  [IO]"""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import math
 import sqlite3
 from collections.abc import Iterator
 
-from gateway.alerts.history import FEEDBACK, Facts, readable
+from gateway.alerts.history import FEEDBACK, Facts, decoded
 
 COLUMNS = (
     "path", "label", "system", "family", "speaker", "language", "split", "source",
     "call_id", "leg", "alert_id", "verdict", "p", "log_odds", "models", "calibration", "note",
 )  # fmt: skip
-"""Of the manifest: first those that `callscreen detect` reads, then what it leaves alone."""
+"""Columns of the manifest: first those that `callscreen detect` reads, then further facts."""
 LABELS = {"confirmed": ("fake", "unknown"), "dismissed": ("real", "human")}
-"""Label and family of a voice, by what was said of the alert on it."""
+"""Label and family of a voice, by the feedback's verdict."""
 SPLIT = "val"
-LARGEST_LOG_ODDS = 30.0
+MAX_LOG_ODDS = 30.0
 
 
 def labels(reader: sqlite3.Connection) -> Iterator[Facts]:
-    """Return a row for each alert that something was said of, by the last word on it."""
+    """Return a row for each alert that has feedback; the last feedback counts."""
     last: dict[str, Facts] = {}
     rows = reader.execute("SELECT text FROM events WHERE type = ? ORDER BY seq", (FEEDBACK,))
-    for event in readable(text for (text,) in rows):
+    for event in decoded(text for (text,) in rows):
         data = event["data"]
         if data.get("verdict") in LABELS and isinstance(data.get("alert_id"), str):
             last[data["alert_id"]] = data
-    for alert_id, said in last.items():
-        yield _row(reader, alert_id, said)
+    for alert_id, feedback in last.items():
+        yield _row(reader, alert_id, feedback)
 
 
 def log_odds(p: float) -> float:
-    """Return the natural log-odds of a probability, within `LARGEST_LOG_ODDS`."""
+    """Return the natural log-odds of a probability, limited to ±`MAX_LOG_ODDS`."""
     if not 0.0 < p < 1.0:
-        return math.copysign(LARGEST_LOG_ODDS, p - 0.5)
-    return max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, math.log(p / (1.0 - p))))
+        return math.copysign(MAX_LOG_ODDS, p - 0.5)
+    return max(-MAX_LOG_ODDS, min(MAX_LOG_ODDS, math.log(p / (1.0 - p))))
 
 
 def _row(reader: sqlite3.Connection, alert_id: str, said: Facts) -> Facts:
@@ -64,7 +64,7 @@ def _row(reader: sqlite3.Connection, alert_id: str, said: Facts) -> Facts:
 
 
 def _alert(reader: sqlite3.Connection, alert_id: str, said: Facts) -> tuple[Facts, list[str], str | None]:
-    """Return the newest ``alert.raised``, the models that heard the leg for it, and the calibration id."""
+    """Return the newest ``alert.raised``, the models that scored the leg, and the calibration id."""
     raised: Facts = {}
     models: set[str] = {said["model"]} if said.get("model") else set()
     calibration: str | None = None
@@ -73,7 +73,7 @@ def _alert(reader: sqlite3.Connection, alert_id: str, said: Facts) -> tuple[Fact
         "ORDER BY seq",
         (said.get("call_id"),),
     )
-    for event in readable(text for (text,) in rows):
+    for event in decoded(text for (text,) in rows):
         data = event["data"]
         if event["type"] == "leg.started" and data.get("leg") == said.get("leg") and not raised:
             calibration = data.get("calibration")

@@ -1,6 +1,6 @@
-"""A call's timeline as a picture: SVG 1.1, a strip for each leg.  [S]
+"""Draws a call's timeline: SVG 1.1, one strip per leg.  [S]
 
-Names of calls and legs come from strangers, so all text is escaped; the picture holds no script and loads nothing.
+Names of calls and legs are untrusted, so all text is escaped. The picture contains no script and loads nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from gateway.alerts.history import Facts
 WIDTH, STRIP, PLOT = 960, 190, 110
 LEFT, RIGHT = 60, 20
 TOP = 46
-MOST_POINTS = 1500
-"""Windows drawn of a leg; of more, each point is the highest of several."""
+MAX_POINTS = 1500
+"""Windows drawn per leg; of more, each point is the maximum of several."""
 STYLE = (
     "text{font:12px sans-serif;fill:#222}.quiet{fill:#666}.title{font-weight:bold;font-size:14px}"
     ".plot{fill:#fff;stroke:#bbb}.half{stroke:#ddd}.gap{fill:#eee}.window{fill:#0b57b0;fill-opacity:.45}"
@@ -30,7 +30,7 @@ LEGEND = (
 
 
 def draw(timeline: Facts) -> bytes:
-    """Return the picture of what `timeline.of` returns."""
+    """Return the picture of a timeline, as `timeline.of` returns it."""
     height = TOP + STRIP * len(timeline["legs"]) + 24
     size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
     parts = [
@@ -71,7 +71,7 @@ def _strip(leg: Facts, top: float) -> Iterator[str]:
     if windows:
         points = " ".join(f"{across(window['end_s'])},{up(window['p_synthetic'])}" for window in windows)
         yield f'<polyline class="line" points="{points}"/>'
-    for answer in leg["verifications"][-MOST_POINTS:]:
+    for answer in leg["verifications"][-MAX_POINTS:]:
         yield f'<circle class="verified" cx="{across(answer["at_s"])}" cy="{up(answer["p_synthetic"])}" r="5"/>'
     for place, reduced in enumerate(leg["excluded"]):
         at = across(reduced["at_s"])
@@ -84,7 +84,7 @@ def _strip(leg: Facts, top: float) -> Iterator[str]:
 
 
 def _headline(leg: Facts) -> str:
-    facts = [f"{leg['leg']} ({leg['role']})", leg["verdict"] or "goes on", *leg["models"]]
+    facts = [f"{leg['leg']} ({leg['role']})", leg["verdict"] or "live", *leg["models"]]
     return ", ".join(str(fact) for fact in facts) + (
         f", calibration {leg['calibration']}" if leg["calibration"] else ""
     )
@@ -99,7 +99,7 @@ def _ticks(length_s: float) -> list[float]:
 
 
 def _thinned(windows: list[Facts]) -> list[Facts]:
-    step = -(-len(windows) // MOST_POINTS) or 1
+    step = -(-len(windows) // MAX_POINTS) or 1
     return [
         max(windows[at : at + step], key=lambda window: float(window["p_synthetic"]))
         for at in range(0, len(windows), step)
@@ -115,5 +115,5 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
 
 
 def _printable(text: str) -> str:
-    """Return text without the characters that XML forbids."""
+    """Return the text with the characters that XML forbids replaced."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,4 +1,4 @@
-"""Deletes events from the journal that are older than they may become.  [IO]"""
+"""Deletes events that have reached their maximum age from the journal.  [IO]"""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gateway import logs
 from gateway.alerts.bus import Bus
 from gateway.clock import utc_now
 
-EVERY_S = 600.0
-"""Between two looks for old events; so much longer than it may an event stay."""
-EVENTS_AT_ONCE = 1000
-"""Deleted in one go: what holds up the writer for some 15 ms."""
-PAGES_AT_ONCE = 256
-"""Given back to the file system in one go: 1 MB."""
+INTERVAL_S = 600.0
+"""Between two runs; an event may stay longer than its maximum age by this time."""
+BATCH_EVENTS = 1000
+"""Deleted in one transaction, which holds up the writer for some 15 ms."""
+BATCH_PAGES = 256
+"""Returned to the file system in one transaction: 1 MB."""
 _log = logs.get(__name__)
 
 
 @asynccontextmanager
 async def retaining(bus: Bus, max_days: float | None) -> AsyncIterator[None]:
-    """Delete what is older than `max_days` days, and give room back, while the body runs; None: keep by count alone."""
+    """While the body runs, delete events older than `max_days` days and shrink the file; None: only shrink it."""
     task = asyncio.create_task(_retain(bus, max_days), name="journal-retention")
     try:
         yield
@@ -39,14 +39,11 @@ async def _retain(bus: Bus, max_days: float | None) -> None:
             if max_days is not None:
                 before = utc_now() - timedelta(days=max_days)
                 deleted = 0
-                while more := await bus.maintain(partial(bus.journal.expire, before, EVENTS_AT_ONCE)):
+                while more := await bus.maintain(partial(bus.journal.expire, before, BATCH_EVENTS)):
                     deleted += more
                 if deleted:
                     _log.info("old events deleted", events=deleted)
-            await bus.maintain(partial(bus.journal.shrink, PAGES_AT_ONCE))
-        except (
-            sqlite3.Error,
-            OSError,
-        ) as error:
+            await bus.maintain(partial(bus.journal.shrink, BATCH_PAGES))
+        except (sqlite3.Error, OSError) as error:
             _log.warning("old events cannot be deleted", error=str(error))
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(INTERVAL_S)

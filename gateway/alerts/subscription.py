@@ -1,8 +1,8 @@
-"""One subscriber's view of the events: a replay from the journal that runs into the live tail.  [IO]
+"""One subscription: a replay from the journal, followed by the live events.  [IO]
 
-While it replays, a subscription takes nothing live; it reads pages until its position is the last committed event and
-turns live in the same step of the event loop, so nothing is lost, doubled or reordered, however long the replay takes
-and whatever is published meanwhile.
+During the replay no live events are queued. The subscription reads pages until its position is the last committed event
+and becomes live in the same step of the event loop. Nothing is lost, duplicated or reordered, however long the replay
+takes and whatever is published meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _owned = msgspec.json.Decoder(_OwnedEvent)
 
 
 def _tenant_of(text: str) -> str | None:
-    """Return the tenant of a stored event (a CloudEvent as JSON); None where it has none, or cannot be read."""
+    """Return the tenant of a stored event (a CloudEvent as JSON); None when it has none or cannot be read."""
     try:
         return _owned.decode(text).data.tenant
     except msgspec.MsgspecError:
@@ -49,21 +49,21 @@ def _tenant_of(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which events a subscriber wants; None and the empty set stand for all, except that scores must be named."""
+    """Which events a subscriber receives. None and the empty set mean all, but scores must be asked for by type."""
 
     call_id: str | None = None
     leg: str | None = None
     types: frozenset[str] = frozenset()
     tenant: str | None = None
-    """The only one whose events may be seen; this is no wish of the subscriber's, but what its token says."""
+    """Only events of this tenant. Set from the subscriber's token, not from its query."""
 
     @property
     def scores(self) -> bool:
-        """Whether scores are wanted."""
+        """Whether scores are included."""
         return SCORE in self.types
 
     def accepts(self, entry: Entry) -> bool:
-        """Whether `entry` is wanted."""
+        """Whether the subscriber receives `entry`."""
         return (
             (entry.type in self.types if self.types else entry.type != SCORE)
             and self.call_id in (None, entry.call_id)
@@ -72,15 +72,15 @@ class Filter:
         )
 
 
-class Stored(Protocol):
-    """Where events come from: the bus."""
+class EventStore(Protocol):
+    """The events that a subscription reads: implemented by the bus."""
 
     journal: Journal
     stopped: bool
 
     @property
     def committed(self) -> int:
-        """Up to here everything is stored."""
+        """Sequence number of the last stored event."""
         ...
 
     async def read(self, after: int, limit: int) -> list[Entry]:
@@ -89,13 +89,13 @@ class Stored(Protocol):
 
 
 class Subscription:
-    """The events for one subscriber as JSON texts, in order; iterate over it. Made by `Bus.subscribe`.
+    """The events of one subscriber as JSON texts, in order; iterate over it. Created by `Bus.subscribe`.
 
-    The queue of live events is bounded. When it is full the oldest score in it gives way; when there is none, a new
-    score is left out, and any other event ends the subscription: it must not be left out, and the bus does not wait.
+    The queue of live events is bounded. When it is full, its oldest score is dropped. If it holds no score, a new score
+    is dropped, and any other event ends the subscription: such an event must not be lost, and the bus does not wait.
     """
 
-    def __init__(self, bus: Stored, wanted: Filter, last_event_id: str | None, queue_events: int) -> None:
+    def __init__(self, bus: EventStore, wanted: Filter, last_event_id: str | None, queue_events: int) -> None:
         self._bus = bus
         self._journal = bus.journal
         self._wanted = wanted
@@ -104,25 +104,25 @@ class Subscription:
         self._others: deque[Entry] = deque()
         self._replayed: deque[str] = deque()
         self._live = False
-        self._told_missing_to = 0
+        self._gap_reported_to = 0
         self._wake = asyncio.Event()
         self._ended = False
         self._overflowed = asyncio.Event()
         position = bus.committed if last_event_id is None else self._journal.position(last_event_id)
         self._position = position or 0
-        """Up to here everything that is wanted was queued or given out."""
+        """Sequence number up to which all accepted events were queued or returned."""
         if position is None:
-            self._tell_gap(last_event_id, "cursor_unknown")
+            self._report_gap(last_event_id, "cursor_unknown")
 
     def __aiter__(self) -> Subscription:
         return self
 
     async def __anext__(self) -> str:
-        """The next event. Cancelling loses nothing.
+        """Return the next event. Cancelling loses nothing.
 
         Raises:
-            SlowConsumer: as `overflow` does.
-            StopAsyncIteration: the bus is closing, and this was all.
+            SlowConsumer: see `overflow`.
+            StopAsyncIteration: the bus is closing, and all events were returned.
         """
         while True:
             if self._overflowed.is_set():
@@ -140,7 +140,7 @@ class Subscription:
                 await self._wake.wait()
 
     def offer(self, entry: Entry) -> None:
-        """Queue a live event, if it is wanted. Never waits. For the bus."""
+        """Queue a live event if the subscriber receives it. Never waits. For the bus."""
         if not self._live or entry.seq <= self._position or not self._wanted.accepts(entry):
             return
         self._wake.set()
@@ -155,21 +155,21 @@ class Subscription:
         (self._scores if entry.type == SCORE else self._others).append(entry)
 
     async def overflow(self) -> Never:
-        """Wait until the subscriber is too slow, which may never be.
+        """Wait until the subscriber is too slow, possibly for ever.
 
         Raises:
-            SlowConsumer: an event had to be left out that is not a score.
+            SlowConsumer: an event that is not a score found no room in the queue.
         """
         await self._overflowed.wait()
         raise SlowConsumer("slow consumer: its queue is full; resume with last_event_id")
 
     def end(self) -> None:
-        """Let the iteration stop once everything that is queued was given out. For the bus."""
+        """Stop the iteration after the queued events. For the bus."""
         self._ended = True
         self._wake.set()
 
     def heartbeat(self) -> str:
-        """A heartbeat whose cursor is as new as can be without skipping what still waits here."""
+        """Return a heartbeat with the newest cursor that skips no queued event."""
         if not self._live:
             cursor = self._position
         elif self._scores or self._others:
@@ -179,29 +179,29 @@ class Subscription:
         return self._notice(Heartbeat(last_event_id=self._journal.cursor(cursor)), cursor)
 
     async def _replay(self) -> None:
-        """Read one page more, or turn live when there is none."""
+        """Read the next page, or become live when there is none."""
         committed = self._bus.committed
         if self._position >= committed:
             self._live = True
             return
         page = await self._bus.read(self._position, PAGE_EVENTS)
-        if self._journal.kept_after(scores=self._wanted.scores) > max(self._position, self._told_missing_to):
-            self._tell_gap(self._journal.cursor(self._position), "cursor_too_old")
+        if self._journal.kept_after(scores=self._wanted.scores) > max(self._position, self._gap_reported_to):
+            self._report_gap(self._journal.cursor(self._position), "cursor_too_old")
             return
         self._replayed.extend(entry.text for entry in page if self._wanted.accepts(entry))
         last = page[-1].seq if page else 0
         self._position = last if len(page) == PAGE_EVENTS else max(last, committed)
 
-    def _tell_gap(self, after: str | None, reason: Literal["cursor_too_old", "cursor_unknown"]) -> None:
-        """Say once that events are missing, and go on from the oldest that is still there."""
+    def _report_gap(self, after: str | None, reason: Literal["cursor_too_old", "cursor_unknown"]) -> None:
+        """Report once that events are missing, and continue with the oldest stored one."""
         missing_to = self._journal.kept_after(scores=self._wanted.scores)
         self._position = max(self._position, self._journal.kept_after(scores=False))
-        self._told_missing_to = missing_to
+        self._gap_reported_to = missing_to
         resumed_at = self._journal.cursor(missing_to + 1) if missing_to < self._bus.committed else None
         self._replayed.append(self._notice(Gap(after=after, resumed_at=resumed_at, reason=reason), self._position))
 
     def _notice(self, data: Gap | Heartbeat, seq: int) -> str:
-        """An event for this subscriber alone. Its id is unique and, for who gives it back, the cursor of `seq`."""
+        """Return an event for this subscriber only. Its id is unique and is also a cursor, that of `seq`."""
         event_id = f"{self._journal.cursor(seq)}.{uuid4().hex[:12]}"
         event = envelope(data, event_id=event_id, source=self._journal.source, time=utc_now(), sequence=None)
         return event.model_dump_json(exclude_none=True)

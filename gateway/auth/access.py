@@ -1,7 +1,7 @@
-"""Who came in over HTTP: what they may do, and whose calls they may see.  [S]
+"""What an HTTP client may do, and the calls of which tenant it may see.  [S]
 
-Every request and every upgrade that is let in has one `Access`. A route asks for it with `access_of(request.scope)`,
-and shows nothing for which `sees` is false.
+Every accepted request and upgrade has an `Access`. A route reads it with `access_of(request.scope)`, and returns
+nothing for which `sees` is false.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _KEY = "callscreen.access"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one token, or whoever needs none, may do."""
+    """What a token allows."""
 
     name: str | None
-    """Of the token, for logs; None where none was needed."""
+    """The token's name, for logs; None if no token was needed."""
     scopes: frozenset[Scope]
-    """``admin`` includes the others, unless the token is a tenant's."""
+    """``admin`` includes the others, unless the token belongs to a tenant."""
     tenant: str | None = None
-    """Whose calls it may send and see; None: everybody's."""
+    """Only calls of this tenant may be sent and seen; None: all calls."""
     expires_s: float | None = None
-    """From when on it is no longer good, in seconds since 1970."""
+    """When the token expires, in seconds since 1970; None: never."""
 
     def allows(self, scope: Scope) -> bool:
-        """Whether it may use what needs `scope`."""
+        """Whether the scopes include `scope`."""
         return scope in self.scopes or ("admin" in self.scopes and self.tenant is None)
 
     def require(self, scope: Scope) -> None:
@@ -40,7 +40,7 @@ class Access:
             raise Forbidden(f"token: {self.name!r} does not have the scope {scope!r}")
 
     def sees(self, tenant: str | None) -> bool:
-        """Whether calls and events of `tenant` (None: of nobody in particular) may be shown to it."""
+        """Whether calls and events of `tenant` (None: without a tenant) may be shown."""
         return self.tenant is None or self.tenant == tenant
 
 
@@ -50,17 +50,17 @@ NOTHING = Access(None, frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a part of the API needs."""
+    """The scope that a part of the API needs."""
 
     path: str
-    """Where it ends in a slash, all below it; else itself alone, with or without a slash at its end."""
+    """A path ending in a slash covers all paths below; any other covers itself, with or without a final slash."""
     scope: Scope | Literal["public"]
-    """``public``: nothing needs to be presented."""
+    """``public``: no token is needed."""
     what: str
     """For the documentation."""
 
     def covers(self, path: str) -> bool:
-        """Whether it is about `path`."""
+        """Whether the rule applies to `path`."""
         return path.startswith(self.path) if self.path.endswith("/") else path.rstrip("/") == self.path
 
 
@@ -75,25 +75,25 @@ RULES = (
     Rule(paths.WEBHOOKS + "/", "admin", "webhooks: dead list, replay, test"),
     Rule("/healthz", "public", "whether the process answers"),
     Rule("/readyz", "public", "whether calls may be sent here"),
-    Rule(paths.ASYNCAPI, "public", "what the events look like"),
-    Rule(paths.OPENAPI, "public", "what HTTP answers look like"),
-    Rule(paths.SCHEMAS, "public", "where the schema of each event is"),
-    Rule(paths.SCHEMAS + "/", "public", "the schema of one type of event"),
+    Rule(paths.ASYNCAPI, "public", "AsyncAPI document of the events"),
+    Rule(paths.OPENAPI, "public", "OpenAPI document of the HTTP API"),
+    Rule(paths.SCHEMAS, "public", "paths of the events' schemas"),
+    Rule(paths.SCHEMAS + "/", "public", "the schema of one event type"),
     Rule("/metrics", "admin", "Prometheus metrics, of all tenants"),
 )
-"""Which part of the API needs which scope; the first rule that covers a path holds, and `admin` is needed without one.
+"""The scope of each part of the API. The first rule that covers a path applies; without one, `admin` is needed.
 
-The pages' files are public besides (`gateway.pages.FILES`).
+The files of the dashboard are public, too (`gateway.pages.FILES`).
 """
 
 
 def needed(path: str) -> Scope | Literal["public"]:
-    """Return what a path needs."""
+    """Return the scope that a path needs."""
     return next((rule.scope for rule in RULES if rule.covers(path)), "admin")
 
 
 def grant(scope: MutableMapping[str, Any], access: Access) -> None:
-    """Note in an ASGI scope who it is that came in."""
+    """Store the access in an ASGI scope."""
     scope[_KEY] = access
 
 
@@ -104,6 +104,6 @@ def who(scope: MutableMapping[str, Any]) -> Access | None:
 
 
 def access_of(scope: MutableMapping[str, Any]) -> Access:
-    """Return who it is that came in. Raises KeyError where nobody checked, which is a fault of ours."""
+    """Return the access of a request. Raises KeyError if `Guard` did not check it, which is a bug."""
     access: Access = scope[_KEY]
     return access

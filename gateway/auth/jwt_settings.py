@@ -1,4 +1,4 @@
-"""Who issues JSON Web Tokens that the gateway takes.  [S]"""
+"""Settings of the issuer of JSON Web Tokens.  [S]"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class JwtSettings(BaseModel):
-    """One issuer, and what its tokens must say."""
+    """An issuer, and the claims that its tokens must have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,23 +34,23 @@ class JwtSettings(BaseModel):
 
     @field_validator("jwks_url")
     @classmethod
-    def _cannot_be_listened_to(cls, url: str | None) -> str | None:
+    def _keys_are_fetched_securely(cls, url: str | None) -> str | None:
         if url is not None:
             parts = urlsplit(url)
             if not parts.hostname or not (
-                parts.scheme == "https" or (parts.scheme == "http" and _is_here(parts.hostname))
+                parts.scheme == "https" or (parts.scheme == "http" and _is_local(parts.hostname))
             ):
                 raise ValueError("expected https://HOST/…")
         return url
 
     @model_validator(mode="after")
-    def _keys_come_from_one_place(self) -> JwtSettings:
+    def _keys_have_one_source(self) -> JwtSettings:
         if (self.jwks_url is None) == (self.jwks_file is None):
             raise ValueError("jwks_url, jwks_file: expected one of them")
         return self
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

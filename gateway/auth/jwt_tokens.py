@@ -1,8 +1,7 @@
-"""JSON Web Tokens of an issuer that the operator trusts (RFC 7519), and its keys.  [IO]
+"""JSON Web Tokens of a trusted issuer (RFC 7519), and the issuer's keys.  [IO]
 
-The keys are fetched in a thread. They are kept, and renewed when they are `RENEW_S` old, while requests go on with
-those that are there; a token with an unknown key id makes them be fetched at once, but not more often than every
-`AGAIN_S`.
+Keys are fetched in a thread. They are renewed when they are older than `RENEW_S`, while requests are checked with the
+current ones. A token with an unknown key id triggers a fetch at once, at most every `RETRY_S`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from gateway.errors import Overloaded, Unauthorized
 from gateway.ingest import names
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Those with a public key: with any other, whoever knows the public key could sign."""
+"""Only algorithms with a public key: with any other, everybody who knows the public key could sign."""
 LEEWAY_S = 30.0
-"""By which the clocks may differ."""
+"""Tolerated difference between the clocks."""
 RENEW_S = 300.0
-AGAIN_S = 10.0
+RETRY_S = 10.0
 TRUSTED_S = 24 * 3600.0
-"""Keys that could not be renewed for so long are not used any more."""
+"""Keys are dropped if they could not be renewed for this long."""
 FETCH_S = 5.0
-LARGEST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 _SCOPES = get_args(Scope)
 _log = logs.get(__name__)
 
@@ -51,8 +50,8 @@ class Issuer:
         """Return what a token allows.
 
         Raises:
-            Unauthorized: says what is wrong with it.
-            Overloaded: the issuer's keys cannot be had now.
+            Unauthorized: the token is invalid; the message says why.
+            Overloaded: the issuer's keys cannot be fetched now.
         """
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
@@ -66,12 +65,12 @@ class Issuer:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:  # not all that a claim can be is looked for
-            raise Unauthorized(f"token: not a good JSON Web Token: {error}") from None
+        except (jwt.PyJWTError, ValueError, TypeError) as error:  # PyJWT does not check the type of every claim
+            raise Unauthorized(f"token: expected a valid JSON Web Token: {error}") from None
         return access_by(claims, self._settings)
 
     async def close(self) -> None:
-        """Wait for what is being fetched."""
+        """Wait for a fetch in progress."""
         if self._fetching is not None:
             await asyncio.wait([self._fetching])
 
@@ -85,17 +84,17 @@ class Issuer:
             if not known and fetching is not None:
                 await asyncio.wait([fetching])
         if not self._keys:
-            raise Overloaded("token: the keys of its issuer cannot be had now; try again in 5 s")
+            raise Overloaded("token: the issuer's keys cannot be fetched now; try again in 5 s")
         try:
             return self._keys[key_id]
         except KeyError:
             raise jwt.InvalidKeyError("signed with a key that its issuer does not publish") from None
 
     def _fetch(self, now_s: float) -> asyncio.Task[None] | None:
-        """Have the keys fetched; return the task, or None when it is too early to try again."""
+        """Start to fetch the keys; return the task, or None if it is too early to try again."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
-        if now_s - self._tried_s < AGAIN_S:
+        if now_s - self._tried_s < RETRY_S:
             return None
         self._tried_s = now_s
         self._fetching = asyncio.create_task(self._renew(), name="jwks")
@@ -105,14 +104,14 @@ class Issuer:
         try:
             self._keys = await asyncio.to_thread(fetch_keys, self._settings)
         except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            _log.warning("keys of the issuer cannot be had", place=_place(self._settings), error=str(error))
+            _log.warning("the issuer's keys cannot be fetched", place=_place(self._settings), error=str(error))
         else:
             self._fetched_s = clock.monotonic_s()
 
 
 @contextlib.asynccontextmanager
 async def trusted(settings: JwtSettings | None) -> AsyncIterator[Issuer | None]:
-    """Open the issuer that `settings` name, if any; in the end, wait for what it is fetching."""
+    """Yield the issuer in `settings`, if any; at the end, wait for a fetch in progress."""
     issuer = Issuer(settings) if settings else None
     try:
         yield issuer
@@ -122,19 +121,19 @@ async def trusted(settings: JwtSettings | None) -> AsyncIterator[Issuer | None]:
 
 
 def fetch_keys(settings: JwtSettings) -> dict[str | None, jwt.PyJWK]:
-    """Return an issuer's public keys by their id; where it has only one, that is found without an id, too.
+    """Return an issuer's public keys by id. If there is only one, it is also under None.
 
     Raises:
-        OSError, httpx.HTTPError: they cannot be read.
-        ValueError, jwt.PyJWTError: they are no key set (RFC 7517, section 5), or have no key that can be used.
+        OSError, httpx.HTTPError: the keys cannot be read.
+        ValueError, jwt.PyJWTError: not a key set (RFC 7517, section 5), or one without a usable key.
     """
     text = settings.jwks_file.read_bytes() if settings.jwks_file else _fetched(settings.jwks_url or "")
-    said = json.loads(text)
-    if not isinstance(said, dict):
+    key_set = json.loads(text)
+    if not isinstance(key_set, dict):
         raise ValueError("expected a JSON object with the list `keys`")
-    usable = [key for key in jwt.PyJWKSet.from_dict(said).keys if key.algorithm_name in ALGORITHMS]
+    usable = [key for key in jwt.PyJWKSet.from_dict(key_set).keys if key.algorithm_name in ALGORITHMS]
     if not usable:
-        raise ValueError("expected a public key that can sign; there is none")
+        raise ValueError("expected a public key for signatures, got none")
     keys: dict[str | None, jwt.PyJWK] = {key.key_id: key for key in usable}
     if len(usable) == 1:
         keys[None] = usable[0]
@@ -142,17 +141,17 @@ def fetch_keys(settings: JwtSettings) -> dict[str | None, jwt.PyJWK]:
 
 
 def access_by(claims: Mapping[str, Any], settings: JwtSettings) -> Access:
-    """Return what the claims of a token allow, whose signature, issuer, audience and times are right.
+    """Return what the claims of a token allow. Its signature, issuer, audience and times have been checked.
 
     Raises:
         Unauthorized: names the claim and what was expected.
     """
-    said = claims.get(settings.scope_claim, "")
-    if isinstance(said, str):
-        said = said.split()
-    if not isinstance(said, list):
+    claimed = claims.get(settings.scope_claim, "")
+    if isinstance(claimed, str):
+        claimed = claimed.split()
+    if not isinstance(claimed, list):
         raise Unauthorized(f"token: expected the claim {settings.scope_claim!r} as text or list")
-    scopes = frozenset(cast("Scope", scope) for scope in said if scope in _SCOPES)
+    scopes = frozenset(cast("Scope", scope) for scope in claimed if scope in _SCOPES)
     tenant = claims.get(settings.tenant_claim) if settings.tenant_claim else None
     needs_tenant = settings.tenant_claim is not None and (tenant is not None or "admin" not in scopes)
     if needs_tenant and not (isinstance(tenant, str) and re.fullmatch(names.PATTERN, tenant)):
@@ -163,7 +162,7 @@ def access_by(claims: Mapping[str, Any], settings: JwtSettings) -> Access:
 
 
 def _fetched(url: str) -> bytes:
-    """Return what is there; not from where it redirects to, nor more than it may be, nor however slowly."""
+    """Return the body of a URL, without following redirects, within the limits on size and time."""
     until_s = time.monotonic() + FETCH_S
     body = b""
     with httpx.stream("GET", url, timeout=FETCH_S, headers={"Accept": "application/json"}) as answer:
@@ -171,8 +170,8 @@ def _fetched(url: str) -> bytes:
             raise ValueError(f"expected status 200, got {answer.status_code}")
         for chunk in answer.iter_bytes():
             body += chunk
-            if len(body) > LARGEST_BYTES or time.monotonic() > until_s:
-                raise ValueError(f"expected at most {LARGEST_BYTES} bytes within {FETCH_S:g} s")
+            if len(body) > MAX_BYTES or time.monotonic() > until_s:
+                raise ValueError(f"expected at most {MAX_BYTES} bytes within {FETCH_S:g} s")
     return body
 
 

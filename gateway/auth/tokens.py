@@ -1,6 +1,6 @@
-"""Tokens that allow part of what the gateway offers, kept as hashes.  [S]
+"""Bearer tokens with scopes, stored as hashes.  [S]
 
-A token is made of random bytes, so a plain SHA-256 of it is enough: there is nothing to guess.
+A token is random, so a plain SHA-256 is enough: there is nothing to guess.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gateway.errors import Unauthorized
 from gateway.ingest import names
 
 PREFIX = "cs_"
-"""Of tokens that we make: lets secret scanners, and people, know one when they see it."""
+"""Prefix of tokens made here; secret scanners can recognise it."""
 MISSING = "token: missing or wrong; give `Authorization: Bearer …`, the websocket subprotocol `bearer.…` or `?token=…`"
 
 
 class ScopedToken(BaseModel):
-    """One token, and what it is good for."""
+    """A token's hash and what it allows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,17 +48,17 @@ class ScopedToken(BaseModel):
     @model_validator(mode="after")
     def _admin_is_for_all_tenants(self) -> ScopedToken:
         if self.tenant is not None and "admin" in self.scopes:
-            raise ValueError("scopes: expected no admin beside a tenant: it is for what concerns all tenants")
+            raise ValueError("scopes: expected no admin together with a tenant: admin covers all tenants")
         return self
 
     def access(self) -> Access:
-        """Return what it allows."""
+        """Return what the token allows."""
         expires_s = self.expires.timestamp() if self.expires else None
         return Access(self.name, frozenset(self.scopes), self.tenant, expires_s)
 
 
 def make() -> tuple[str, str]:
-    """Return a new token (256 random bits), and its SHA-256 for the settings."""
+    """Return a new token of 256 random bits, and its SHA-256 for the settings."""
     token = PREFIX + secrets.token_urlsafe(32)
     return token, hashed(token)
 
@@ -69,14 +69,15 @@ def hashed(token: str) -> str:
 
 
 def check(given: str, general: SecretStr | None, scoped: Iterable[ScopedToken], now: datetime) -> Access:
-    """Return what the presented token allows: everything, if it is the general one.
+    """Return what the presented token allows.
 
-    Every token is compared in constant time; which of them it is may be learned from the time this takes.
+    Every comparison takes constant time, but the total time reveals which token matched.
 
     Args:
-        given: the token presented; empty where there is none.
-        general: allows everything; none: there is no such token.
-        now: time zone aware.
+        given: the presented token; empty if there was none.
+        general: the token that allows everything; None: there is none.
+        scoped: the tokens with scopes.
+        now: with a time zone.
 
     Raises:
         Unauthorized: the token is missing, wrong or expired.

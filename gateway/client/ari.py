@@ -1,12 +1,12 @@
-"""Let Asterisk send us each voice of its calls, by its REST interface (ARI).  [IO]
+"""Makes an Asterisk send each speaker of its calls to a gateway, through its REST interface (ARI).  [IO]
 
-A mixed recording of a call cannot be told apart again. So for each channel of a bridge Asterisk is asked for a snoop
-channel that hears that party alone (``spy=in``), an external-media channel that leads to the gateway, and a bridge of
-these two. The call itself is not touched. None of the three vanishes by itself, so `Tap` removes them: with the
-channel, at the end, and at the start what a run that was cut off left behind.
+The speakers of a mixed stream cannot be separated. So for each channel in a bridge Asterisk is asked for a snoop
+channel that carries that party alone (``spy=in``), an external-media channel to the gateway, and a bridge that connects
+the two. The call itself is not changed. Asterisk does not remove these objects by itself, so `Tap` does: when the
+channel ends, at its own end, and at its start for those of an interrupted run.
 
-Source: Asterisk, ``rest-api/api-docs/{channels,bridges,events}.json``. Join key of a call's channels is Asterisk's own
-linkedid: the id of the channel that the call began with, which thereby is the caller.
+Source: Asterisk, ``rest-api/api-docs/{channels,bridges,events}.json``. The channels of a call share Asterisk's
+linkedid: the id of the channel that started the call, which is therefore the caller's.
 """
 
 from __future__ import annotations
@@ -31,33 +31,34 @@ CALLER, CALLEE = 0, 1
 
 
 class AriError(Exception):
-    """Asterisk cannot be reached, or said no."""
+    """Asterisk cannot be reached, or refused a request."""
 
 
 class Target(Protocol):
     """How Asterisk reaches the gateway."""
 
     def call_id(self, linkedid: str) -> str:
-        """Return the call's id as the gateway will tell it."""
+        """Return the call's id in the gateway's events."""
         ...
 
     def external_media(self, linkedid: str, leg: int) -> dict[str, str]:
-        """Return the parameters of ``POST /channels/externalMedia`` that lead this leg there."""
+        """Return the parameters of ``POST /channels/externalMedia`` for a leg."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ToAudioSocket:
-    """The gateway's AudioSocket door, any Asterisk since 18."""
+    """The gateway's AudioSocket port; for any Asterisk since 18."""
 
     host_port: str
     secret: str
     """The gateway's `audiosocket.secret`."""
     codec: str = "slin"
-    """``slin16`` keeps the wideband of a channel; it needs the releases of November 2025, or `slin_rate_hz = 16000`."""
+    """``slin16`` keeps a channel's wideband audio; it needs an Asterisk release of November 2025 or later, or
+    `slin_rate_hz = 16000` in the gateway."""
 
     def call_id(self, linkedid: str) -> str:
-        """The UUID has room for six bytes."""
+        """Return a hash of 6 bytes, which is what the UUID has room for."""
         return _six_bytes(linkedid).hex()
 
     def external_media(self, linkedid: str, leg: int) -> dict[str, str]:
@@ -74,14 +75,14 @@ class ToAudioSocket:
 
 @dataclass(frozen=True, slots=True)
 class ToWebsocket:
-    """The gateway's door for chan_websocket, Asterisk since 20.16, 21.11, 22.6, 23.0."""
+    """The gateway's websocket endpoint for chan_websocket; for Asterisk since 20.16, 21.11, 22.6, 23.0."""
 
     section: str
-    """Of Asterisk's ``websocket_client.conf``; it holds the gateway's URL and token."""
+    """Section in Asterisk's ``websocket_client.conf`` with the gateway's URL and token."""
     codec: str = "slin16"
 
     def call_id(self, linkedid: str) -> str:
-        """The URL has room for all of it."""
+        """Return the linkedid, which the URL has room for."""
         return linkedid
 
     def external_media(self, linkedid: str, leg: int) -> dict[str, str]:
@@ -98,26 +99,26 @@ class ToWebsocket:
 
 @dataclass(frozen=True, slots=True)
 class TappedLeg:
-    """A channel whose voice goes to the gateway."""
+    """A channel whose audio is sent to the gateway."""
 
     channel: str
     name: str
-    """As Asterisk shows it, e.g. ``PJSIP/alice-00000001``."""
+    """Asterisk's name of the channel, e.g. ``PJSIP/alice-00000001``."""
     linkedid: str
     leg: int
 
 
 class Tap:
-    """Follows an Asterisk's bridges and taps the channels in them.
+    """Follows the bridges of an Asterisk, and taps the channels in them.
 
     Args:
-        url: of Asterisk's HTTP server, e.g. ``http://127.0.0.1:8088``.
-        username: of a user in ``ari.conf``.
+        url: Asterisk's HTTP server, e.g. ``http://127.0.0.1:8088``.
+        username: user in ``ari.conf``.
         password: of that user.
-        target: where the voices go.
-        app: name of our Stasis application; the ids of all that we make begin with it.
-        on_tapped: told of each leg.
-        on_fault: told of each leg that could not be tapped, and why.
+        target: where the audio goes.
+        app: name of the Stasis application, and prefix of the ids of all objects made here.
+        on_tapped: called with each leg.
+        on_fault: called with the reason if a leg cannot be tapped.
     """
 
     def __init__(
@@ -139,10 +140,10 @@ class Tap:
         self._http = httpx.AsyncClient(auth=self._auth, timeout=5, trust_env=False)
 
     async def run(self) -> None:
-        """Tap until cancelled, over lost connections too; then take everything away again.
+        """Tap until cancelled, reconnecting when necessary; then remove all objects made here.
 
         Raises:
-            AriError: Asterisk does not know the user, or there is no ARI.
+            AriError: Asterisk refuses the user, or has no ARI.
         """
         parts = urlsplit(self._url)
         query = urlencode({"app": self._app, "subscribeAll": "true"})
@@ -150,7 +151,7 @@ class Tap:
         headers = {"Authorization": "Basic " + base64.b64encode(":".join(self._auth).encode()).decode()}
         try:
             async for events in connect(
-                address, additional_headers=headers, proxy=None, process_exception=self._may_pass
+                address, additional_headers=headers, proxy=None, process_exception=self._retryable
             ):
                 try:
                     await self._follow(events)
@@ -159,8 +160,8 @@ class Tap:
         finally:
             await self._http.aclose()
 
-    def _may_pass(self, error: Exception) -> Exception | None:
-        """Tell why there is no connection; None if it is worth another try."""
+    def _retryable(self, error: Exception) -> Exception | None:
+        """Return the error if the connection should not be retried, else None."""
         verdict = process_exception(error)
         if verdict is None:
             self._on_fault(f"{self._url}: {error}")
@@ -168,27 +169,27 @@ class Tap:
 
     async def _follow(self, events: ClientConnection) -> None:
         try:
-            await self._take_all_away()
-            for bridge in await self._ask("GET", "bridges"):
+            await self._remove_all()
+            for bridge in await self._request("GET", "bridges"):
                 await self._bridge_changed(bridge)
             async for message in events:
-                await self._happened(json.loads(message))
+                await self._handle(json.loads(message))
         finally:
-            await self._take_all_away()
+            await self._remove_all()
 
-    async def _happened(self, event: dict[str, Any]) -> None:
+    async def _handle(self, event: dict[str, Any]) -> None:
         channel = event.get("channel", {}).get("id", "")
         match event.get("type"):
             case "ChannelEnteredBridge":
                 await self._bridge_changed(event["bridge"])
-            case "StasisStart" if self._is_ours(channel):  # only now may it be put into a bridge
+            case "StasisStart" if self._is_ours(channel):  # a channel can join a bridge only after this event
                 tapped = channel.removeprefix(f"{self._app}.").partition(".")[2]
                 await self._try(tapped, "POST", f"bridges/{self._id('bridge', tapped)}/addChannel", channel=channel)
             case "ChannelDestroyed" if channel in self._legs:
                 await self._release(channel)
 
     async def _bridge_changed(self, bridge: dict[str, Any]) -> None:
-        """Tap who is new in a bridge where there is somebody to talk to."""
+        """Tap the new channels of a bridge that has at least two."""
         channels = [channel for channel in bridge["channels"] if not self._is_ours(channel)]
         if self._is_ours(bridge["id"]) or len(channels) < 2:
             return
@@ -198,8 +199,8 @@ class Tap:
 
     async def _tap(self, channel: str) -> None:
         try:
-            facts = await self._ask("GET", f"channels/{quote(channel)}")
-            answer = await self._ask("GET", f"channels/{quote(channel)}/variable", variable="CHANNEL(linkedid)")
+            facts = await self._request("GET", f"channels/{quote(channel)}")
+            answer = await self._request("GET", f"channels/{quote(channel)}/variable", variable="CHANNEL(linkedid)")
         except AriError as error:
             self._on_fault(str(error))
             return
@@ -217,27 +218,27 @@ class Tap:
             self._on_tapped(leg)
 
     async def _release(self, channel: str) -> None:
-        """Remove what a tapped channel needed."""
+        """Remove the objects made for a tapped channel."""
         del self._legs[channel]
         for path in (f"channels/{self._id(kind, channel)}" for kind in ("snoop", "media")):
             await self._remove(path)
         await self._remove(f"bridges/{self._id('bridge', channel)}")
 
-    async def _take_all_away(self) -> None:
-        """Remove whatever bears our name, also of a run that was cut off."""
+    async def _remove_all(self) -> None:
+        """Remove all objects with our prefix, including those of an interrupted run."""
         self._legs.clear()
         try:
             for kind in ("channels", "bridges"):
-                for one in await self._ask("GET", kind):
+                for one in await self._request("GET", kind):
                     if self._is_ours(one["id"]):
                         await self._remove(f"{kind}/{quote(one['id'])}")
         except AriError as error:
             self._on_fault(str(error))
 
     async def _try(self, tapped: str, method: str, path: str, /, **query: str) -> bool:
-        """Ask for something that a tap needs; when it cannot be had, let go of the channel."""
+        """Make a request for a tap; if it fails, release the channel and return False."""
         try:
-            await self._ask(method, path, **query)
+            await self._request(method, path, **query)
         except AriError as error:
             self._on_fault(str(error))
             if tapped in self._legs:
@@ -246,11 +247,11 @@ class Tap:
         return True
 
     async def _remove(self, path: str) -> None:
-        with contextlib.suppress(AriError):  # gone already: that was the aim
-            await self._ask("DELETE", path)
+        with contextlib.suppress(AriError):  # it no longer exists
+            await self._request("DELETE", path)
 
-    async def _ask(self, method: str, path: str, /, **query: str) -> Any:
-        """Make one request. Raises AriError naming it."""
+    async def _request(self, method: str, path: str, /, **query: str) -> Any:
+        """Make one request. Raises AriError."""
         try:
             answer = await self._http.request(method, f"{self._url}/ari/{path}", params=query)
         except httpx.HTTPError as error:

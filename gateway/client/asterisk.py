@@ -1,4 +1,4 @@
-"""Be an Asterisk's chan_websocket channel to a gateway.  [IO]"""
+"""A client that sends audio as a channel of Asterisk's chan_websocket.  [IO]"""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FORMATS: dict[str, tuple[Encoding, int]] = {
     "slin16": ("s16le", 16_000),
     "slin48": ("s16le", 48_000),
 }
-"""Asterisk's names of codecs: encoding and rate."""
+"""Encoding and rate in hertz, by Asterisk's name of the codec."""
 
 
 class AsteriskChannel(MediaSocket):
-    """One channel, one speaker.
+    """One channel with one speaker.
 
     Args:
-        url: base address of the gateway, or the whole address of its door.
+        url: base address of the gateway, or the whole address of its endpoint.
         call_id: as in the dial option ``v(call_id=…,leg=…)``.
         leg: the speaker's name.
         codec: one of `FORMATS`, as in ``c(slin16)``.
         control: plain text or JSON, as in ``f(json)``.
-        token: the gateway's bearer token.
+        token: a bearer token of the gateway.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class AsteriskChannel(MediaSocket):
         self._packetizer = Packetizer(encoding, self._rate_hz)
 
     async def __aenter__(self) -> Self:
-        """Connect, and say what will come."""
+        """Connect, and send ``MEDIA_START``."""
         await super().__aenter__()
         frame_bytes = self._rate_hz // 50 * (2 if self._codec.startswith("slin") else 1)
         facts = {
@@ -65,11 +65,11 @@ class AsteriskChannel(MediaSocket):
         return self
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next: float32, mono, 16 kHz."""
+        """Send the next samples: float32, mono, 16 kHz."""
         for packet in self._packetizer.push(samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left; closing the socket ends the stream."""
+        """Send the rest. Closing the socket ends the stream."""
         for packet in self._packetizer.flush():
             await self.transmit(packet)

@@ -1,4 +1,7 @@
-"""Speak AudioSocket to a gateway, as Asterisk does.  [IO]"""
+"""AudioSocket client: sends audio to a gateway as Asterisk does.  [IO]
+
+Source: https://docs.asterisk.org/Configuration/Channel-Drivers/AudioSocket/.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ AUDIO_TYPES = {
     8_000: 0x10, 12_000: 0x11, 16_000: 0x12, 24_000: 0x13, 32_000: 0x14,
     44_100: 0x15, 48_000: 0x16, 96_000: 0x17, 192_000: 0x18,
 }  # fmt: skip
-"""Type of a frame of signed linear audio, by its rate in hertz."""
+"""Frame type of signed linear audio, by its rate in hertz."""
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:
@@ -26,11 +29,11 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 
 def leg_uuid(secret: str, call: bytes, leg: int) -> UUID:
-    """Return the UUID that tells a gateway with this `audiosocket.secret` which leg of which call it hears.
+    """Return the UUID that identifies a leg to a gateway with this `audiosocket.secret`.
 
     Args:
         secret: shared with the gateway.
-        call: 6 bytes of one's own choice; in hexadecimal they are the call's id.
+        call: 6 bytes; in hexadecimal they are the call's id.
         leg: index of the leg's name in the gateway's `audiosocket.legs`, 0 to 4095.
     """
     head = call + struct.pack(">H", 0x8000 | leg)
@@ -42,9 +45,9 @@ class AudioSocketStream:
     """One speaker on one connection.
 
     Args:
-        host: of the gateway.
-        port: of its AudioSocket door.
-        uuid: says who is heard.
+        host: the gateway's host.
+        port: its AudioSocket port.
+        uuid: identifies the leg.
         rate: samples per second on the wire.
     """
 
@@ -55,7 +58,7 @@ class AudioSocketStream:
         self._packetizer = Packetizer("s16le", rate)
 
     async def __aenter__(self) -> Self:
-        """Connect and say the UUID. Raises OSError when nobody listens."""
+        """Connect and send the UUID. Raises OSError if nobody listens."""
         self._reader, self._writer = await asyncio.open_connection(*self._address)
         await self.transmit(frame(IDENTIFY, self._uuid.bytes))
         return self
@@ -66,21 +69,21 @@ class AudioSocketStream:
         self._writer.close()
 
     async def transmit(self, packet: bytes) -> None:
-        """Send one frame. Raises ConnectionError when the gateway hung up."""
+        """Send one frame. Raises ConnectionError if the gateway has closed the connection."""
         self._writer.write(packet)
         await self._writer.drain()
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next: float32, mono, 16 kHz."""
+        """Send the next samples: float32, mono, 16 kHz."""
         for payload in self._packetizer.push(samples):
             await self.transmit(frame(self._type, payload))
 
     async def stop(self) -> None:
-        """Send what is left, and hang up."""
+        """Send the rest, and hang up."""
         for payload in self._packetizer.flush():
             await self.transmit(frame(self._type, payload))
         await self.transmit(frame(HANGUP))
 
     async def closed(self) -> bytes:
-        """Wait until the gateway closes; return what it sent."""
+        """Wait until the gateway closes the connection; return what it sent."""
         return await self._reader.read()

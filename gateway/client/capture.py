@@ -1,10 +1,10 @@
-"""Listen to the sound devices of this computer: its microphones, and what its speakers play.  [IO]
+"""Records from the sound devices of this computer: microphones, and the output of speakers.  [IO]
 
     async with Capture("default", "microphone") as capture:
         samples = await capture.read()              # 20 ms: float32, mono, 16 kHz
 
-PulseAudio and PipeWire are read through `parec`, ALSA through `arecord`: a desktop has them, they resample, and a sound
-system that hangs then hangs a process of its own.
+PulseAudio and PipeWire are read through `parec`, ALSA through `arecord`: desktops have these programs, they resample,
+and a sound system that hangs only blocks a process of its own.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gateway.client.codecs import CLIP_RATE_HZ, Samples
 CHUNK_MS = 20
 CHUNK_SAMPLES = CLIP_RATE_HZ * CHUNK_MS // 1000
 STALL_S = 5.0
-"""A device that gives nothing for so long is gone, or asleep: even silence comes as samples."""
+"""A device without samples for this long has failed; even silence is delivered as samples."""
 COMMAND_DEADLINE_S = 5.0
 ALSA = "alsa:"
-"""Marks the name of an ALSA device."""
+"""Prefix of the names of ALSA devices."""
 
 Kind = Literal["microphone", "speaker"]
 _DEFAULTS: dict[Kind, str] = {"microphone": "@DEFAULT_SOURCE@", "speaker": "@DEFAULT_MONITOR@"}
@@ -36,26 +36,27 @@ _PACKAGES = {"parec": "pulseaudio-utils", "pactl": "pulseaudio-utils", "arecord"
 
 
 class CaptureError(Exception):
-    """A device or the sound system cannot be used; the text says which and why."""
+    """A device or the sound system cannot be used; the text says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something that can be listened to."""
+    """A sound device."""
 
     name: str
-    """What `Capture` takes."""
+    """The name that `Capture` takes."""
     kind: Kind
-    """``speaker``: what that speaker plays, not what it hears."""
+    """``speaker``: the audio that the speaker plays."""
     description: str
 
 
 class Capture:
-    """One device, listened to while the context is open.
+    """Records from one device while the context is open.
 
     Args:
-        device: a name of `list_devices`; ``default`` is the sound server's; ``alsa:NAME`` any capture device of ALSA.
-        kind: which default is meant.
+        device: a name from `list_devices`; ``default`` is that of the sound server; ``alsa:NAME`` any ALSA capture
+            device.
+        kind: which default device.
     """
 
     def __init__(self, device: str, kind: Kind) -> None:
@@ -64,7 +65,7 @@ class Capture:
         self._process: Process | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin. Raises CaptureError when the program that reads the device is not installed."""
+        """Start to record. Raises CaptureError if the recording program is not installed."""
         self._process = await _start(*self._command)
         return self
 
@@ -75,7 +76,7 @@ class Capture:
             await _stop(self._process)
 
     async def read(self) -> Samples:
-        """Return the next 20 ms, shape ``(320,)``. Raises CaptureError when the device fails or falls silent."""
+        """Return the next 20 ms, shape ``(320,)``. Raises CaptureError if the device fails or delivers nothing."""
         if self._process is None or self._process.stdout is None or self._process.stderr is None:
             raise RuntimeError("not listening: use `async with`")
         try:
@@ -84,23 +85,23 @@ class Capture:
         except TimeoutError:
             raise CaptureError(f"{self._device}: no audio for {STALL_S:g} s") from None
         except asyncio.IncompleteReadError:
-            said = (await self._process.stderr.read()).decode(errors="replace").strip()
-            why = said.splitlines()[-1] if said else "the device was closed"
+            output = (await self._process.stderr.read()).decode(errors="replace").strip()
+            why = output.splitlines()[-1] if output else "the device was closed"
             raise CaptureError(f"{self._device}: {why} (see --list-devices)") from None
         return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
 
 
 async def list_devices() -> list[Device]:
-    """Return what can be listened to, the sound server's devices first.
+    """Return the sound devices, those of the sound server first.
 
     Raises:
-        CaptureError: there are none, and the sound server or ALSA could not be asked; says why.
+        CaptureError: there are none, and the sound server or ALSA could not be asked.
     """
     devices: list[Device] = []
     faults: list[str] = []
-    for ask in (_pulse_devices, _alsa_devices):
+    for listed in (_pulse_devices, _alsa_devices):
         try:
-            devices += await ask()
+            devices += await listed()
         except CaptureError as error:
             faults.append(str(error))
     if faults and not devices:
@@ -111,14 +112,14 @@ async def list_devices() -> list[Device]:
 async def _pulse_devices() -> list[Device]:
     return [
         Device(source["name"], "speaker" if source["monitor_source"] else "microphone", source["description"])
-        for source in json.loads(await _ask("pactl", "--format=json", "list", "sources"))
+        for source in json.loads(await _output("pactl", "--format=json", "list", "sources"))
     ]
 
 
 async def _alsa_devices() -> list[Device]:
-    """ALSA's devices that convert rates; it knows no monitors, and does not tell a loopback from a microphone."""
+    """Return ALSA's devices with rate conversion. ALSA has no monitors, and lists a loopback like a microphone."""
     devices = []
-    lines = (await _ask("arecord", "--list-pcms")).splitlines()
+    lines = (await _output("arecord", "--list-pcms")).splitlines()
     for name, description in zip(lines, [*lines[1:], ""], strict=True):
         if name.startswith("plughw:"):
             devices.append(Device(ALSA + name, "microphone", description.strip()))
@@ -146,8 +147,8 @@ async def _stop(process: Process) -> None:
     await process.communicate()
 
 
-async def _ask(program: str, *arguments: str) -> str:
-    """Run a command that answers at once; return what it says."""
+async def _output(program: str, *arguments: str) -> str:
+    """Run a command, and return its output. Raises CaptureError."""
     process = await _start(program, *arguments)
     try:
         async with asyncio.timeout(COMMAND_DEADLINE_S):

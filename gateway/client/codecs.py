@@ -1,6 +1,6 @@
-"""Encoders of the client side, written apart from the gateway's decoders so that no mistake can cancel out.  [S]
+"""Encoders of the clients, written independently of the gateway's decoders so that errors cannot cancel out.  [S]
 
-G.711 (ITU-T G.711) by table: every 16-bit sample is coded as the nearest of the 256 levels that a decoder can give.
+G.711 (ITU-T G.711) by table: every 16-bit sample is encoded as the nearest of the 256 decoder levels.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import soxr
 from numpy.typing import NDArray
 
 CLIP_RATE_HZ = 16_000
-"""Rate of the samples that the clients take."""
+"""Sampling rate of the samples given to clients."""
 
 Samples = NDArray[np.float32]
-"""Float32 in [-1, 1] at `CLIP_RATE_HZ`; shape ``(n,)``, or ``(n, channels)`` where a wire has several channels."""
+"""Float32 in [-1, 1] at `CLIP_RATE_HZ`; shape ``(n,)``, or ``(n, channels)`` for a format with several channels."""
 Encoding = Literal["mulaw", "alaw", "s16le"]
 
 
@@ -23,7 +23,7 @@ def _g711_table(levels: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Return the code of each 16-bit sample, indexed by ``sample + 32768``.
 
     Args:
-        levels: what the positive codes 0x80 … 0xFF decode to, shape ``(128,)``. Their negatives have bit 7 clear.
+        levels: decoder levels of the positive codes 0x80 … 0xFF, shape ``(128,)``. Negative ones have bit 7 clear.
     """
     order = np.argsort(levels)
     midpoints = (levels[order][1:] + levels[order][:-1]) / 2
@@ -47,10 +47,10 @@ _G711 = {"mulaw": _g711_table(_mulaw_levels()), "alaw": _g711_table(_alaw_levels
 
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
-    """Code samples of any rate, clipped to [-1, 1]; channels come out interleaved.
+    """Encode samples of any rate, clipped to [-1, 1]; channels are interleaved.
 
     Returns:
-        One byte a sample for ``mulaw`` and ``alaw``, two (little-endian) for ``s16le``.
+        One byte per sample for ``mulaw`` and ``alaw``, two (little-endian) for ``s16le``.
     """
     pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int32)
     coded = pcm.astype("<i2") if encoding == "s16le" else _G711[encoding][pcm + 32768]
@@ -58,22 +58,22 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
 
 
 class Packetizer:
-    """Samples at 16 kHz in, coded packets of 20 ms out, whatever the pieces they come in."""
+    """Encodes samples at 16 kHz into packets of 20 ms, for input of any length."""
 
     def __init__(self, encoding: Encoding, rate_hz: int, channels: int = 1) -> None:
         self._encoding = encoding
-        # "MQ": transparent for a telephone band, and it holds back 26 ms instead of 66
+        # "MQ" is transparent for a telephone band, and delays by 26 ms instead of 66
         self._resampler = soxr.ResampleStream(CLIP_RATE_HZ, rate_hz, channels, dtype="float32", quality="MQ")
         self._packet_samples = rate_hz // 50
         self._packet_bytes = self._packet_samples * channels * (2 if encoding == "s16le" else 1)
         self._waiting: Samples = np.empty((0,) if channels == 1 else (0, channels), np.float32)
 
     def push(self, samples: Samples) -> list[bytes]:
-        """Take samples; return the packets that are full. The resampler holds back about 26 ms."""
+        """Add samples; return the full packets. The resampler delays by about 26 ms."""
         return self._cut(self._resampler.resample_chunk(np.asarray(samples, np.float32)))
 
     def flush(self) -> list[bytes]:
-        """Return what is left, the last packet filled up with silence."""
+        """Return the rest; the last packet is padded with silence."""
         tail = self._cut(self._resampler.resample_chunk(self._waiting[:0], last=True))
         if len(self._waiting):
             missing = self._packet_samples - len(self._waiting)

@@ -1,4 +1,4 @@
-"""Follow a gateway's events: connect, resume, never see an event twice.  [IO]
+"""Follows a gateway's events: reconnects, resumes, and yields each event once.  [IO]
 
 async for event in follow("http://127.0.0.1:8080", types=["alert.raised"]):
     if isinstance(event.data, AlertRaised):
@@ -29,17 +29,17 @@ PATH = "/v1/events"
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 TRY_AGAIN_LATER_S = 5.0
-"""At least so long after 1013 or a 503 without Retry-After: the gateway said that it has too much to do."""
+"""Shortest wait after close code 1013, or status 503 without Retry-After: the gateway is overloaded."""
 CLOSE_DEADLINE_S = 1.0
-"""For the goodbye of a user who stops reading while more events wait."""
+"""For the close handshake, when the user stops reading while events are still arriving."""
 REMEMBERED_EVENTS = 4096
-"""Events by which a redelivered one is recognised."""
+"""Number of recent ids by which redelivered events are recognised."""
 
-_GONE_FOR_GOOD = {1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4403, 4404}
-"""Close codes after which the same request would only be refused again (RFC 6455, section 7.4.1, and our own)."""
+_FINAL_CODES = {1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4403, 4404}
+"""Close codes after which the same request would be refused again (RFC 6455, section 7.4.1, and our own)."""
 _TRY_AGAIN_LATER = 1013
-_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
-"""HTTP statuses after which the same request may be served."""
+_RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+"""HTTP statuses after which the same request may succeed."""
 
 
 class EventStreamError(Exception):
@@ -48,18 +48,18 @@ class EventStreamError(Exception):
     def __init__(self, reason: str, code: int | None = None) -> None:
         super().__init__(reason)
         self.code = code
-        """HTTP status or websocket close code, if there was one."""
+        """HTTP status or websocket close code, if any."""
 
 
 class EventsLost(EventStreamError):
-    """Events that were asked for are gone, and `follow` was to raise this (`on_gap`)."""
+    """Requested events were deleted, and `on_gap` is ``raise``."""
 
     def __init__(self, gap: Gap, cursor: str) -> None:
         super().__init__(f"events after {gap.after} are lost: {gap.reason}")
         self.gap = gap
-        """What the gateway said."""
+        """The gateway's `gap`."""
         self.cursor = cursor
-        """To go on from, as `last_event_id`: what is still there after the gap."""
+        """Pass it as `last_event_id` to continue after the gap."""
 
 
 async def follow(
@@ -75,29 +75,29 @@ async def follow(
     on_retry: Callable[[str, float], None] | None = None,
     on_gap: Literal["yield", "raise"] = "yield",
 ) -> AsyncGenerator[CloudEvent, None]:
-    """Yield the events of a gateway as they come, each once and in order; `data` is the model of the event's type.
+    """Yield the events of a gateway, each once and in order; `data` is the model of the event's type.
 
-    A lost connection is made anew after a pause of 0.5 s * 2^n, at most 30 s, with full jitter, and resumes where it
-    broke off. A `gap` event (`data` is a `Gap`) says that this was not wholly possible: the journal was pruned beyond
-    the cursor, or is another one. Heartbeats are used, but not yielded. Types that are not known here are yielded with
-    `Unknown` as data, so that they can be ignored or passed on.
+    After a lost connection `follow` waits 0.5 s * 2^n, at most 30 s, with full jitter, reconnects and resumes. A `gap`
+    event (`data` is a `Gap`) reports that events are missing: they were deleted from the journal, or the cursor is from
+    another journal. Heartbeats are not yielded. Events of unknown types are yielded with `Unknown` as data, so that
+    they can be ignored or passed on.
 
     Args:
-        url: of the gateway (``http://host:8080``) or of its event socket (``ws://host:8080/v1/events``).
+        url: the gateway (``http://host:8080``) or its event socket (``ws://host:8080/v1/events``).
         token: bearer token.
         call_id: only this call.
         leg: only this leg.
-        types: only these; none: all but ``score``, which must be named.
-        last_event_id: `id` of the last event seen; what came after it is sent first. None: only what is new.
-        everywhere: events of all gateways that share a stream, over any of them; to resume, give `cursor`, not `id`.
-        reconnect: go on for ever. Otherwise the iteration ends with the connection.
-        on_retry: told why, and for how many seconds, before each pause.
-        on_gap: ``yield`` a `gap` event like any other, or ``raise`` EventsLost.
+        types: only these types; empty: all but ``score``.
+        last_event_id: `id` of the last event received; later ones are sent first. None: only new events.
+        everywhere: events of all gateways that share a stream; to resume, pass `cursor`, not `id`.
+        reconnect: whether to continue for ever; otherwise the iteration ends with the connection.
+        on_retry: called with the reason and the wait in seconds before each reconnection.
+        on_gap: ``yield`` the `gap` event, or ``raise`` EventsLost.
 
     Raises:
         ValueError: `url` is not one of a gateway.
         EventsLost: there is a gap, and `on_gap` is ``raise``.
-        EventStreamError: the gateway will not serve this, or, when not reconnecting, the connection failed.
+        EventStreamError: the gateway refuses the subscription, or the connection failed and `reconnect` is false.
     """
     address = events_url(url)
     query = [
@@ -124,7 +124,7 @@ async def follow(
             failure = Failure("the gateway closed the connection")
         except (OSError, WebSocketException) as error:  # TimeoutError is an OSError
             failure = explain(error)
-            if failure.for_good or not reconnect:
+            if failure.is_final or not reconnect:
                 raise EventStreamError(failure.reason, failure.code) from error
         if not reconnect:
             return
@@ -136,7 +136,7 @@ async def follow(
 
 
 def events_url(url: str) -> str:
-    """Return the websocket URL of the events, given it or the URL of the gateway.
+    """Return the websocket URL of the events, given that or the gateway's URL.
 
     Raises:
         ValueError: says what was expected.
@@ -145,7 +145,7 @@ def events_url(url: str) -> str:
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     try:
         usable = scheme in ("ws", "wss") and parts.hostname and parts.port != 0 and not (parts.query or parts.fragment)
-    except ValueError:  # the port is no number, or too large
+    except ValueError:  # the port is not a number, or too large
         usable = False
     if not usable:
         raise ValueError(f"url: expected http://HOST:PORT of a gateway, without a query, got {url!r}")
@@ -154,14 +154,14 @@ def events_url(url: str) -> str:
 
 
 class _Cursor:
-    """Where we are in the stream, and what we have just seen."""
+    """The position in the stream, and the ids of recent events."""
 
     def __init__(self, last_event_id: str | None) -> None:
         self.last_event_id = last_event_id
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def advance(self, event: CloudEvent) -> bool:
-        """Take note of an event; tells whether the user should see it."""
+        """Record an event; return whether it should be yielded."""
         if isinstance(event.data, Heartbeat):
             self.last_event_id = event.data.last_event_id
             return False
@@ -176,15 +176,15 @@ class _Cursor:
 
 
 class Failure(NamedTuple):
-    """Why a connection ended, and what that means for the next one."""
+    """Why a connection ended, and whether and when to reconnect."""
 
     reason: str
     code: int | None = None
     wait_s: float = 0.0
-    for_good: bool = False
+    is_final: bool = False
 
     def pause_s(self, failures: int) -> float:
-        """How long to wait before trying anew, after so many failures in a row before this one."""
+        """Return the wait before the next attempt, given the number of failures in a row before this one."""
         backoff_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
         return self.wait_s + random.uniform(0, backoff_s)  # noqa: S311
 
@@ -195,7 +195,7 @@ def _connection(address: str, token: str | None) -> connect:
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         close_timeout=CLOSE_DEADLINE_S,
         additional_headers={"Authorization": f"Bearer {token}"} if token else None,
-        # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
+        # A proxy from the environment cannot reach this machine's ports.
         proxy=None if _is_loopback(urlsplit(address).hostname or "") else True,
     )
 
@@ -215,23 +215,23 @@ def _parse(text: str | bytes) -> CloudEvent:
 
 
 def explain(error: OSError | WebSocketException) -> Failure:
-    """Return what a failed or ended connection to a gateway means: why, and whether to try again."""
+    """Return why a connection to a gateway failed or ended, and whether to try again."""
     if isinstance(error, ConnectionClosed):
         code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "the connection was lost")
         wait_s = TRY_AGAIN_LATER_S if code == _TRY_AGAIN_LATER else 0.0
-        return Failure(reason or f"closed with code {code}", code, wait_s, code in _GONE_FOR_GOOD)
+        return Failure(reason or f"closed with code {code}", code, wait_s, code in _FINAL_CODES)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         retry_after = error.response.headers.get("Retry-After", "")
         wait_s = float(retry_after) if retry_after.isdigit() else TRY_AGAIN_LATER_S
-        return Failure(_said(error.response), status, wait_s, status not in _WORTH_RETRYING)
+        return Failure(_detail(error.response), status, wait_s, status not in _RETRYABLE_STATUSES)
     if isinstance(error, TimeoutError):
         return Failure("the gateway does not answer")
     return Failure(f"cannot connect: {error}")
 
 
-def _said(response: Response) -> str:
-    """What a refusal says: problem details (RFC 9457) if there are any, else the status."""
+def _detail(response: Response) -> str:
+    """Return the reason in a refusal: problem details (RFC 9457) if there are any, else the status."""
     try:
         return str(json.loads(response.body)["detail"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Send a call's audio into a gateway the way forks do: one text frame that announces it, then raw binary frames.  [IO]
+"""Clients that send a call's audio as media forks do: one text frame of metadata, then binary frames.  [IO]
 
 async with FreeSwitchFork("http://127.0.0.1:8080", {"call_id": "c-1"}, "stereo") as fork:
     await fork.send(samples)                    # float32, 16 kHz, shape (n, 2): left, right
@@ -18,18 +18,18 @@ Mix = Literal["mono", "stereo", "mixed"]
 
 
 class Fork(MediaSocket):
-    """16-bit little-endian samples in frames of 20 ms, after an announcement.
+    """Sends the metadata, then 16-bit little-endian samples in frames of 20 ms.
 
     Args:
-        url: base address of the gateway, or the whole address of the door.
-        announcement: what the application says of the call.
+        url: base address of the gateway, or the whole address of the endpoint.
+        announcement: the application's metadata of the call.
         mix: ``stereo`` takes samples of shape ``(n, 2)``.
-        rate_hz: samples a second on the wire.
-        headers: of the upgrade.
+        rate_hz: samples per second on the wire.
+        headers: headers of the upgrade.
     """
 
     door: ClassVar[str]
-    """What the gateway calls this kind of fork."""
+    """Name of the endpoint."""
     subprotocol: ClassVar[str | None] = None
 
     def __init__(
@@ -46,14 +46,14 @@ class Fork(MediaSocket):
         self._packetizer = Packetizer("s16le", rate_hz, 2 if mix == "stereo" else 1)
 
     async def __aenter__(self) -> Self:
-        """Connect and announce."""
+        """Connect, and send the metadata."""
         await super().__aenter__()
         if announced := self.announced(self._announcement):
             await self.transmit(json.dumps(announced))
         return self
 
     def announced(self, announcement: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the first text frame; None for a fork that announces nothing."""
+        """Return the first text frame; None: there is none."""
         return announcement
 
     def packets(self, samples: Samples) -> list[bytes]:
@@ -61,18 +61,18 @@ class Fork(MediaSocket):
         return self._packetizer.push(samples)
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next: float32 at 16 kHz."""
+        """Send the next samples: float32 at 16 kHz."""
         for packet in self.packets(samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left; closing the socket ends the stream."""
+        """Send the rest. Closing the socket ends the stream."""
         for packet in self._packetizer.flush():
             await self.transmit(packet)
 
 
 class FreeSwitchFork(Fork):
-    """mod_audio_fork; what the dialplan wrote is sent as it is, so rate and mix are in it by convention."""
+    """mod_audio_fork. The dialplan's metadata is sent unchanged; by convention it includes rate and mix."""
 
     door = "freeswitch"
     subprotocol = "audio.drachtio.org"
@@ -83,20 +83,20 @@ class FreeSwitchFork(Fork):
 
 
 class JambonzListen(Fork):
-    """jambonz ``listen``: the call's attributes, with the application's metadata inside."""
+    """jambonz ``listen``: the call's attributes, which contain the application's metadata."""
 
     door = "jambonz"
     subprotocol = "audio.jambonz.org"
 
     def announced(self, announcement: dict[str, Any]) -> dict[str, Any]:
-        """Return the attributes; ``callSid`` must be among the announcement."""
+        """Return the attributes; the announcement must have ``callSid``."""
         attributes = {"sampleRate": self.rate_hz, "mixType": self.mix, "direction": "inbound", "from": "+15083728299"}
         own = {key: value for key, value in announcement.items() if key != "callSid"}
         return attributes | {"callSid": announcement["callSid"], "metadata": own}
 
 
 class VonageSocket(Fork):
-    """Vonage's websocket endpoint: the `headers` of the NCCO at top level, and the mix of everybody."""
+    """Vonage's websocket endpoint: the `headers` of the NCCO at top level; the audio is mixed."""
 
     door = "vonage"
 
@@ -107,7 +107,7 @@ class VonageSocket(Fork):
 
 
 class LiveKitTrack(Fork):
-    """LiveKit's track egress: one participant's track; the announcement is the URL's query."""
+    """LiveKit's track egress: the track of one participant; the announcement goes into the URL's query."""
 
     door = "livekit"
 
@@ -118,8 +118,8 @@ class LiveKitTrack(Fork):
         )
 
     def announced(self, announcement: dict[str, Any]) -> None:
-        """Return nothing: the URL said it."""
+        """Return nothing: the URL has the announcement."""
 
     async def mute(self, *, muted: bool) -> None:
-        """Say that the participant muted the track, or unmuted it."""
+        """Send that the participant muted or unmuted the track."""
         await self.transmit(json.dumps({"muted": muted}))

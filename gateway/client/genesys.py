@@ -1,4 +1,4 @@
-"""Speak AudioHook to a gateway, as Genesys Cloud does.  [IO]"""
+"""AudioHook client: sends a conversation to a gateway as Genesys Cloud does.  [IO]"""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def signature_headers(url: str, headers: Mapping[str, str], secret: str, created
     """Return ``Signature-Input`` and ``Signature`` for an upgrade to `url` with AudioHook's `headers`.
 
     Args:
-        url: of the websocket, with the query.
-        headers: the four that are signed, in this order: organization, session, correlation, API key.
+        url: the websocket's URL with its query.
+        headers: the four signed headers, in this order: organization, session, correlation, API key.
         secret: the client secret, in base64.
         created: Unix time, in seconds.
-        nonce: fresh for each request, at least 22 characters.
+        nonce: unique per request, at least 22 characters.
     """
     parts = urlsplit(url)
     signed = {"@request-target": parts.path + (f"?{parts.query}" if parts.query else ""), "@authority": parts.netloc}
@@ -44,14 +44,14 @@ def signature_headers(url: str, headers: Mapping[str, str], secret: str, created
 
 
 class AudioHookCall(MediaSocket):
-    """Customer and agent of one conversation on one socket, in PCMU.
+    """Customer and agent of one conversation on one websocket, in PCMU.
 
     Args:
-        url: base address of the gateway, or the whole address of its door.
+        url: base address of the gateway, or the whole address of its endpoint.
         conversation_id: UUID of the conversation.
         api_key: sent as ``X-API-KEY``.
-        secret: client secret in base64; the upgrade is signed with it when given.
-        channels: who is offered, in the order of the channels.
+        secret: client secret in base64, which signs the upgrade; None: unsigned.
+        channels: the speakers offered, in the order of the channels.
         custom_config: the integration's own parameters.
     """
 
@@ -81,7 +81,7 @@ class AudioHookCall(MediaSocket):
         self._custom_config = dict(custom_config or {})
         self._packetizer = Packetizer("mulaw", 8_000, len(channels))
         self.position_s = 0.0
-        """Audio time, discarded audio included."""
+        """Position in the audio in seconds, including discarded audio."""
         self.seq = 0
         self.serverseq = 0
 
@@ -90,7 +90,7 @@ class AudioHookCall(MediaSocket):
         await super().__aenter__()
         media = {"type": "audio", "format": "PCMU", "channels": self._channels, "rate": 8000}
         participant = {"id": str(uuid.uuid4()), "ani": "", "aniName": "", "dnis": ""}
-        await self.say(
+        await self.send_message(
             "open",
             organizationId=self.organization_id,
             conversationId=self._conversation_id,
@@ -98,10 +98,10 @@ class AudioHookCall(MediaSocket):
             media=[media],
             customConfig=self._custom_config,
         )
-        await self.hear("opened")
+        await self.receive_message("opened")
         return self
 
-    async def say(self, kind: str, **parameters: Any) -> None:
+    async def send_message(self, kind: str, **parameters: Any) -> None:
         """Send one message."""
         self.seq += 1
         message = {
@@ -115,8 +115,8 @@ class AudioHookCall(MediaSocket):
         }
         await self.transmit(json.dumps(message))
 
-    async def hear(self, kind: str) -> dict[str, Any]:
-        """Return the next message, which must be a `kind`. Raises ValueError, websockets' ConnectionClosed."""
+    async def receive_message(self, kind: str) -> dict[str, Any]:
+        """Return the next message, which must be of type `kind`. Raises ValueError, websockets' ConnectionClosed."""
         if self._socket is None:
             raise RuntimeError("not connected: use `async with`")
         message: dict[str, Any] = json.loads(await self._socket.recv())
@@ -126,19 +126,19 @@ class AudioHookCall(MediaSocket):
         return message
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next: float32 at 16 kHz, shape ``(n,)``, or ``(n, 2)`` for two channels."""
+        """Send the next samples: float32 at 16 kHz, shape ``(n,)``, or ``(n, 2)`` for two channels."""
         for packet in self._packetizer.push(samples):
             await self.transmit(packet)
             self.position_s += PACKET_S
 
     async def discard(self, seconds: float) -> None:
-        """Go on in audio time without sending, as during a secure pause."""
+        """Advance the position without sending audio, as during a secure pause."""
         start, self.position_s = self.position_s, self.position_s + seconds
-        await self.say("discarded", start=f"PT{start:.3f}S", discarded=f"PT{seconds:.3f}S")
+        await self.send_message("discarded", start=f"PT{start:.3f}S", discarded=f"PT{seconds:.3f}S")
 
     async def stop(self) -> None:
-        """Send what is left, and close the session."""
+        """Send the rest, and close the session."""
         for packet in self._packetizer.flush():
             await self.transmit(packet)
-        await self.say("close", reason="end")
-        await self.hear("closed")
+        await self.send_message("close", reason="end")
+        await self.receive_message("closed")

@@ -1,10 +1,10 @@
-"""Send a call's audio into a gateway the way telephone systems do.  [IO]
+"""Clients that send a call's audio over a websocket: Twilio and plain audio.  [IO]
 
     async with TwilioCall("http://127.0.0.1:8080", "CA1") as call:
         await call.send("inbound", samples)         # float32, mono, 16 kHz
 
-Nothing here waits for time to pass: whoever sends decides how fast. `packets` and `transmit` are `send` in two halves,
-for those who want to lose, delay or repeat a packet in between.
+Nothing here keeps real time; the caller sets the pace. `packets` and `transmit` are the two halves of `send`, for
+callers that lose, delay or repeat packets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PACKET_MS = 20
 
 
 def websocket_url(url: str, path: str) -> str:
-    """Return `url` for a websocket: ``http`` becomes ``ws``, and a bare base address gets `path`."""
+    """Return `url` for a websocket: ``http`` becomes ``ws``, and a base address without a path gets `path`."""
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") or path, parts.query, ""))
@@ -42,7 +42,7 @@ def twilio_signature(auth_token: str, url: str) -> str:
 
 
 class Wire(Protocol):
-    """An open websocket, as far as a sender needs one."""
+    """The part of a websocket connection that clients use."""
 
     async def send(self, message: str | bytes) -> None:
         """Send one message: `str` in a text frame, `bytes` in a binary one."""
@@ -53,21 +53,21 @@ class Wire(Protocol):
         ...
 
     async def close(self) -> None:
-        """Say goodbye and close."""
+        """Send a close frame, and close."""
         ...
 
 
 class Dial(Protocol):
-    """Opens a websocket. `dial` does so over the network; a simulator may have another way."""
+    """Opens a websocket. `dial` does so over the network; a simulator may replace it."""
 
     async def __call__(self, url: str, headers: Mapping[str, str], subprotocol: str | None) -> Wire:
-        """Connect. Raises OSError or websockets' InvalidHandshake when the gateway is not there or says no."""
+        """Connect. Raises OSError or websockets' InvalidHandshake if the gateway cannot be reached or refuses."""
         ...
 
 
 async def dial(url: str, headers: Mapping[str, str], subprotocol: str | None) -> Wire:
     """Open a websocket over the network; see `Dial`."""
-    # A proxy of the environment is for the world outside, and knows nothing of this machine's own ports.
+    # A proxy from the environment cannot reach this machine's ports.
     proxy: Literal[True] | None = None if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else True
     offered = [Subprotocol(subprotocol)] if subprotocol else None
     return await connect(url, additional_headers=headers, subprotocols=offered, compression=None, proxy=proxy)
@@ -78,12 +78,12 @@ class MediaSocket:
 
     def __init__(self, url: str, headers: dict[str, str], subprotocol: str | None = None) -> None:
         self.dial: Dial = dial
-        """How the connection is made; set another one before the context is entered."""
+        """Opens the connection; may be replaced before the context is entered."""
         self._address, self._headers, self._subprotocol = url, headers, subprotocol
         self._socket: Wire | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises OSError or websockets' InvalidHandshake when the gateway is not there or says no."""
+        """Connect. Raises OSError or websockets' InvalidHandshake if the gateway cannot be reached or refuses."""
         self._socket = await self.dial(self._address, self._headers, self._subprotocol)
         return self
 
@@ -94,22 +94,22 @@ class MediaSocket:
             await self._socket.close()
 
     async def transmit(self, packet: str | bytes) -> None:
-        """Send one packet. Raises websockets' ConnectionClosed, with the gateway's reason, when it hung up."""
+        """Send one packet. Raises websockets' ConnectionClosed, with the gateway's reason, if it closed the stream."""
         if self._socket is None:
             raise RuntimeError("not connected: use `async with`")
         await self._socket.send(packet)
 
 
 class TwilioCall(MediaSocket):
-    """Both tracks of one call on one socket, in the words of Twilio Media Streams.
+    """Both tracks of a call on one websocket, as Twilio Media Streams sends them.
 
     Args:
-        url: base address of the gateway, or the whole address of its Twilio door.
+        url: base address of the gateway, or the whole address of its Twilio endpoint.
         call_sid: the call's id.
-        auth_token: signs the upgrade with it when given.
+        auth_token: signs the upgrade; None: unsigned.
         parameters: ``customParameters`` of the start message.
         tracks: the tracks to be sent.
-        token: a gateway's bearer token, which Twilio itself cannot send.
+        token: a bearer token of the gateway, which Twilio itself cannot send.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class TwilioCall(MediaSocket):
         self._sequence = 0
 
     async def __aenter__(self) -> Self:
-        """Connect, and say ``connected`` and ``start``."""
+        """Connect, and send ``connected`` and ``start``."""
         await super().__aenter__()
         await self.transmit(json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"}))
         start = {
@@ -148,23 +148,23 @@ class TwilioCall(MediaSocket):
         return self
 
     def packets(self, track: str, samples: Samples) -> list[str]:
-        """Return the media messages that `samples` complete, in order. Each must be numbered once: not idempotent."""
+        """Return the media messages that `samples` complete, in order. They are numbered: not idempotent."""
         return [self._media(track, payload) for payload in self._packetizers[track].push(samples)]
 
     async def send(self, track: str, samples: Samples) -> None:
-        """Send what is to be heard next on `track`: float32, mono, 16 kHz."""
+        """Send the next samples of `track`: float32, mono, 16 kHz."""
         for packet in self.packets(track, samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left of each track, and ``stop``."""
+        """Send the rest of each track, and ``stop``."""
         for track, packetizer in self._packetizers.items():
             for payload in packetizer.flush():
                 await self.transmit(self._media(track, payload))
         await self.transmit(self._message("stop", {"accountSid": self._account_sid, "callSid": self._call_sid}))
 
     def _media(self, track: str, payload: bytes) -> str:
-        self._packets += 1  # chunks are counted over both tracks, time is counted in each
+        self._packets += 1  # chunks are counted over both tracks, time per track
         media = {
             "track": track,
             "chunk": str(self._packets),
@@ -182,17 +182,17 @@ class TwilioCall(MediaSocket):
 
 
 class PlainStream(MediaSocket):
-    """Raw audio in binary frames of 20 ms: one leg, or one leg a channel.
+    """Raw audio in binary frames of 20 ms: one leg, or one leg per channel.
 
     Args:
-        url: base address of the gateway, or the whole address of its plain door.
+        url: base address of the gateway, or the whole address of its plain endpoint.
         call_id: the call's id.
-        leg: the speaker's name; for two channels both names with a comma between.
-        encoding: how samples are coded.
+        leg: the speaker's name; for two channels both names, separated by a comma.
+        encoding: encoding of the audio.
         rate: samples per second on the wire, a multiple of 50.
         channels: 1 or 2; two are interleaved.
-        token: the gateway's bearer token.
-        role: who speaks, as the gateway is told; empty: nothing is told.
+        token: a bearer token of the gateway.
+        role: role of the speaker; empty: not sent.
     """
 
     def __init__(
@@ -207,8 +207,8 @@ class PlainStream(MediaSocket):
         role: str = "",
     ) -> None:
         query = {"call_id": call_id, "leg": leg, "encoding": encoding, "rate": rate, "channels": channels}
-        told = {"role": role} if role else {}
-        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{urlencode(query | told)}", bearer(token))
+        optional = {"role": role} if role else {}
+        super().__init__(f"{websocket_url(url, PLAIN_PATH)}?{urlencode(query | optional)}", bearer(token))
         self._packetizer = Packetizer(encoding, rate, channels)
 
     def packets(self, samples: Samples) -> list[bytes]:
@@ -216,16 +216,16 @@ class PlainStream(MediaSocket):
         return self._packetizer.push(samples)
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next: float32 at 16 kHz, shape ``(n,)`` or ``(n, 2)``."""
+        """Send the next samples: float32 at 16 kHz, shape ``(n,)`` or ``(n, 2)``."""
         for packet in self.packets(samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left; closing the socket ends the stream."""
+        """Send the rest. Closing the socket ends the stream."""
         for packet in self._packetizer.flush():
             await self.transmit(packet)
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """Return the header that carries a token."""
+    """Return the header with a token."""
     return {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,10 +1,10 @@
-"""Send a call's audio into a gateway the way the telephony platforms do that send JSON.  [IO]
+"""Clients that send a call's audio as vendors with JSON messages do.  [IO]
 
     async with TelnyxCall("http://127.0.0.1:8080", "v3:abc") as call:
         await call.send("inbound", samples)         # float32, mono, 16 kHz
 
-Each class writes one vendor's messages, from that vendor's documentation and apart from the gateway's own readers.
-Nothing here waits for time to pass: whoever sends decides how fast.
+Each class writes one vendor's messages, from the vendor's documentation and independently of the gateway's parsers.
+Nothing here keeps real time; the caller sets the pace.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from gateway.client.media import PACKET_MS, MediaSocket, bearer, websocket_url
 
 
 class TrackCall(MediaSocket, ABC):
-    """A call's tracks on one socket.
+    """A call's tracks on one websocket.
 
     Args:
-        url: base address of the gateway, or the whole address of the door.
-        call_id: the call's id, in the vendor's place for it.
+        url: base address of the gateway, or the whole address of the endpoint.
+        call_id: the call's id, sent in the vendor's field.
         tracks: the tracks to be sent.
-        parameters: what the operator tells the gateway of this call, in the vendor's place for it.
-        headers: of the upgrade.
-        encoding: how samples are coded.
-        rate_hz: samples a second on the wire.
+        parameters: the operator's parameters of the call, sent in the vendor's field.
+        headers: headers of the upgrade.
+        encoding: encoding of the audio.
+        rate_hz: samples per second on the wire.
     """
 
     door: ClassVar[str]
-    """What the gateway calls this vendor."""
+    """Name of the endpoint."""
     encodings: ClassVar[dict[Encoding, str]] = {"mulaw": "audio/x-mulaw"}
-    """The vendor's word for each encoding that it sends."""
+    """The vendor's name of each supported encoding."""
 
     def __init__(
         self,
@@ -59,23 +59,23 @@ class TrackCall(MediaSocket, ABC):
         self._sequence = 0
 
     async def __aenter__(self) -> Self:
-        """Connect, and say what is coming."""
+        """Connect, and send the messages before the audio."""
         await super().__aenter__()
         for message in self.opening(list(self._packetizers)):
             await self.transmit(json.dumps(message))
         return self
 
     def packets(self, track: str, samples: Samples) -> list[str]:
-        """Return the media messages that `samples` complete, in order. Each is numbered once: not idempotent."""
+        """Return the media messages that `samples` complete, in order. They are numbered: not idempotent."""
         return [self._numbered(track, payload) for payload in self._packetizers[track].push(samples)]
 
     async def send(self, track: str, samples: Samples) -> None:
-        """Send what is to be heard next on `track`: float32, mono, 16 kHz."""
+        """Send the next samples of `track`: float32, mono, 16 kHz."""
         for packet in self.packets(track, samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left of each track, and what this vendor says at the end."""
+        """Send the rest of each track, and the messages after the audio."""
         for track, packetizer in self._packetizers.items():
             for payload in packetizer.flush():
                 await self.transmit(self._numbered(track, payload))
@@ -84,18 +84,18 @@ class TrackCall(MediaSocket, ABC):
 
     @abstractmethod
     def opening(self, tracks: list[str]) -> list[dict[str, Any]]:
-        """Return what comes before the audio."""
+        """Return the messages before the audio."""
 
     @abstractmethod
     def media(self, track: str, index: int, payload: str) -> dict[str, Any]:
-        """Return the message of one packet: the `index`-th of its track, from 0."""
+        """Return the message of packet number `index` of its track, from 0."""
 
     @abstractmethod
     def closing(self) -> list[dict[str, Any]]:
-        """Return what comes after the audio."""
+        """Return the messages after the audio."""
 
     def next_sequence(self) -> int:
-        """Count a message."""
+        """Return the number of the next message."""
         self._sequence += 1
         return self._sequence
 
@@ -106,7 +106,7 @@ class TrackCall(MediaSocket, ABC):
 
 
 class SignalWireCall(TrackCall):
-    """SignalWire: Twilio's messages, a little different."""
+    """SignalWire: similar to Twilio."""
 
     door = "signalwire"
     encodings: ClassVar[dict[Encoding, str]] = {"mulaw": "audio/x-mulaw", "s16le": "audio/x-L16"}
@@ -137,14 +137,14 @@ class SignalWireCall(TrackCall):
 
 
 class TelnyxCall(TrackCall):
-    """Telnyx: payloads of RTP packets, numbered by `chunk`."""
+    """Telnyx: RTP payloads, numbered by `chunk`."""
 
     door = "telnyx"
     encodings: ClassVar[dict[Encoding, str]] = {"mulaw": "PCMU", "alaw": "PCMA"}
     _stream_id = "32DE0DEA-53CB-4B21-89A4-9E1819C043BC"
 
     def opening(self, tracks: list[str]) -> list[dict[str, Any]]:  # noqa: ARG002
-        """``connected`` and ``start``; the tracks are not told."""
+        """``connected`` and ``start``, which does not list the tracks."""
         start: dict[str, Any] = {
             "user_id": "3E6F995F-85F7-4705-9741-53B116D28237",
             "call_control_id": self.call_id,
@@ -167,7 +167,7 @@ class TelnyxCall(TrackCall):
         ]
 
     def media(self, track: str, index: int, payload: str) -> dict[str, Any]:
-        """`chunk` puts them in order."""
+        """`chunk` defines the order."""
         media = {"track": track, "chunk": str(index + 1), "timestamp": str(PACKET_MS * index), "payload": payload}
         sequence = str(self.next_sequence())
         return {"event": "media", "sequence_number": sequence, "media": media, "stream_id": self._stream_id}
@@ -180,14 +180,14 @@ class TelnyxCall(TrackCall):
 
 
 class PlivoCall(TrackCall):
-    """Plivo: no ``connected``, no ``stop``, Unix time."""
+    """Plivo: no ``connected``, no ``stop``; timestamps in Unix time."""
 
     door = "plivo"
     encodings: ClassVar[dict[Encoding, str]] = {"mulaw": "audio/x-mulaw", "s16le": "audio/x-l16"}
     _stream_id = "b77e037d-4119-44b5-902d-25826b654539"
 
     def opening(self, tracks: list[str]) -> list[dict[str, Any]]:
-        """``start``, with a number as number."""
+        """``start``; `sequenceNumber` is a JSON number."""
         self._began_ms = int(time.time() * 1000)
         self._extra_headers = ";".join(f"{key}={value}" for key, value in self.parameters.items())
         start = {
@@ -201,31 +201,31 @@ class PlivoCall(TrackCall):
         return [{"sequenceNumber": sequence, "event": "start", "start": start, "extra_headers": self._extra_headers}]
 
     def media(self, track: str, index: int, payload: str) -> dict[str, Any]:
-        """Chunks are numbers, time is text."""
+        """`chunk` is a JSON number, `timestamp` a string."""
         stamp = str(self._began_ms + PACKET_MS * index)
         media = {"track": track, "timestamp": stamp, "chunk": index + 1, "payload": payload}
         head = {"sequenceNumber": self.next_sequence(), "streamId": self._stream_id, "event": "media"}
         return head | {"media": media, "extra_headers": self._extra_headers}
 
     def closing(self) -> list[dict[str, Any]]:
-        """Nothing: the end of the socket is the end."""
+        """Nothing: the stream ends with the websocket."""
         return []
 
 
 def plivo_signature(auth_token: str, url: str, nonce: str) -> dict[str, str]:
-    """Return the headers that sign an upgrade to `url`: HMAC-SHA256 of URL, dot and nonce, in base64."""
+    """Return the headers that sign an upgrade to `url`: HMAC-SHA256 of URL, full stop and nonce, in base64."""
     digest = hmac.new(auth_token.encode(), f"{url}.{nonce}".encode(), hashlib.sha256).digest()
     return {"X-Plivo-Signature-V3": base64.b64encode(digest).decode(), "X-Plivo-Signature-V3-Nonce": nonce}
 
 
 class ExotelCall(TrackCall):
-    """Exotel: the caller alone; `tracks` must be ``("caller",)``. `encoding` ``s16le`` is what its applets send."""
+    """Exotel: the caller only; `tracks` must be ``("caller",)``. Exotel's applets send ``s16le``."""
 
     door = "exotel"
     encodings: ClassVar[dict[Encoding, str]] = {"s16le": "audio/x-raw", "mulaw": "audio/x-mulaw"}
     _stream_sid = "MZ9b4f2d7f0a3c4f8e9d1b2c3a4d5e6f70"
 
-    def opening(self, tracks: list[str]) -> list[dict[str, Any]]:  # noqa: ARG002  there is but one
+    def opening(self, tracks: list[str]) -> list[dict[str, Any]]:  # noqa: ARG002  always one
         """``connected`` and ``start``."""
         start = {
             "stream_sid": self._stream_sid,
@@ -241,7 +241,7 @@ class ExotelCall(TrackCall):
         return [{"event": "connected"}, head | {"start": start}]
 
     def media(self, track: str, index: int, payload: str) -> dict[str, Any]:  # noqa: ARG002
-        """No word of the track."""
+        """The message does not name the track."""
         media = {"chunk": str(index + 1), "timestamp": str(PACKET_MS * index), "payload": payload}
         sequence = str(self.next_sequence())
         return {"event": "media", "sequence_number": sequence, "stream_sid": self._stream_sid, "media": media}
@@ -260,7 +260,7 @@ class BandwidthCall(TrackCall):
     encodings: ClassVar[dict[Encoding, str]] = {"mulaw": "audio/PCMU"}
 
     def opening(self, tracks: list[str]) -> list[dict[str, Any]]:
-        """``start`` with what each track is."""
+        """``start`` with the format of each track."""
         media_format = {"encoding": self.encoding, "sampleRate": self.rate_hz}
         self._metadata = {
             "accountId": "5555555",
@@ -272,7 +272,7 @@ class BandwidthCall(TrackCall):
         return [{"eventType": "start", "metadata": self._metadata, "streamParams": self.parameters}]
 
     def media(self, track: str, index: int, payload: str) -> dict[str, Any]:
-        """Track and payload, and a number."""
+        """Track, payload and a number."""
         return {"eventType": "media", "track": track, "payload": payload, "sequenceNumber": str(index)}
 
     def closing(self) -> list[dict[str, Any]]:
@@ -286,7 +286,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 def authenticated(token: str, vendor: type[TrackCall]) -> dict[str, str]:
-    """Return the header by which `vendor` presents a token."""
+    """Return the header in which `vendor` sends a token."""
     if vendor is TelnyxCall:
         return {"x-telnyx-streaming-auth-token": token}
     if vendor in (ExotelCall, BandwidthCall):

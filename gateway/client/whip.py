@@ -1,10 +1,10 @@
-"""Send one speaker into a gateway the way a browser does: Opus over WebRTC, begun by WHIP (RFC 9725).  [IO]
+"""Sends one speaker to a gateway as a browser does: Opus over WebRTC, signalled by WHIP (RFC 9725).  [IO]
 
     async with WhipPublisher("http://127.0.0.1:8080", "call-1", "caller") as publisher:
         await publisher.play(samples)               # float32, mono, 16 kHz, in real time
 
-`packets` and `transmit` are the two halves of sending, for those who keep their own time or want to lose, delay or
-repeat a packet in between. Once inside the context the connection stands: what is transmitted is on the wire at once.
+`packets` and `transmit` are the two halves of `send`, for callers that keep their own time, or lose, delay or repeat
+packets. In the context the connection is established: packets are sent at once.
 """
 # ruff: noqa: SLF001
 
@@ -28,14 +28,14 @@ from gateway.client.codecs import CLIP_RATE_HZ, Samples
 PACKET_MS = 20
 PACKET_SAMPLES = CLIP_RATE_HZ * PACKET_MS // 1000
 RTP_STEP = 48 * PACKET_MS
-"""Opus counts RTP time at 48 kHz whatever it codes (RFC 7587 section 4.1)."""
+"""Opus uses an RTP clock of 48 kHz for any bandwidth (RFC 7587 section 4.1)."""
 BIT_RATE = 32_000
-"""What browsers take for one voice."""
+"""Used by browsers for one voice."""
 LOOPBACK = "127.0.0.1"
 
 
 class WhipError(Exception):
-    """The gateway said no (`status` tells how), or could not be reached over WebRTC (`status` is None)."""
+    """The gateway refused (`status` has the reason), or no WebRTC connection was established (`status` is None)."""
 
     def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
@@ -43,7 +43,7 @@ class WhipError(Exception):
 
 
 class OpusEncoder:
-    """Samples at 16 kHz in, Opus packets of 20 ms out, whatever the pieces they come in."""
+    """Encodes samples at 16 kHz into Opus packets of 20 ms, for input of any length."""
 
     def __init__(self) -> None:
         self._codec = av.CodecContext.create("libopus", "w")
@@ -55,14 +55,14 @@ class OpusEncoder:
         self._waiting: Samples = np.zeros(0, np.float32)
 
     def push(self, samples: Samples) -> list[bytes]:
-        """Take samples; return the packets that are full."""
+        """Add samples; return the full packets."""
         self._waiting = np.concatenate([self._waiting, np.asarray(samples, np.float32)])
         full = len(self._waiting) // PACKET_SAMPLES * PACKET_SAMPLES
         frames, self._waiting = self._waiting[:full].reshape(-1, 1, PACKET_SAMPLES), self._waiting[full:]
         return [packet for frame in frames for packet in self._encode(frame)]
 
     def flush(self) -> list[bytes]:
-        """Return what is left, the last packet filled up with silence. The encoder is done then."""
+        """Return the rest; the last packet is padded with silence. The encoder cannot be used afterwards."""
         missing = -len(self._waiting) % PACKET_SAMPLES
         return self.push(np.zeros(missing, np.float32)) + [bytes(packet) for packet in self._codec.encode(None)]
 
@@ -74,13 +74,13 @@ class OpusEncoder:
 
 
 class WhipPublisher:
-    """One speaker of one call, on a WebRTC connection that stands while the context is open.
+    """One speaker of one call, on a WebRTC connection that is open while the context is.
 
     Args:
-        url: base address of the gateway. If that is this machine itself, WebRTC goes over 127.0.0.1 too.
+        url: base address of the gateway. If it is on this machine, WebRTC uses 127.0.0.1, too.
         call_id: the call's id.
         leg: the speaker's name.
-        token: the gateway's bearer token.
+        token: a bearer token of the gateway.
         connect_timeout_s: for the request, ICE and DTLS together.
     """
 
@@ -97,8 +97,8 @@ class WhipPublisher:
         self._timestamp = secrets.randbits(32)
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises WhipError when the gateway says no or WebRTC does not come about, else httpx's errors."""
-        # In a thread, as it reads certificates. A proxy of the environment knows nothing of this machine's own ports.
+        """Connect. Raises WhipError if the gateway refuses or WebRTC fails, else httpx's errors."""
+        # In a thread, since it reads certificates. A proxy from the environment cannot reach this machine's ports.
         self._http = await asyncio.to_thread(httpx.AsyncClient, headers=self._headers, trust_env=not self._is_local)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._sender = self._peer.addTransceiver(_NoTrack(), direction="sendonly").sender
@@ -116,7 +116,7 @@ class WhipPublisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hang up, whatever state the gateway's end is in."""
+        """End the session and close the connection."""
         if self._session is not None:
             with suppress(httpx.TransportError):  # the gateway may be gone
                 await self._http.delete(self._session)
@@ -124,25 +124,25 @@ class WhipPublisher:
         await self._peer.close()
 
     def packets(self, samples: Samples) -> list[RtpPacket]:
-        """Return the packets that `samples` complete, in order. Each is numbered once: not idempotent."""
+        """Return the packets that `samples` complete, in order. They are numbered: not idempotent."""
         return [self._packet(payload) for payload in self._encoder.push(samples)]
 
     async def transmit(self, packet: RtpPacket) -> None:
-        """Send one packet now. Raises ConnectionError when the gateway hung up."""
+        """Send one packet now. Raises ConnectionError if the gateway has closed the connection."""
         await self._sender.transport._send_rtp(packet.serialize())
 
     async def send(self, samples: Samples) -> None:
-        """Send what is to be heard next, as fast as it goes: float32, mono, 16 kHz."""
+        """Send the next samples without pacing: float32, mono, 16 kHz."""
         for packet in self.packets(samples):
             await self.transmit(packet)
 
     async def stop(self) -> None:
-        """Send what is left; closing the context ends the stream."""
+        """Send the rest. Closing the context ends the stream."""
         for payload in self._encoder.flush():
             await self.transmit(self._packet(payload))
 
     async def play(self, samples: Samples) -> None:
-        """Send `samples` in real time: the packet of 20 ms that begins at t goes out at t."""
+        """Send `samples` in real time: the packet that starts at t is sent at t."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
         for index, packet in enumerate(self.packets(samples)):
@@ -171,7 +171,7 @@ class WhipPublisher:
             raise WhipError(f"the WebRTC connection {self._peer.connectionState}")
 
     async def _offer_loopback(self) -> None:
-        """Gather by hand: ICE leaves 127.0.0.1 out, and a machine may have no other address."""
+        """Add a candidate for 127.0.0.1: ICE leaves it out, and a machine may have no other address."""
         gatherer = self._sender.transport.transport.iceGatherer
         await gatherer.gather()
         connection = gatherer._connection
@@ -191,7 +191,7 @@ class WhipPublisher:
 
 
 class _NoTrack(MediaStreamTrack):
-    """Keeps aiortc's own sender waiting: packets are numbered and sent by `WhipPublisher`."""
+    """A track without frames: `WhipPublisher` numbers and sends the packets instead of aiortc's sender."""
 
     kind = "audio"
 

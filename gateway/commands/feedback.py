@@ -1,4 +1,4 @@
-"""`callscreen feedback export`: what people said of alerts, as a manifest.  [IO]"""
+"""`callscreen feedback export`: exports feedback on alerts as a manifest for training.  [IO]"""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from gateway.config_loading import load
 from gateway.errors import ConfigError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula; a quote before it makes it a text."""
+"""Prefixes that spreadsheets take for a formula; a quote before them makes the value a text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
+    """Add the arguments of `run`."""
     export = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "export",
         help="write a manifest of the alerts that were confirmed or dismissed",
         description="Write a CSV with a row for each alert that was confirmed or dismissed. The journal is read, "
         "also while a gateway writes it.",
     )
-    export.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; tells where the journal is")
-    export.add_argument(
-        "--journal", type=Path, metavar="FILE", help="the journal, where the configuration does not tell"
-    )
+    export.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; names the journal")
+    export.add_argument("--journal", type=Path, metavar="FILE", help="the journal, without a configuration")
     export.add_argument("--out", type=Path, metavar="FILE", help="CSV to write (standard output)")
     export.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the manifest; returns the exit code. Raises ConfigError."""
+    """Write the manifest; return the exit code. Raises ConfigError."""
     path = load(args.config, journal=args.journal).journal
     if not path.is_file():
-        raise ConfigError(f"journal: {path} is not there; expected the file that a gateway has written")
+        raise ConfigError(f"journal: expected the file of a gateway, got {path}, which does not exist")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
             reader.text_factory = lambda stored: stored.decode("utf-8", "replace")
@@ -63,7 +61,7 @@ def write(reader: sqlite3.Connection, file: TextIO) -> None:
 
 
 def _as_text(name: str, value: object) -> object:
-    """Names and notes come from strangers: none of them may be a formula."""
+    """Quote a value that a spreadsheet could take for a formula, since names and notes are untrusted."""
     if name not in ("log_odds", "p") and isinstance(value, str) and value.startswith(FORMULA):
         return f"'{value}"
     return value

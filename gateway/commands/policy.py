@@ -1,4 +1,4 @@
-"""`callscreen policy check` and `policy show`: whether a policy file is right, and what it says of a leg.  [IO]"""
+"""`callscreen policy check` and `policy show`: check a policy file, and show its values for a leg.  [IO]"""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ CHOICES = {"source": get_args(Source), "role": get_args(Role), "direction": get_
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `check` and `show` read."""
+    """Add the arguments of `check` and `show`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     checker = commands.add_parser(
-        "check", help="check a policy file", description="Check a policy file. Exit code 2: it would be refused."
+        "check", help="check a policy file", description="Check a policy file. Exit code 2: it is invalid."
     )
     checker.add_argument("file", type=Path, metavar="FILE")
     checker.set_defaults(run=check)
     shower = commands.add_parser(
         "show",
-        help="show which values hold for a leg, and which rule gives each",
-        description="Show which values hold for a leg that is as the options say. A rule that asks for what is not "
-        "given does not fit.",
+        help="show the values for a leg, and the rule that sets each",
+        description="Show the values for a leg described by the options. A condition on a fact that is not given "
+        "is not met.",
     )
     shower.add_argument("file", type=Path, metavar="FILE")
     for condition in CONDITIONS:
@@ -37,20 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Say that the file is right; returns the exit code. Raises ConfigError: it is not."""
+    """Check a policy file; return the exit code. Raises ConfigError if it is invalid."""
     loaded = read(args.file)
     print(f"{args.file}: ok, {len(loaded.policy.rule)} rules, version {loaded.version}")  # noqa: T201
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
-    """Show what holds for a leg; returns the exit code. Raises ConfigError: the file is not right."""
+    """Show the values for a leg; return the exit code. Raises ConfigError if the file is invalid."""
     facts = {key: value for key in CONDITIONS if (value := getattr(args, key)) is not None}
-    held = read(args.file).policy.resolve(facts)
+    resolved = read(args.file).policy.resolve(facts)
     table = Table("key", "value", "from", box=None, header_style="bold")
     for key in KEYS:
-        if key in held:
-            value, origin = held[key].value, held[key].origin
+        if key in resolved:
+            value, origin = resolved[key].value, resolved[key].origin
             table.add_row(key, str(value).lower(), origin)
         else:
             table.add_row(key, "-", "settings")

@@ -1,4 +1,4 @@
-"""Every setting in words, from the settings' own JSON schema: for ``serve --help`` and for the documentation.  [S]"""
+"""Help texts of all settings, from the settings' JSON schema: for ``serve --help`` and the documentation.  [S]"""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any
 from gateway.config import ENV_PREFIX, Settings
 
 NAMES = {"doors": "NAME", "rtp": "NAME", "legs": "LEG", "uuids": "UUID"}
-"""What stands for the key that the operator chooses, in tables of tables."""
+"""Placeholder of the operator's key in a table of tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingHelp:
-    """One setting."""
+    """The help of one setting."""
 
     name: str
-    """As in a TOML file, with dots: ``doors.NAME.token``."""
+    """Name in a TOML file, with dots: ``doors.NAME.token``."""
     kind: str
-    """What it takes, in words: ``number, more than 0``."""
+    """The accepted values: ``number, more than 0``."""
     default: str
-    """As in a TOML file; empty where there is none."""
+    """The default in TOML; empty if there is none."""
     description: str
     example: str
-    """A line of TOML; empty where the default says it all."""
+    """A line of TOML; empty if the default is example enough."""
 
     @property
     def variable(self) -> str | None:
-        """The environment variable; None for a setting within a table, for the variable holds the whole table."""
+        """The environment variable; None for a setting within a table, whose variable holds the whole table."""
         return None if "." in self.name else ENV_PREFIX + self.name.upper()
 
 
 def all_settings() -> list[SettingHelp]:
-    """Return every setting, in the order of the declaration; those within a table after the table."""
+    """Return the help of every setting in the order of declaration; settings of a table follow the table."""
     schema = Settings.model_json_schema()
     return list(_Walk(schema["$defs"]).settings("", schema))
 
 
 def as_text() -> str:
-    """Return the help of all settings for a terminal."""
+    """Return the help of all settings as text for a terminal."""
     blocks = []
     for setting in all_settings():
         head = f"  {setting.name}" + (f"  ({setting.variable})" if setting.variable else "")
@@ -53,11 +53,11 @@ def as_text() -> str:
 
 
 class _Walk:
-    """Goes through the settings and the tables in them; a table that several settings share is told of once."""
+    """Visits the settings and the tables in them; a table shared by several settings is visited once."""
 
     def __init__(self, models: dict[str, Any]) -> None:
         self._models = models
-        self._told: list[dict[str, Any]] = []
+        self._visited: list[dict[str, Any]] = []
 
     def settings(self, prefix: str, schema: dict[str, Any]) -> Iterator[SettingHelp]:
         for field, given in schema["properties"].items():
@@ -70,12 +70,12 @@ class _Walk:
                 example=_example(field, given.get("examples", [])),
             )
             table, mark = self._table(field, facts)
-            if table is not None and table not in self._told:
-                self._told.append(table)
+            if table is not None and table not in self._visited:
+                self._visited.append(table)
                 yield from self.settings(f"{prefix}{field}{mark}.", table)
 
     def _table(self, field: str, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """Return the table that a setting is or holds, and what stands between the names of both."""
+        """Return the table that a setting is or contains, and what stands between both names."""
         if "properties" in facts:
             return facts, ""
         by_pattern = facts.get("patternProperties", {}).values()
@@ -87,7 +87,7 @@ class _Walk:
         return None, ""
 
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return the schema of what may be given, behind references, and where null is possible, too."""
+        """Return the schema behind references and without the option null."""
         options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
         reference = options[0].get("$ref")
         model: dict[str, Any] = self._models[reference.rpartition("/")[2]] if reference else options[0]
@@ -131,7 +131,7 @@ def _example(field: str, examples: list[Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Return a value as TOML writes it on one line; for strings and numbers that is how JSON does."""
+    """Return a value in TOML on one line; strings and numbers are written as in JSON."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

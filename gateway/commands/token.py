@@ -1,4 +1,4 @@
-"""`callscreen token new`: makes a token with scopes, and the lines of the settings that let it in.  [IO]"""
+"""`callscreen token new`: creates a token with scopes, and prints the settings for it.  [IO]"""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ EPILOG = """\
   callscreen token new --name "fraud desk" --scope subscribe
   callscreen token new --name "pbx of blue" --scope ingest --tenant blue --expires 2027-06-30
 
-The token is written to standard output, once, and is nowhere else; the lines for the settings file hold its hash.
+The token is printed once and stored nowhere; the lines for the settings file hold its hash.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
+    """Add the arguments of `run`."""
     new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "new",
-        help="make a token and print it once, with the lines for the settings file",
-        description="Make a token of 256 random bits.",
+        help="create a token, and print it with the lines for the settings file",
+        description="Create a token of 256 random bits.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    new.add_argument("--name", required=True, help="whose it is; refusals and `callscreen doctor` name it")
+    new.add_argument("--name", required=True, help="name in refusals and in `callscreen doctor`")
     new.add_argument(
         "--scope",
         required=True,
@@ -40,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="scopes",
         help="what it allows; may be repeated",
     )
-    new.add_argument("--tenant", help="the only tenant whose calls it sends and sees")
-    new.add_argument("--expires", metavar="DATE", help="day or time (ISO 8601, UTC where it names no zone)")
+    new.add_argument("--tenant", help="only calls of this tenant can be sent and seen")
+    new.add_argument("--expires", metavar="DATE", help="day or time (ISO 8601; UTC without a zone)")
     new.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a new token and its settings; returns the exit code. Raises ConfigError."""
+    """Print a new token and its settings; return the exit code. Raises ConfigError."""
     token, sha256 = tokens.make()
     facts = {"name": args.name, "sha256": sha256, "scopes": list(dict.fromkeys(args.scopes))}
     if args.tenant is not None:

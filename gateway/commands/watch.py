@@ -1,4 +1,4 @@
-"""`callscreen watch`: the events of a gateway, a line each.  [IO]"""
+"""`callscreen watch`: prints the events of a gateway, one per line.  [IO]"""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ STYLES = {
     "indeterminate": "yellow",
     "expected_machine": "cyan",
 }
-"""Of an event, by the stage or verdict that it tells, or else its type."""
+"""Style of a line, by its stage or verdict, or else its event type."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
-    parser.description = "Follow the events of a gateway, a line each, until Ctrl-C. A lost connection is resumed."
-    parser.add_argument("url", metavar="URL", help="of the gateway, e.g. http://127.0.0.1:8080")
+    """Add the arguments of `run`."""
+    parser.description = "Print the events of a gateway, one per line, until Ctrl-C. A lost connection is resumed."
+    parser.add_argument("url", metavar="URL", help="URL of the gateway, e.g. http://127.0.0.1:8080")
     parser.add_argument(
         "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
     )
@@ -59,14 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--since", metavar="CURSOR",
-        help="`id` of the last event seen, with --all-gateways its `cursor`; what came after it comes first",
+        help="`id` of the last event received, with --all-gateways its `cursor`; later ones are sent first",
     )  # fmt: skip
-    parser.add_argument("--scores", action="store_true", help="the score of every window too")
-    parser.add_argument("--json", action="store_true", help="whole events (CloudEvents 1.0) instead, one JSON a line")
+    parser.add_argument("--scores", action="store_true", help="also the score of every window")
+    parser.add_argument("--json", action="store_true", help="whole events (CloudEvents 1.0), one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Follow until stopped; returns the exit code."""
+    """Follow until stopped; return the exit code."""
     try:
         asyncio.run(_watch(args))
     except (EventStreamError, ValueError) as error:
@@ -90,7 +90,7 @@ async def _watch(args: argparse.Namespace) -> None:
         types=sorted(types),
         last_event_id=args.since,
         everywhere=args.all_gateways,
-        on_retry=_tell_retry,
+        on_retry=_show_retry,
     )
     async with aclosing(events):
         async for event in events:
@@ -100,12 +100,12 @@ async def _watch(args: argparse.Namespace) -> None:
                 console.print(line(event))
 
 
-def _tell_retry(reason: str, pause_s: float) -> None:
-    sys.stderr.write(f"callscreen watch: {_printable(reason)}; again in {pause_s:.1f} s\n")
+def _show_retry(reason: str, pause_s: float) -> None:
+    sys.stderr.write(f"callscreen watch: {_printable(reason)}; retry in {pause_s:.1f} s\n")
 
 
 def line(event: CloudEvent) -> Text:
-    """One event for people: time, call, speaker, what happened, the numbers behind it, and why."""
+    """Return an event as a line: time, call, speaker, type, numbers and reason."""
     data = event.data.model_dump()
     detail = data.get("stage") or data.get("verdict") or ""
     text = Text()
@@ -135,5 +135,5 @@ def _number(name: str, value: float | None, form: str, unit: str = "") -> str:
 
 
 def _printable(text: str | None) -> str:
-    """Blank what could steer the terminal: names of calls and legs come from strangers."""
+    """Replace control characters: names of calls and legs are untrusted, and could control the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text or "")

@@ -1,4 +1,4 @@
-"""`callscreen webhooks`: dead letters, replay, test, of a gateway that runs.  [IO]"""
+"""`callscreen webhooks`: dead letters, replay and test of a running gateway's webhooks.  [IO]"""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ ANSWER_S = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands read."""
+    """Add the arguments of the commands."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words in (
-        ("list-dead", _list_dead, "list the events that were given up"),
-        ("replay", _replay, "send the events of a webhook that were given up again"),
-        ("test", _test, "send a test event, once, and tell how it went"),
+        ("list-dead", _list_dead, "list the dead letters"),
+        ("replay", _replay, "deliver the dead letters of a webhook again"),
+        ("test", _test, "deliver a test event once, and show the result"),
     ):
         command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
         if name != "list-dead":
             command.add_argument("webhook", metavar="NAME", help="`name` of the webhook in the settings")
-        command.add_argument("--url", default="http://127.0.0.1:8080", help="of the gateway (http://127.0.0.1:8080)")
+        command.add_argument(
+            "--url", default="http://127.0.0.1:8080", help="URL of the gateway (http://127.0.0.1:8080)"
+        )
         command.add_argument(
             "--token",
             default=os.environ.get("CALLSCREEN_TOKEN"),
             help="bearer token with the scope admin (else from CALLSCREEN_TOKEN)",
         )
-        command.set_defaults(run=_told(run))
+        command.set_defaults(run=_with_errors(run))
 
 
-def _told(run: Any) -> Any:
-    """Let what the gateway or the network says against it be an error message."""
+def _with_errors(run: Any) -> Any:
+    """Turn a refusal of the gateway or a network error into a message and exit code 1."""
 
     def command(args: argparse.Namespace) -> int:
         try:
@@ -52,7 +54,7 @@ def _told(run: Any) -> Any:
     return command
 
 
-def _ask(args: argparse.Namespace, method: str, path: str) -> Any:
+def _request(args: argparse.Namespace, method: str, path: str) -> Any:
     headers = {"Authorization": f"Bearer {args.token}"} if args.token else {}
     answer = httpx.request(
         method, args.url.rstrip("/") + paths.WEBHOOKS + path, headers=headers, timeout=ANSWER_S, trust_env=False
@@ -61,7 +63,7 @@ def _ask(args: argparse.Namespace, method: str, path: str) -> Any:
 
 
 def _list_dead(args: argparse.Namespace) -> int:
-    for letter in _ask(args, "GET", "/dead")["dead"]:
+    for letter in _request(args, "GET", "/dead")["dead"]:
         sys.stdout.write(
             "{webhook}  {event_id}  {type}  {attempts} attempts since {first_attempt}: {error}\n".format(**letter)
         )
@@ -69,11 +71,11 @@ def _list_dead(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    sys.stdout.write(f"{_ask(args, 'POST', f'/{args.webhook}/replay')['replayed']} events are sent again\n")
+    sys.stdout.write(f"{_request(args, 'POST', f'/{args.webhook}/replay')['replayed']} events are delivered again\n")
     return 0
 
 
 def _test(args: argparse.Namespace) -> int:
-    told = _ask(args, "POST", f"/{args.webhook}/test")
-    sys.stdout.write("delivered\n" if told["delivered"] else f"not delivered: {told['error']}\n")
-    return 0 if told["delivered"] else 1
+    result = _request(args, "POST", f"/{args.webhook}/test")
+    sys.stdout.write("delivered\n" if result["delivered"] else f"not delivered: {result['error']}\n")
+    return 0 if result["delivered"] else 1

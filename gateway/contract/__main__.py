@@ -1,4 +1,4 @@
-"""``python -m gateway.contract``: write the committed documents anew.  [IO]"""
+"""``python -m gateway.contract``: writes the committed documents.  [IO]"""
 
 from __future__ import annotations
 

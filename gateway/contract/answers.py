@@ -20,34 +20,34 @@ class FeedbackTaken(Answer):
     """The feedback is stored and sent to subscribers."""
 
     event_id: str
-    """Of the ``feedback.given`` event."""
+    """Id of the ``feedback.given`` event."""
 
 
 class Feedback(Answer):
-    """What is said of an alert."""
+    """Feedback on an alert."""
 
     verdict: Literal["confirmed", "dismissed"]
     """``confirmed``: the voice was synthetic. ``dismissed``: it was not."""
     note: Annotated[str, Field(max_length=500)] | None = None
-    """For people."""
+    """Free text."""
 
 
 class Alive(Answer):
     """The process answers."""
 
     alive: Literal[True]
-    """Always."""
+    """Always true."""
 
 
 class Ready(Answer):
-    """Whether calls may be sent here now."""
+    """Whether calls can be sent here now."""
 
     ready: bool
-    """Whether there is no reason against it."""
+    """True if there are no reasons against it."""
     reasons: list[str]
-    """Why not, for people."""
+    """Reasons why not, for people."""
     warnings: list[str]
-    """What does not work, though calls are served; for people."""
+    """Problems that do not keep the gateway from serving calls, for people."""
 
 
 class Problem(Answer):
@@ -58,52 +58,52 @@ class Problem(Answer):
     status: int
     """The HTTP status."""
     detail: str
-    """What is wrong; for bad input the name of the field and what was expected."""
+    """What is wrong; for invalid input the field and what was expected."""
 
 
 class Schemas(Answer):
-    """Where the schema of each event is."""
+    """Paths of the events' schemas."""
 
     schemas: dict[str, str]
-    """Path of the schema, by type of event."""
+    """Path of the schema, by event type."""
 
 
 class DeadLetter(Answer):
-    """An event that was given up."""
+    """An event whose delivery was given up."""
 
     webhook: str
-    """The endpoint's name."""
+    """The webhook's name."""
     event_id: str
-    """Of the event, and ``webhook-id`` of its attempts."""
+    """Id of the event, and ``webhook-id`` of its deliveries."""
     type: str
-    """Of the event."""
+    """Event type."""
     attempts: Count
-    """How many were made."""
+    """Number of attempts."""
     first_attempt: datetime
-    """When the first was made."""
+    """Time of the first attempt."""
     error: str
     """Why the last one failed, for people."""
 
 
 class DeadLetters(Answer):
-    """Events that were given up."""
+    """Events whose delivery was given up."""
 
     dead: list[DeadLetter]
-    """By endpoint, then oldest first."""
+    """By webhook, then oldest first."""
 
 
 class Replayed(Answer):
-    """What is sent again."""
+    """Result of a replay."""
 
     replayed: Count
-    """How many events."""
+    """Number of events that will be delivered again."""
 
 
 class WebhookTest(Answer):
-    """How the attempt went."""
+    """Result of a test delivery."""
 
     delivered: bool
-    """Whether the endpoint took it."""
+    """Whether the receiver accepted it."""
     error: str | None
     """Why not, for people."""
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: the websocket of the events.  [S]
+"""The AsyncAPI 3 document of the event websocket.  [S]
 
 Source: AsyncAPI 3.0.0, https://www.asyncapi.com/docs/reference/specification/v3.0.0, and its WebSockets binding 0.1.0.
 """
@@ -13,16 +13,16 @@ from gateway.alerts.event import EVENT_TYPES, STORED_TYPES
 from gateway.contract.schemas import event_schema
 
 DESCRIPTION = """\
-Every message is one event: a CloudEvent 1.0 in JSON, `data` as its `type` says. The gateway sends, the subscriber \
-listens; a message from the subscriber ends the connection with the close code 4400.
+Every message is one event: a CloudEvent 1.0 in JSON; `type` determines `data`. Only the gateway sends; a message from \
+the subscriber closes the connection with code 4400.
 
 Within this version nothing is removed or renamed, and no field changes its type, unit or meaning. Optional fields, \
-types of events, and values of fields that are not an enumeration may be added: ignore what you do not know.
+event types, and values of fields that are not an enumeration may be added: ignore what you do not know.
 
-Delivery is at least once and in order. Store the `id` of the last event processed and give it as `last_event_id`: \
-the events after it come first. A `gap` event says that some of them are gone. Close codes: 1001 the gateway is going \
-away, 1013 the stream of all gateways cannot be read now, 4400 a bad parameter or a message, 4401 the token is \
-missing, wrong or has expired, 4403 not allowed, 4430 the subscriber reads too slowly; it may resume.
+Delivery is at least once and in order. Store the `id` of the last event processed, and pass it as `last_event_id`: \
+later events are sent first. A `gap` event reports that some of them were deleted. Close codes: 1001 the gateway is \
+going away, 1013 the stream of all gateways cannot be read now, 4400 a bad parameter or a message, 4401 the token is \
+missing, wrong or expired, 4403 not allowed, 4430 the subscriber reads too slowly; it can resume.
 """
 QUERY: dict[str, Any] = {
     "type": "object",
@@ -44,7 +44,7 @@ QUERY: dict[str, Any] = {
             "default": "own",
             "description": "Events of this gateway, or of all gateways that share a NATS stream.",
         },
-        "token": {"type": "string", "description": "The bearer token, for clients that can set no header."},
+        "token": {"type": "string", "description": "The bearer token, for clients that cannot set headers."},
     },
 }
 
@@ -96,7 +96,9 @@ def asyncapi() -> dict[str, Any]:
                 for name, schema in _schemas().items()
             },
             "schemas": _schemas(),
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "Where a token is set."}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "If a token is configured."}
+            },
         },
     }
 

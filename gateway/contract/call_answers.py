@@ -5,41 +5,41 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from gateway.alerts.event import Count, Probability, Ruling, Seconds, Separation, Stage, Verdict
+from gateway.alerts.event import Count, Probability, Seconds, Separation, Stage, Verdict, VerifierVerdict
 from gateway.contract.answers import Answer
 
 Alert = Literal["undecided", "clear", "provisional", "confirmed"]
 
 
 class Leg(Answer):
-    """A speaker of a call, live or ended. What is not known, or not yet, is null."""
+    """A speaker of a live or ended call. Unknown facts are null."""
 
     leg: str
-    """Its name."""
+    """The leg's name."""
     speaker: str | None
-    """The leg's name, or null where it carries several speakers."""
+    """The leg's name, or null if it carries several speakers."""
     role: str | None
     """``caller``, ``callee``, ``agent``, ``customer`` or ``unknown``."""
     direction: str | None
     """``received_from_party`` or ``sent_to_party``."""
     encoding: str | None
-    """Of the audio as it arrives."""
+    """Encoding of the audio received."""
     rate_hz: int | None
-    """Sampling rate of the audio as it arrives, in hertz."""
+    """Sampling rate of the audio received, in hertz."""
     media_time_s: Seconds | None
     """Position in the leg's audio, in seconds."""
     speech_s: Seconds | None
-    """Speech heard so far, in seconds."""
+    """Speech received so far, in seconds."""
     p_synthetic: Probability | None
-    """Calibrated probability that the voice is synthetic, by what was heard so far."""
+    """Calibrated probability that the voice is synthetic."""
     verdict: Verdict | None
-    """Of a live leg what ``leg.ended`` would say now."""
+    """Verdict; of a live leg, the verdict if it ended now."""
     reason: str | None
     """Why that verdict: a short stable word."""
     windows_crosstalk: Count | None
-    """Windows that were not scored, because they held another leg's voice."""
+    """Windows that were not scored because they held another leg's voice."""
     windows_scored: Count | None
-    """As in ``leg.ended``; null of a live leg, as all that follows but `alert`."""
+    """As in ``leg.ended``; null for a live leg, like the following fields except `alert`."""
     windows_skipped: Count | None
     """As in ``leg.ended``."""
     audio_s: Seconds | None
@@ -51,7 +51,7 @@ class Leg(Answer):
     ended_by: str | None
     """As in ``leg.ended``."""
     alert: Alert | None
-    """Where the alert of a live leg stands; ``undecided`` until there was enough speech."""
+    """State of a live leg's alert; ``undecided`` until there is enough speech."""
 
 
 class CallAlert(Answer):
@@ -60,19 +60,19 @@ class CallAlert(Answer):
     alert_id: str
     """As in its events."""
     leg: str
-    """Of whom it is."""
+    """The leg."""
     stage: Stage | None
-    """The highest that it reached."""
+    """The highest stage that it reached."""
     raised: datetime | None
-    """When it was raised; null where that event is gone from the journal."""
+    """When it was raised; null if that event was deleted from the journal."""
     cleared: datetime | None
-    """When it was cleared; null where it stands, or stood to the end."""
+    """When it was cleared; null if it was not."""
     media_time_s: Seconds | None
-    """Where in the leg's audio, of the last ``alert.raised``, as all that follows."""
+    """Position in the leg's audio of the last ``alert.raised``; the following fields are from that event, too."""
     p_synthetic: Probability | None
     """The rolling confidence."""
     model: str | None
-    """The model that tipped the scale."""
+    """The decisive model."""
     reason: str | None
     """Why it was raised: a short stable word."""
     feedback: AlertFeedback | None
@@ -82,18 +82,18 @@ class CallAlert(Answer):
 
 
 class AlertFeedback(Answer):
-    """What was said of an alert."""
+    """Feedback on an alert."""
 
     verdict: Literal["confirmed", "dismissed"]
     """As in ``feedback.given``."""
     note: str | None
     """As in ``feedback.given``."""
     time: datetime
-    """When."""
+    """When it was given."""
 
 
 class CallFacts(Answer):
-    """What is known of every call."""
+    """Facts of every call."""
 
     call_id: str
     """As in its events."""
@@ -104,20 +104,20 @@ class CallFacts(Answer):
     tenant: str | None
     """As in ``call.started``."""
     started: datetime
-    """When its first leg appeared."""
+    """When its first leg started."""
     ended: datetime | None
-    """When its last leg went; null while it is live."""
+    """When its last leg ended; null while it is live."""
 
 
 class Call(CallFacts):
-    """A call, live or ended."""
+    """A live or ended call."""
 
     live: bool
-    """Whether it is being listened to."""
+    """Whether it is live."""
     age_s: Seconds | None
-    """Of a live call, since its first leg appeared, in seconds."""
+    """Seconds since the first leg of a live call started."""
     legs: list[Leg]
-    """All that it had; one that left and came back is listed twice."""
+    """All legs; one that ended and started again is listed twice."""
     alerts: list[CallAlert]
     """Oldest first."""
 
@@ -128,127 +128,127 @@ class Calls(Answer):
     calls: list[Call]
     """Newest first."""
     next: str | None
-    """The `cursor` of the next page; null where there is none."""
+    """`cursor` of the next page; null on the last page."""
 
 
 class TimelineWindow(Answer):
     """A window that was scored."""
 
     start_s: Seconds
-    """Where it begins in the leg's audio."""
+    """Start in the leg's audio, in seconds."""
     end_s: Seconds
-    """Where it ends."""
+    """End in the leg's audio, in seconds."""
     speech_s: Seconds
-    """Seconds of speech in it."""
+    """Speech in the window, in seconds."""
     p_window: Probability
-    """Of this window alone."""
+    """`p_synthetic` of this window alone."""
     p_synthetic: Probability
-    """The rolling confidence after it."""
+    """The rolling probability after this window."""
     reason: str
     """``window_scored``, or ``machine_expected``."""
 
 
 class TimelineGap(Answer):
-    """A stretch of the leg's audio in no scored window."""
+    """A part of the leg's audio in no scored window."""
 
     start_s: Seconds
-    """Where it begins in the leg's audio."""
+    """Start in the leg's audio, in seconds."""
     end_s: Seconds
-    """Where it ends."""
+    """End in the leg's audio, in seconds."""
 
 
 class TimelineExclusion(Answer):
     """A ``coverage.reduced`` event."""
 
     at_s: Seconds | None
-    """Where in the leg's audio."""
+    """Position in the leg's audio, in seconds."""
     reason: str
     """As in the event."""
     windows_skipped: Count
-    """Of the leg so far."""
+    """Windows of the leg that were skipped so far."""
     missing_s: Seconds
-    """Of the leg so far."""
+    """Missing audio of the leg so far, in seconds."""
 
 
 class TimelineVerification(Answer):
-    """An answer of the verifier."""
+    """A score of the verifier."""
 
     at_s: Seconds | None
-    """Where in the leg's audio its window ends."""
+    """End of its window in the leg's audio, in seconds."""
     p_synthetic: Probability | None
-    """The verifier's, of that window alone."""
+    """The verifier's probability for that window alone."""
     model: str | None
     """The verifier."""
-    verdict: Ruling
+    verdict: VerifierVerdict
     """As in ``alert.verified``."""
     judged_speech_s: Seconds
-    """Seconds of speech in the window."""
+    """Speech in the window, in seconds."""
     alert_id: str | None
     """As in ``alert.verified``."""
 
 
 class TimelineMachine(Answer):
-    """Where an expected machine was heard."""
+    """An expected machine was detected."""
 
     at_s: Seconds | None
-    """Where in the leg's audio."""
+    """Position in the leg's audio, in seconds."""
     p_synthetic: Probability | None
-    """The rolling confidence."""
+    """The rolling probability."""
 
 
 class TimelineMove(Answer):
-    """A move of the alert."""
+    """A change of the alert."""
 
     alert_id: str
-    """Of the alert."""
+    """The alert."""
     at_s: Seconds | None
-    """Where in the leg's audio."""
+    """Position in the leg's audio, in seconds."""
     move: Literal["provisional", "confirmed", "cleared"]
-    """What it became."""
+    """The new state."""
     time: datetime
     """When."""
     p_synthetic: Probability | None
-    """The rolling confidence."""
+    """The rolling probability."""
     speech_s: Seconds | None
-    """Seconds of speech heard by then."""
+    """Speech received so far, in seconds."""
     model: str | None
-    """The model that tipped the scale."""
+    """The decisive model."""
     reason: str
     """Why: a short stable word."""
 
 
 class TimelineLeg(Leg):
-    """A leg along its audio; the fields of a live leg that only memory has are null."""
+    """The timeline of a leg. Fields of a live leg that are not in the journal are null."""
 
     alert: None = None
-    """Not told here."""
+    """Always null here."""
     duration_s: Seconds
-    """The last position that is known of."""
+    """Last known position in the leg's audio, in seconds."""
     models: list[str]
-    """Models that heard it."""
+    """Models that scored the leg."""
     calibration: str | None
-    """Id of the calibration that makes probabilities of their output."""
+    """As in ``leg.started``."""
     windows: list[TimelineWindow]
-    """In the order in which they were scored."""
+    """In the order of scoring."""
     gaps: list[TimelineGap] | None
-    """Null where windows are gone from the journal."""
+    """Null if windows were deleted from the journal."""
     excluded: list[TimelineExclusion]
-    """Why audio was not judged."""
+    """Reductions of coverage."""
     verifications: list[TimelineVerification]
-    """Answers of the verifier."""
+    """Scores of the verifier."""
     expected_machine: list[TimelineMachine]
-    """Where one was heard."""
+    """Detections of an expected machine."""
     alerts: list[TimelineMove]
-    """Moves of the alert."""
+    """Changes of the alert."""
 
 
 class Timeline(CallFacts):
-    """A call along its audio."""
+    """The timeline of a call."""
 
     windows_kept: bool
-    """False where scores of this call may be gone from the journal."""
+    """False if scores of this call may have been deleted from the journal."""
     legs: list[TimelineLeg]
-    """In the order in which they came."""
+    """In the order of their start."""
 
 
 class EvidenceFile(Answer):

@@ -1,4 +1,4 @@
-"""The documents as they are served and committed.  [S]"""
+"""The contract's documents, as they are served and committed.  [S]"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gateway.contract.schemas import event_document
 JSON = "application/json"
 SCHEMA = "application/schema+json"
 PATHS = (paths.ASYNCAPI, paths.OPENAPI, paths.SCHEMAS, *(f"{paths.SCHEMAS}/{name}" for name in EVENT_TYPES.values()))
-"""Where they are served."""
+"""Paths at which they are served."""
 
 
 class Document(NamedTuple):
-    """One of them."""
+    """A document and its media type."""
 
     media_type: str
     text: str

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: what is asked for in plain HTTP.  [S]
+"""The OpenAPI 3.1 document of the HTTP API.  [S]
 
 Source: OpenAPI 3.1.1, https://spec.openapis.org/oas/v3.1.1.
 """
@@ -14,21 +14,21 @@ from gateway.contract import answers, call_answers
 from gateway.contract.schemas import model_schema
 
 DESCRIPTION = """\
-The plain HTTP part of a gateway. Events come over a websocket, which the AsyncAPI document describes. Everything but \
-what says otherwise wants a bearer token whose scopes allow it, where one is set. Every error is problem details \
+The HTTP API of a gateway. Events are sent over a websocket, described by the AsyncAPI document. If a token is \
+configured, every route needs a bearer token with the right scope, except where noted. Errors are problem details \
 (RFC 9457).
 """
 OPEN: dict[str, Any] = {"security": []}
-"""Of what wants no token."""
+"""For routes that need no token."""
 TIME = {"type": "string", "format": "date-time"}
 CALLS_QUERY: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("since", "Calls that started then or later.", TIME),
-    ("until", "Calls that started before.", TIME),
-    ("verdict", "Calls with at least one leg of this verdict, of live legs so far.", {"enum": list(get_args(Verdict))}),
-    ("text", "Calls whose id contains this, in any case.", {"type": "string"}),
-    ("state", "Only these.", {"enum": ["live", "ended"]}),
-    ("limit", "Calls on a page.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
-    ("cursor", "`next` of the page before.", {"type": "string"}),
+    ("since", "Calls that started at this time or later.", TIME),
+    ("until", "Calls that started before this time.", TIME),
+    ("verdict", "Calls with a leg of this verdict; for live legs, the current one.", {"enum": list(get_args(Verdict))}),
+    ("text", "Calls whose id contains this; not case-sensitive.", {"type": "string"}),
+    ("state", "Only live, or only ended calls.", {"enum": ["live", "ended"]}),
+    ("limit", "Calls per page.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+    ("cursor", "`next` of the previous page.", {"type": "string"}),
 )
 MODELS: list[type[answers.Answer]] = sorted(answers.MODELS + call_answers.MODELS, key=lambda model: model.__name__)
 SDP = {"schema": {"type": "string"}}
@@ -54,7 +54,7 @@ def openapi() -> dict[str, Any]:
             },
             "responses": {
                 "Problem": {
-                    "description": "The request was refused; `detail` says why.",
+                    "description": "The request was refused; `detail` has the reason.",
                     "content": {"application/problem+json": {"schema": _ref("Problem")}},
                 }
             },
@@ -68,23 +68,23 @@ def openapi() -> dict[str, Any]:
 
 def _calls() -> dict[str, Any]:
     parameters = {"parameters": [_in_query(*one) for one in CALLS_QUERY]}
-    call_id = [_in_path("call_id", "As in the events; of several calls with this id, the newest.")]
-    calls = {"200": _json("Calls", "A page of what the journal holds and what is live, newest first.")}
-    picture = {"description": "A picture.", "content": {"image/svg+xml": {"schema": {"type": "string"}}}}
+    call_id = [_in_path("call_id", "As in the events; the newest call with this id.")]
+    calls = {"200": _json("Calls", "A page of live and stored calls, newest first.")}
+    picture = {"description": "The picture.", "content": {"image/svg+xml": {"schema": {"type": "string"}}}}
     refusals = ("401", "403", "404", "503")
     return {
-        paths.CALLS: {"get": _operation("listCalls", "Calls.", calls, "401", "403", "422", "503") | parameters},
+        paths.CALLS: {"get": _operation("listCalls", "List calls.", calls, "401", "403", "422", "503") | parameters},
         paths.CALLS + "/{call_id}": {
             "parameters": call_id,
-            "get": _operation("getCall", "One call.", {"200": _json("Call")}, *refusals),
+            "get": _operation("getCall", "Get a call.", {"200": _json("Call")}, *refusals),
         },
         paths.CALLS + "/{call_id}/timeline": {
             "parameters": call_id,
-            "get": _operation("getTimeline", "A call along its audio.", {"200": _json("Timeline")}, *refusals),
+            "get": _operation("getTimeline", "Get a call's timeline.", {"200": _json("Timeline")}, *refusals),
         },
         paths.CALLS + "/{call_id}/timeline.svg": {
             "parameters": call_id,
-            "get": _operation("drawTimeline", "The same as a picture.", {"200": picture}, *refusals),
+            "get": _operation("drawTimeline", "Get a call's timeline as a picture.", {"200": picture}, *refusals),
         },
     }
 
@@ -92,7 +92,7 @@ def _calls() -> dict[str, Any]:
 def _alerts() -> dict[str, Any]:
     body = {"required": True, "content": {"application/json": {"schema": _ref("Feedback")}}}
     refusals = ("400", "401", "403", "404", "413", "422", "503")
-    taken = {"202": _json("FeedbackTaken", "It is on its way to the journal and the subscribers.")}
+    taken = {"202": _json("FeedbackTaken", "Accepted; it will be stored and sent to subscribers.")}
     return {
         paths.ALERTS + "/{alert_id}/feedback": {
             "parameters": [_in_path("alert_id", "As in the events.")],
@@ -122,38 +122,38 @@ def _evidence() -> dict[str, Any]:
 
 
 def _webhooks() -> dict[str, Any]:
-    name = [_in_path("name", "Of the webhook, as in the settings.")]
+    name = [_in_path("name", "The webhook's name in the settings.")]
     refusals = ("401", "403", "404", "503")
     replayed, tested = {"200": _json("Replayed")}, {"200": _json("WebhookTest")}
     return {
         paths.WEBHOOKS + "/dead": {
-            "get": _operation("listDead", "Events that were given up.", {"200": _json("DeadLetters")}, "401", "403"),
+            "get": _operation("listDead", "List dead letters.", {"200": _json("DeadLetters")}, "401", "403"),
         },
         paths.WEBHOOKS + "/{name}/replay": {
             "parameters": name,
-            "post": _operation("replay", "Send the events of a webhook that were given up again.", replayed, *refusals),
+            "post": _operation("replay", "Deliver a webhook's dead letters again.", replayed, *refusals),
         },
         paths.WEBHOOKS + "/{name}/test": {
             "parameters": name,
-            "post": _operation("testWebhook", "Send a test event, once, now.", tested, *refusals),
+            "post": _operation("testWebhook", "Deliver a test event once.", tested, *refusals),
         },
     }
 
 
 def _whip() -> dict[str, Any]:
-    leg = [_in_path("call_id", "The call; its speakers share it."), _in_path("leg", "The speaker.")]
-    location = {"Location": {"description": "Of the session.", "schema": {"type": "string"}, "required": True}}
+    leg = [_in_path("call_id", "The call's id, shared by its speakers."), _in_path("leg", "The speaker's name.")]
+    location = {"Location": {"description": "URL of the session.", "schema": {"type": "string"}, "required": True}}
     answer = {"description": "The session.", "headers": location, "content": {"application/sdp": SDP}}
     role = {
         "name": "role",
         "in": "query",
         "schema": {"enum": ["caller", "callee", "agent", "customer", "unknown"]},
-        "description": "Who speaks.",
+        "description": "Role of the speaker.",
     }
     refusals = ("400", "401", "403", "408", "409", "413", "415", "422", "503")
     start = _operation("startSession", "Send a speaker's audio over WebRTC (WHIP).", {"201": answer}, *refusals)
     preflight = _operation("askWhatIsAccepted", "The media type of an offer.", {"204": {"description": "Accept-Post."}})
-    ended = {"200": {"description": "It is over."}}
+    ended = {"200": {"description": "The session has ended."}}
     return {
         paths.WHIP + "{call_id}/{leg}": {
             "parameters": [*leg, role],
@@ -161,19 +161,19 @@ def _whip() -> dict[str, Any]:
             "options": preflight | OPEN,
         },
         paths.WHIP + "{call_id}/{leg}/{session}": {
-            "parameters": [*leg, _in_path("session", "From the header Location.")],
+            "parameters": [*leg, _in_path("session", "Last part of the header Location.")],
             "delete": _operation("endSession", "End a session.", ended, "401", "403", "404"),
         },
     }
 
 
 def _health() -> dict[str, Any]:
-    text = {"description": "In Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    ready = {"200": _json("Ready"), "503": _json("Ready", "Not now.")}
+    text = {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    ready = {"200": _json("Ready"), "503": _json("Ready", "No calls should be sent here now.")}
     return {
-        "/healthz": {"get": _operation("alive", "Whether the process answers.", {"200": _json("Alive")}) | OPEN},
-        "/readyz": {"get": _operation("ready", "Whether calls may be sent here now.", ready) | OPEN},
-        "/metrics": {"get": _operation("metrics", "Metrics.", {"200": text}, "401", "403")},
+        "/healthz": {"get": _operation("alive", "Check that the process answers.", {"200": _json("Alive")}) | OPEN},
+        "/readyz": {"get": _operation("ready", "Check whether calls can be sent here now.", ready) | OPEN},
+        "/metrics": {"get": _operation("metrics", "Get the metrics.", {"200": text}, "401", "403")},
     }
 
 
@@ -181,14 +181,16 @@ def _documents() -> dict[str, Any]:
     document = {"description": "The document.", "content": {"application/json": {"schema": {"type": "object"}}}}
     schema = {"description": "A JSON Schema.", "content": {"application/schema+json": {"schema": {"type": "object"}}}}
     return {
-        paths.ASYNCAPI: {"get": _operation("asyncapi", "The AsyncAPI document.", {"200": document}) | OPEN},
-        paths.OPENAPI: {"get": _operation("openapi", "This document.", {"200": document}) | OPEN},
+        paths.ASYNCAPI: {"get": _operation("asyncapi", "Get the AsyncAPI document.", {"200": document}) | OPEN},
+        paths.OPENAPI: {"get": _operation("openapi", "Get this document.", {"200": document}) | OPEN},
         paths.SCHEMAS: {
-            "get": _operation("listSchemas", "Where the events' schemas are.", {"200": _json("Schemas")}) | OPEN
+            "get": _operation("listSchemas", "List the paths of the events' schemas.", {"200": _json("Schemas")}) | OPEN
         },
         paths.SCHEMAS + "/{type}": {
-            "parameters": [_in_path("type", "A type of event, e.g. alert.raised.")],
-            "get": _operation("getSchema", "The JSON Schema of a type of event.", {"200": schema}, "401", "403", "404")
+            "parameters": [_in_path("type", "An event type, e.g. alert.raised.")],
+            "get": _operation(
+                "getSchema", "Get the JSON Schema of an event type.", {"200": schema}, "401", "403", "404"
+            )
             | OPEN,
         },
     }
@@ -199,7 +201,7 @@ def _operation(name: str, summary: str, responses: dict[str, Any], *refusals: st
     return {"operationId": name, "summary": summary, "responses": responses | refused}
 
 
-def _json(model: str, description: str = "As asked for.") -> dict[str, Any]:
+def _json(model: str, description: str = "The requested data.") -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _ref(model)}}}
 
 
@@ -216,5 +218,5 @@ def _ref(model: str) -> dict[str, str]:
 
 
 def _component(schema: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the models within, which are components themselves."""
+    """Return a schema without its nested definitions, which are components themselves."""
     return {name: value for name, value in schema.items() if name != "$defs"}

@@ -24,7 +24,7 @@ from websockets.protocol import CLOSED, CLOSING
 
 from gateway import logs, refusals
 from gateway.http.frames import FrameSplitter, Kind
-from gateway.ingest.websocket import LISTEN, AtOnce
+from gateway.ingest.websocket import LISTEN, Deliver
 
 _log = logs.get(__name__)
 MAX_WAITING = 256
@@ -137,7 +137,7 @@ class Connection(WebSocketsSansIOProtocol):
     """From the end of the application to the end of the connection, at most."""
     _linger: asyncio.TimerHandle | None = None
     _splitter: FrameSplitter | None = None
-    _at_once: AtOnce | None = None
+    _at_once: Deliver | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of a relay, `HttpConnection`, which still has the transport, knows the peer."""
@@ -152,7 +152,7 @@ class Connection(WebSocketsSansIOProtocol):
         if not self.close_sent:
             self.scope["extensions"][LISTEN] = self._listen  # type: ignore[assignment]  # more than ASGI knows
 
-    def _listen(self, at_once: AtOnce | None) -> None:
+    def _listen(self, at_once: Deliver | None) -> None:
         """See `LISTEN`."""
         self._at_once = at_once
 

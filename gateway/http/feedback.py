@@ -1,4 +1,4 @@
-"""What people say of alerts, over HTTP: ``POST /v1/alerts/{alert_id}/feedback``.  [IO]"""
+"""Feedback on alerts over HTTP: ``POST /v1/alerts/{alert_id}/feedback``.  [IO]"""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gateway.auth.access import Access, access_of
 from gateway.contract.answers import Feedback
 from gateway.errors import MessageTooBig, NotFound, Overloaded, ProtocolError, Unprocessable
 
-LARGEST = 16 * 1024
-"""Bytes of a request: a note has 500 characters."""
+MAX_BODY_BYTES = 16 * 1024
+"""A note has at most 500 characters."""
 OPERATOR = "operator"
 
 
@@ -29,19 +29,19 @@ def feedback_routes(bus: Bus) -> list[BaseRoute]:
     async def give(request: Request) -> Response:
         feedback = read_feedback(await _body(request))
         alert_id = request.path_params["alert_id"]
-        alert = await bus.ask(partial(_alert, alert_id=alert_id, whose=access_of(request.scope)))
+        alert = await bus.query(partial(_alert, alert_id=alert_id, access=access_of(request.scope)))
         facts = {name: getattr(alert, name) for name in EventData.model_fields}
-        said = {"alert_id": alert_id, "verdict": feedback.verdict, "note": feedback.note, "reason": OPERATOR}
-        event = bus.publish(FeedbackGiven.model_validate(facts | said))
+        given = {"alert_id": alert_id, "verdict": feedback.verdict, "note": feedback.note, "reason": OPERATOR}
+        event = bus.publish(FeedbackGiven.model_validate(facts | given))
         if event is None:
-            raise Overloaded("too many events wait for the journal")
+            raise Overloaded("the queue of events for the journal is full")
         return JSONResponse({"event_id": event.id}, 202)
 
     return [Route(paths.ALERTS + "/{alert_id}/feedback", give, methods=["POST"])]
 
 
 def read_feedback(body: bytes) -> Feedback:
-    """Read a request's body.
+    """Parse a request's body.
 
     Raises:
         ProtocolError: it is not JSON.
@@ -60,21 +60,21 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST:
-            raise MessageTooBig(f"body: expected at most {LARGEST} bytes")
+        if len(body) > MAX_BODY_BYTES:
+            raise MessageTooBig(f"body: expected at most {MAX_BODY_BYTES} bytes, got more")
     return bytes(body)
 
 
-def _alert(reader: sqlite3.Connection, alert_id: str, whose: Access) -> AlertRaised:
-    """Return an alert that may be seen. Raises NotFound."""
+def _alert(reader: sqlite3.Connection, alert_id: str, access: Access) -> AlertRaised:
+    """Return the alert, if `access` allows it. Raises NotFound."""
     row = reader.execute(
         "SELECT text FROM events WHERE seq = (SELECT seq FROM alerts WHERE alert_id = ?)", (alert_id,)
     ).fetchone()
     if row is not None:
         try:
             alert = CloudEvent.model_validate_json(row[0]).data
-        except ValidationError:  # it is damaged
+        except ValidationError:  # the event is damaged
             alert = None
-        if isinstance(alert, AlertRaised) and whose.sees(alert.tenant):
+        if isinstance(alert, AlertRaised) and access.sees(alert.tenant):
             return alert
     raise NotFound(f"alert_id: there is no alert {alert_id!r:.80} in the journal")

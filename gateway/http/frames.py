@@ -1,8 +1,7 @@
-"""A websocket's bytes -> its frames: data frames unmasked at once, all others as they are, for an engine.  [S]
+"""Splits the bytes of a websocket into frames, and unmasks data frames.  [S]
 
-The engine (websockets' `ServerProtocol`) knows all of RFC 6455 and takes ten times as long for a frame as is needed for
-what nearly every frame is: whole, masked, not fragmented, without extensions. What is not so is left to it, as are
-errors: it is the engine that says what is wrong.
+websockets' `ServerProtocol` implements all of RFC 6455, but takes ten times as long as necessary for the usual frame:
+complete, masked, not fragmented, without extensions. Everything else, errors included, is passed on to it unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _MASKED, _LENGTH = 0x80, 0x7F
 
 
 class Kind(Enum):
-    """What a piece of the stream is."""
+    """Kind of a piece of the stream; `OTHER` is for `ServerProtocol`."""
 
     TEXT = _FIN | _TEXT
     BINARY = _FIN | _BINARY
@@ -30,17 +29,17 @@ _WHOLE = {kind.value: kind for kind in (Kind.TEXT, Kind.BINARY)}
 
 
 class FrameSplitter:
-    """Of one connection, server side: `split` its bytes from the end of the handshake on."""
+    """Splits the stream of one connection on the server's side, from the end of the handshake on."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Keep no frame beyond `max_bytes`: the engine refuses it by its head."""
+        """Buffer no frame larger than `max_bytes`; its head is passed on, so that `ServerProtocol` refuses it."""
         self._max_bytes = max_bytes
         self._rest = bytearray()
         self._in_fragments = False
         self._broken = False
 
     def split(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
-        """Yield the payloads of text and binary frames that are whole; all else as it came, in the order it came."""
+        """Yield the payload of complete text and binary frames, and everything else unchanged, in order."""
         if self._rest:
             self._rest += data
             buffer: bytes | bytearray = self._rest

@@ -1,16 +1,16 @@
-"""The one port: routes, who may use them, health, metrics.  [IO]
+"""The HTTP port: routes, authorisation, health, metrics.  [IO]
 
-    WS      /v1/media/{door}            each of the operator's doors; `twilio` and `plain` are there anyway
+    WS      /v1/media/{door}            one per entry of `doors`; `twilio` and `plain` always exist
     POST    /v1/whip/{call_id}/{leg}    WebRTC (RFC 9725)
     WS      /v1/events                  CloudEvents
     GET     /v1/calls…                  calls, live and ended; see `gateway.http.calls`
     GET     /healthz /readyz /metrics
     GET     /asyncapi.json /openapi.json /v1/schemas[/{type}]   the contract
-    GET     / /call                     pages for people
+    GET     / /call                     the dashboard
 
-Default deny: whatever is not health or a page wants a bearer token that allows it, where one is set (a door with checks
-of its own wants those instead), and no web page may call us unless its origin is allowed. A path may end in a slash.
-Whoever is refused is told why in the body, and so is the log.
+Default deny: everything except health, contract and pages needs a bearer token with the right scope, if a token is set
+(an endpoint with checks of its own needs those instead), and cross-origin requests need an allowed origin. A path may
+end in a slash. A refusal is explained in the response body and in the log.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from starlette.websockets import WebSocket
 
 from gateway import clock, logs, pages, paths, refusals
 from gateway.alerts.bus import Bus
-from gateway.alerts.subscribers import Source, serve_events
+from gateway.alerts.subscribers import SharedEvents, serve_events
 from gateway.auth import access, tokens
 from gateway.auth.access import EVERYTHING, NOTHING, Access, access_of, grant, needed
 from gateway.auth.jwt_tokens import Issuer
@@ -54,17 +54,17 @@ from gateway.sources import Sources
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 INGEST: frozenset[access.Scope] = frozenset({"ingest"})
-"""What a door's own checks allow."""
+"""Granted to a peer that passed the checks of its endpoint."""
 JWT = "eyJ"
-"""How a JSON Web Token begins: with `{"` in base64url."""
+"""Prefix of a JSON Web Token: `{"` in base64url."""
 HTTP = "http"
-"""The door of what is refused before it is known what it would be."""
+"""Label in `refusals` for requests that are refused before they reach an endpoint."""
 TASKS = Gauge("callscreen_tasks", "Tasks on the event loop, each time that metrics are asked for.")
 _log = logs.get(__name__)
 
 
 def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRoute], issuer: Issuer | None) -> Starlette:
-    """Put the routes together: the websocket doors, and `more_routes`. `issuer` is the one of `settings.jwt`."""
+    """Return the application: the websocket endpoints and `more_routes`. `issuer` is that of `settings.jwt`."""
     return Starlette(
         routes=[
             *_media_routes(settings, registry),
@@ -87,7 +87,7 @@ def build(settings: Settings, registry: Registry, more_routes: Iterable[BaseRout
 
 
 def _websocket_routes(path: str, endpoint: Callable[[WebSocket], Awaitable[None]]) -> list[BaseRoute]:
-    """Return the routes of a websocket, and those that tell whoever comes in plain HTTP that it is one."""
+    """Return the routes of a websocket, and those that answer plain HTTP requests to it with an error."""
     both = (path, path + "/")
     return [*(WebSocketRoute(one, endpoint) for one in both), *(Route(one, _upgrade, methods=METHODS) for one in both)]
 
@@ -114,13 +114,13 @@ async def _no_such_door(websocket: WebSocket) -> None:
     raise NotFound(f"door: there is no {websocket.path_params['door']!r:.70}; see `doors` in the settings")
 
 
-def event_routes(bus: Bus, settings: Settings, everywhere: Source | None) -> list[BaseRoute]:
-    """Return the routes of subscribers."""
-    return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings, everywhere=everywhere))
+def event_routes(bus: Bus, settings: Settings, shared: SharedEvents | None) -> list[BaseRoute]:
+    """Return the routes for subscribers."""
+    return _websocket_routes(paths.EVENTS, partial(serve_events, bus=bus, settings=settings, shared=shared))
 
 
 def contract_routes() -> list[BaseRoute]:
-    """Return the routes of the documents that describe all of this; they are made once, now."""
+    """Return the routes of the contract's documents, which are generated now, once."""
 
     async def show(_request: Request, document: contract.Document) -> Response:
         return Response(document.text, media_type=document.media_type)
@@ -133,12 +133,12 @@ def state_routes(
     unready: Callable[[], list[str]],
     warnings: Callable[[], list[str]],
 ) -> list[BaseRoute]:
-    """Return the routes that tell how things are.
+    """Return the routes for health and metrics.
 
     Args:
-        metrics: returns all metrics, as Prometheus reads them.
-        unready: returns the reasons why no call should be sent here now; none when ready.
-        warnings: returns what does not work, though calls are served.
+        metrics: returns all metrics in Prometheus' text format.
+        unready: returns the reasons why no call should be sent here now; empty when ready.
+        warnings: returns problems that do not keep the gateway from serving calls.
     """
 
     async def alive(_request: Request) -> Response:
@@ -149,13 +149,13 @@ def state_routes(
         body = {"ready": not reasons, "reasons": reasons, "warnings": warnings()}
         return JSONResponse(body, 503 if reasons else 200)
 
-    async def measured(_request: Request) -> Response:
+    async def measure(_request: Request) -> Response:
         return Response(await metrics(), media_type=CONTENT_TYPE_LATEST)
 
     return [
         Route("/healthz", alive),
         Route("/readyz", ready),
-        Route("/metrics", measured),
+        Route("/metrics", measure),
     ]
 
 
@@ -166,7 +166,7 @@ async def own_metrics() -> bytes:
 
 
 class Guard:
-    """ASGI middleware that lets nobody in who may not come in."""
+    """ASGI middleware that authenticates and authorises every request."""
 
     def __init__(self, app: ASGIApp, settings: Settings, issuer: Issuer | None = None) -> None:
         self._app = app
@@ -183,7 +183,7 @@ class Guard:
         self._whip = settings.whip_door()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request or an upgrade; refuse it with its status, or pass it on."""
+        """Check a request or an upgrade; pass it on, or refuse it with an HTTP status."""
         if scope["type"] in ("http", "websocket"):
             connection = HTTPConnection(scope)
             try:
@@ -199,27 +199,27 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check_rate(self, connection: HTTPConnection) -> None:
-        """Raises TooManyRequests."""
+        """Apply the rate limits of the peer's address. Raises TooManyRequests."""
         address, now_s = connection.client.host if connection.client else "", clock.monotonic_s()
         self._requests.take(address, now_s)
         if connection.scope.get("method") == "POST" and connection.scope["path"].startswith(paths.WHIP):
             self._offers.take(address, now_s)
 
     def _check_origin(self, connection: HTTPConnection) -> None:
-        """Browsers say which page asks. Without this, any page could read the calls of a desk's own gateway."""
+        """Check the origin: without this, any web page could read a local gateway's calls. Raises Forbidden."""
         origin = connection.headers.get("origin")
         if origin is None or origin in self._settings.allowed_origins:
             return
         host = connection.headers.get("host", "")
         own = [_origin(self._settings.public_url)] if self._settings.public_url else []
-        if is_loopback(_hostname(host)):  # a rebound DNS name is not loopback's name
+        if is_loopback(_hostname(host)):  # not true of a DNS name that was rebound to loopback
             own += [f"http://{host}", f"https://{host}"]
         if origin not in own:
             raise Forbidden("origin: this web origin is not in `allowed_origins`")
 
     async def _admit(self, connection: HTTPConnection, need: access.Scope) -> Access:
-        """Return what the peer may do, `need` among it. Raises Unauthorized, Forbidden."""
-        if connection.scope.get("method") == "OPTIONS":  # a browser asks what it may ask, and gives no token yet
+        """Return what the peer may do; it includes `need`. Raises Unauthorized, Forbidden."""
+        if connection.scope.get("method") == "OPTIONS":  # browsers send preflight requests without a token
             return NOTHING
         admitted = await self._access(connection)
         grant(connection.scope, admitted)  # to be told whose access it was, where it is refused
@@ -238,14 +238,14 @@ class Guard:
         settings = self._settings
         if not settings.has_token:
             return EVERYTHING
-        given = presented_token(handshake)
-        if self._issuer is not None and given.startswith(JWT):
-            return await self._issuer.access(given)
-        return tokens.check(given, settings.token, settings.tokens, clock.utc_now())
+        token = presented_token(handshake)
+        if self._issuer is not None and token.startswith(JWT):
+            return await self._issuer.access(token)
+        return tokens.check(token, settings.token, settings.tokens, clock.utc_now())
 
 
 def problem(error: CallscreenError, headers: dict[str, str] | None = None) -> Response:
-    """Return the error as problem details (RFC 9457); before an upgrade too, as a denial response."""
+    """Return the error as problem details (RFC 9457). A refused upgrade gets them as a denial response."""
     extra = dict(headers or {})
     if error.status == 401:
         extra["www-authenticate"] = "Bearer"
@@ -264,12 +264,12 @@ def _details(title: str, status: int, detail: str, headers: Mapping[str, str] | 
 
 
 async def _as_problem(connection: Any, error: Exception) -> Any:
-    """Starlette's handler for both kinds of connection: returns a response, or denies the upgrade with it."""
-    if isinstance(error, HTTPException):  # Starlette's own: no such path, or not with this method
+    """Starlette's exception handler: returns a response for HTTP, sends a denial response for a websocket."""
+    if isinstance(error, HTTPException):  # from Starlette: unknown path, or wrong method
         return _details(
             error.detail, error.status_code, f"{connection.scope['path']:.140}: {error.detail}", error.headers
         )
-    if not isinstance(error, CallscreenError):  # a fault of ours, which Starlette raises again for the log
+    if not isinstance(error, CallscreenError):  # a bug; Starlette raises it again for the log
         return _details("Internal Server Error", 500, "the gateway failed; its log says why", None)
     refusals.note(_log, "refused", HTTP, error, path=connection.scope["path"], status=error.status)
     if isinstance(connection, WebSocket):
@@ -286,7 +286,7 @@ def _handshake(connection: HTTPConnection, settings: Settings) -> Handshake:
 
 
 def _hostname(host: str) -> str:
-    """The name in a Host header; nothing where it is malformed."""
+    """Return the name in a Host header; empty if it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

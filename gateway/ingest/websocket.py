@@ -1,6 +1,6 @@
-"""The shell around every dialect that comes over a websocket.  [IO]
+"""Serves a media stream over a websocket, in any dialect.  [IO]
 
-Reads messages, lets the dialect say what they mean, hands that on. One function turns an error into a close code, and
+Reads messages, lets the dialect parse them, and passes the events on. Errors are mapped to close codes in one function;
 an error ends this stream only.
 """
 
@@ -34,12 +34,12 @@ from gateway.pace import Pace
 NORMAL = 1000
 GOING_AWAY = 1001
 GOODBYE_S = 1.0
-"""For a peer that does not read, to be told why it is hung up on."""
+"""Time to send the reason before the close frame, for a peer that does not read."""
 LISTEN = "callscreen.listen"
-"""ASGI extension: a function that takes an `AtOnce`, which then hears each message the moment it comes, in place of the
-queue; until it is told None, or something is left. What waits in the queue comes first, in any case."""
-AtOnce = Callable[[str | bytes], Message | None]
-"""Hears a message; returns what is left to be done about it, for the queue."""
+"""ASGI extension for direct delivery: a function that takes a `Deliver`, which then receives each message on arrival
+instead of the queue, until the function is given None or `Deliver` returns something. Queued messages come first."""
+Deliver = Callable[[str | bytes], Message | None]
+"""Processes a message; returns an ASGI message for the queue if anything remains to be done."""
 _log = logs.get(__name__)
 
 
@@ -47,9 +47,11 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
     """Serve one media stream until it ends, by either side or by an error.
 
     Args:
-        websocket: not yet accepted; who may connect was settled before.
-        door: with its limits filled in.
-        messages: how many may come.
+        websocket: authorised, not yet accepted.
+        dialect: parses the messages.
+        calls: receives the events.
+        door: the endpoint, with all limits set.
+        messages: the limit on messages per second.
     """
     await websocket.accept(dialect.subprotocol)
     stream = _Stream(websocket, dialect, calls, door, messages)
@@ -65,7 +67,7 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
     except CallscreenError as error:
         reason, code, ended_by = str(error), error.close_code, error.ended_by
         refusals.note(_log, "media stream refused", stream.source, error, source=stream.source, close_code=code)
-    except Exception:  # task root: a fault of ours ends this stream, with a verdict that does not hide it
+    except Exception:  # a bug ends this stream only; its verdict says "failed"
         reason, code, ended_by = "internal error", CallscreenError.close_code, "failed"
         _log.exception("media stream failed", source=stream.source, call_id=stream.call_id)
     finally:
@@ -77,7 +79,7 @@ async def serve_media(websocket: WebSocket, dialect: Dialect, calls: Calls, door
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close, with as much of `reason` as a close frame holds (123 bytes, RFC 6455 section 5.5)."""
+    """Close with as much of `reason` as a close frame holds (123 bytes, RFC 6455 section 5.5)."""
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # the peer was faster
         await websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
 
@@ -94,27 +96,27 @@ async def _send(websocket: WebSocket, messages: list[str | bytes]) -> None:
 
 
 class _EndedByUs(Exception):
-    """The gateway ends the stream: it drains, or the call is too long."""
+    """The gateway ends the stream: it drains, or the call is too long. The text is the reason."""
 
 
-def _do_not_listen(_at_once: AtOnce | None) -> None:
-    """Another server than ours: all messages go through its queue."""
+def _do_not_listen(_deliver: Deliver | None) -> None:
+    """Used with other servers than `Connection`: all messages go through the queue."""
 
 
-class _Left(NamedTuple):
-    """What a message leaves to be done by the stream's own task."""
+class _Outcome(NamedTuple):
+    """What the stream's task must do after a message."""
 
     reason: str | None = None
-    """Why the stream ends with it."""
+    """Why the stream has ended."""
     replies: list[str | bytes] = []  # noqa: RUF012  never changed
     error: Exception | None = None
 
 
-_NOTHING = _Left()
+_NOTHING = _Outcome()
 
 
 class _Stream:
-    """One connection's way from messages to an open stream."""
+    """The stream of one connection."""
 
     def __init__(self, websocket: WebSocket, dialect: Dialect, calls: Calls, door: Door, messages: Pace) -> None:
         self.source = websocket.url.path.rstrip("/").rpartition("/")[2]
@@ -128,9 +130,9 @@ class _Stream:
         self._max_message_bytes = door.max_message_bytes or 0
         self._open: OpenStream | None = None
         self._ended: asyncio.Task[str] | None = None
-        self._move_deadline_at_s = 0.0
+        self._next_reschedule_s = 0.0
         self._tolerance = Tolerance(self.source)
-        self._listen: Callable[[AtOnce | None], None] = websocket.scope["extensions"].get(LISTEN, _do_not_listen)
+        self._listen: Callable[[Deliver | None], None] = websocket.scope["extensions"].get(LISTEN, _do_not_listen)
 
     def open(self, started: StreamStarted) -> OpenStream:
         admitted = self._door.admit(started)
@@ -145,48 +147,48 @@ class _Stream:
             self._ended.cancel()
 
     async def read(self) -> str:
-        """Read until the peer says stop; returns the reason. Raises what `serve_media` sorts out."""
+        """Read until the stream ends; return the reason. Raises the errors that `serve_media` handles."""
         try:
-            # Where the address alone opens the stream, what is awaited is media already.
-            awaited_s = self._start_deadline_s if self._open is None else self._idle_deadline_s
-            async with asyncio.timeout(awaited_s) as deadline:
-                self._end_with_the_gateway(deadline)
+            # If the URL alone opens the stream, the first message is media already.
+            first_deadline_s = self._start_deadline_s if self._open is None else self._idle_deadline_s
+            async with asyncio.timeout(first_deadline_s) as deadline:
+                self._watch_gateway(deadline)
                 while True:
                     message = await self._receive(deadline)
-                    left = message.get("left") or self._heard(self._body(message), deadline)
-                    if left.error is not None:
-                        raise left.error
-                    if left.replies:
-                        await _send(self._websocket, left.replies)
-                    if left.reason is not None:
-                        return left.reason
+                    outcome = message.get("outcome") or self._process(self._body(message), deadline)
+                    if outcome.error is not None:
+                        raise outcome.error
+                    if outcome.replies:
+                        await _send(self._websocket, outcome.replies)
+                    if outcome.reason is not None:
+                        return outcome.reason
         except TimeoutError:
-            raise self._why_timed_out() from None
+            raise self._timeout_error() from None
 
     async def _receive(self, deadline: asyncio.Timeout) -> Message:
-        """Return the next message, or what is left of one that was heard when it came; most leave nothing."""
-        self._listen(partial(self._at_once, deadline))
+        """Return the next message that was queued, or the outcome of one that was delivered directly."""
+        self._listen(partial(self._deliver, deadline))
         try:
             return await self._websocket.receive()
         finally:
             self._listen(None)
 
-    def _at_once(self, deadline: asyncio.Timeout, body: str | bytes) -> Message | None:
-        left = self._heard(body, deadline)
-        return None if left is _NOTHING else {"type": "websocket.receive", "left": left}
+    def _deliver(self, deadline: asyncio.Timeout, body: str | bytes) -> Message | None:
+        outcome = self._process(body, deadline)
+        return None if outcome is _NOTHING else {"type": "websocket.receive", "outcome": outcome}
 
-    def _heard(self, body: str | bytes, deadline: asyncio.Timeout) -> _Left:
+    def _process(self, body: str | bytes, deadline: asyncio.Timeout) -> _Outcome:
         try:
-            reason = self._hear(self._checked(body), deadline)
-        except Exception as error:  # raised in the stream's own task, which knows what to do
-            return _Left(error=error)
+            reason = self._parse(self._checked(body), deadline)
+        except Exception as error:  # raised again in the stream's task
+            return _Outcome(error=error)
         replies = self._dialect.replies()
-        return _NOTHING if reason is None and not replies else _Left(reason, replies)
+        return _NOTHING if reason is None and not replies else _Outcome(reason, replies)
 
-    def _hear(self, body: str | bytes, deadline: asyncio.Timeout) -> str | None:
-        """Let a message have its effect, or do without it; return the reason when it was the end."""
+    def _parse(self, body: str | bytes, deadline: asyncio.Timeout) -> str | None:
+        """Parse a message and handle its events, or ignore it; return the reason if it ended the stream."""
         try:
-            reason = self._take(self._dialect.receive(body), deadline)
+            reason = self._handle(self._dialect.receive(body), deadline)
         except BadMessage as error:
             if self._tolerance.bad(error):
                 _log.warning("media message ignored", source=self.source, call_id=self.call_id, error=str(error))
@@ -194,32 +196,32 @@ class _Stream:
         self._tolerance.good()
         return reason
 
-    def _take(self, events: list[IngestEvent], deadline: asyncio.Timeout) -> str | None:
-        """Let events have their effect; return the reason when one of them was the end."""
+    def _handle(self, events: list[IngestEvent], deadline: asyncio.Timeout) -> str | None:
+        """Handle events; return the reason if one of them ended the stream."""
         for event in events:
             if isinstance(event, AudioReceived):
-                assert self._open is not None, "a dialect lets no audio pass before the start"
+                assert self._open is not None, "dialects return no audio before the start"
                 self._open.receive(event)
-                self._media_came(deadline)
+                self._extend_deadline(deadline)
             elif isinstance(event, StreamStarted):
                 self.open(event)
-                self._end_with_the_gateway(deadline)
-                self._media_came(deadline)
+                self._watch_gateway(deadline)
+                self._extend_deadline(deadline)
             elif isinstance(event, MessageIgnored):
                 self._tolerance.ignore(event.reason)
             else:
                 return event.reason
         return None
 
-    def _media_came(self, deadline: asyncio.Timeout) -> None:
-        """Move the idle deadline; at most each second, for it costs as much as reading a message."""
+    def _extend_deadline(self, deadline: asyncio.Timeout) -> None:
+        """Extend the idle deadline; at most once a second, since that costs as much as reading a message."""
         now_s = clock.monotonic_s()
-        if now_s >= self._move_deadline_at_s:
+        if now_s >= self._next_reschedule_s:
             deadline.reschedule(asyncio.get_running_loop().time() + self._idle_deadline_s)
-            self._move_deadline_at_s = now_s + min(1.0, self._idle_deadline_s / 10)
+            self._next_reschedule_s = now_s + min(1.0, self._idle_deadline_s / 10)
 
     def _body(self, message: Message) -> str | bytes:
-        """Take an ASGI message apart. Raises WebSocketDisconnect."""
+        """Return the payload of an ASGI message. Raises WebSocketDisconnect."""
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         body: str | bytes | None = message.get("text")
@@ -228,14 +230,14 @@ class _Stream:
         return body
 
     def _checked(self, body: str | bytes) -> str | bytes:
-        """Return a message that is not one too many, nor too big. Raises TooFast, MessageTooBig."""
+        """Check a message against the limits, and return it. Raises TooFast, MessageTooBig."""
         self._messages.take(1, clock.monotonic_s())
         if len(body) > self._max_message_bytes:
             raise MessageTooBig(f"message: expected at most {self._max_message_bytes} bytes, got {len(body)}")
         return body
 
-    def _end_with_the_gateway(self, deadline: asyncio.Timeout) -> None:
-        """Let the gateway's own end of the stream interrupt the wait for the next message."""
+    def _watch_gateway(self, deadline: asyncio.Timeout) -> None:
+        """Interrupt the wait for a message when the gateway ends the stream."""
         if self._open is None or self._ended is not None:
             return
         loop = asyncio.get_running_loop()
@@ -247,7 +249,7 @@ class _Stream:
 
         self._ended.add_done_callback(interrupt)
 
-    def _why_timed_out(self) -> Exception:
+    def _timeout_error(self) -> Exception:
         if self._ended is not None and self._ended.done():
             return _EndedByUs(self._ended.result())
         if self._open is None:

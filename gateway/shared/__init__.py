@@ -1,8 +1,8 @@
-"""Several gateways, one stream of events: NATS JetStream.
+"""One stream of events for several gateways: NATS JetStream.
 
     calls ── bus ── journal of this gateway ── `forwarder` ──┐
     calls ── bus ── journal of another one ── `forwarder` ───┴──> stream ── `reading` ──> subscribers (scope=all)
 
-The journal is the spool: what is committed there is forwarded in order, now or when NATS can be reached again. A
-gateway serves calls and its own subscribers whether NATS is there or not.
+The journal is the buffer: committed events are forwarded in order, at once or when NATS can be reached again. A gateway
+serves calls and its own subscribers whether or not NATS can be reached.
 """

@@ -1,9 +1,9 @@
-"""Two gateways with one journal id: found, and the later one stops forwarding.  [IO]
+"""Detects two gateways with the same journal id; the later one stops forwarding.  [IO]
 
-The id is made with the journal's file, so two running gateways have the same only if the file was copied, as with the
-image of a machine. Their events would have the same ids, and the stream would take one gateway's for the other's.
+The id is created with the journal's file, so two gateways share it only if the file was copied, for example with a
+machine image. Their events would have equal ids, and the stream would drop one gateway's events as duplicates.
 
-Each gateway answers on the subject of its journal id, for as long as it is connected: there is nothing to expire.
+Each gateway answers on the subject of its journal id while it is connected, so a claim needs no expiry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.shared import names
 from gateway.shared.link import Link
 
 ANSWERS_S = 0.5
-"""How long others have to answer."""
+"""Time for others to answer."""
 
 
 class JournalTaken(Exception):
@@ -30,7 +30,7 @@ class JournalTaken(Exception):
 
 
 class Holder(msgspec.Struct, frozen=True, order=True):
-    """A process that has a journal; the smallest, which is the one that began first, keeps it."""
+    """A process with a journal; the smallest, which started first, keeps the id."""
 
     began_s: float
     instance: str
@@ -38,7 +38,7 @@ class Holder(msgspec.Struct, frozen=True, order=True):
 
 
 class Claim:
-    """What this process says of itself."""
+    """The claim of this process to its journal's id."""
 
     def __init__(self, journal_id: str) -> None:
         self._journal_id = journal_id
@@ -46,7 +46,7 @@ class Claim:
         self._other: Holder | None = None
 
     def check(self) -> None:
-        """Raise JournalTaken where another process that began earlier has been heard of."""
+        """Raise JournalTaken if another process that started earlier has the same id."""
         if self._other is not None:
             raise JournalTaken(
                 f"the gateway on {self._other.host:.64} has the journal id {self._journal_id}, too: this journal is a "
@@ -55,23 +55,23 @@ class Claim:
 
     @asynccontextmanager
     async def announced(self, link: Link) -> AsyncIterator[None]:
-        """Answer whoever asks, and ask. Raises JournalTaken."""
+        """While the body runs, answer other gateways; ask them first. Raises JournalTaken."""
         subject = names.presence(link.stream, self._journal_id)
         me = msgspec.json.encode(self._me)
         self._other = None
 
-        async def hear(message: Msg) -> None:
-            self._hear(message.data)
+        async def on_question(message: Msg) -> None:
+            self._compare(message.data)
             if message.reply:
                 await link.client.publish(message.reply, me)
 
-        subscription = await link.client.subscribe(subject, cb=hear)
+        subscription = await link.client.subscribe(subject, cb=on_question)
         inbox = link.client.new_inbox()
 
-        async def answered(message: Msg) -> None:
-            self._hear(message.data)
+        async def on_answer(message: Msg) -> None:
+            self._compare(message.data)
 
-        answers = await link.client.subscribe(inbox, cb=answered)
+        answers = await link.client.subscribe(inbox, cb=on_answer)
         try:
             await link.client.publish(subject, me, inbox)
             await link.client.flush()
@@ -83,7 +83,7 @@ class Claim:
                 await answers.unsubscribe()
                 await subscription.unsubscribe()
 
-    def _hear(self, data: bytes) -> None:
+    def _compare(self, data: bytes) -> None:
         try:
             other = msgspec.json.decode(data, type=Holder)
         except msgspec.MsgspecError:

@@ -1,9 +1,9 @@
-"""From the journal to the shared stream, in order, each event once.  [IO]
+"""Forwards the journal to the shared stream, in order, each event once.  [IO]
 
-Events of one call are sent one after another, each when the one before is stored; calls are sent beside each other. So
-of each call the stream has the first events without a hole, whatever fails. How far all is stored is noted in the
-journal once a second. After a restart, or a new connection, what lies beyond is looked up: the stream's newest event of
-a call says how much of that call it has.
+Events of one call are sent one after another, each after the one before was stored; different calls are sent
+concurrently. So the stream always has the events of a call up to some event, without gaps, whatever fails. The position
+up to which everything is stored is written to the journal once a second. After a restart or a new connection, the
+stream's newest event of a call shows which later events it already has.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LOST = Counter(
 BACKLOG = Gauge("callscreen_nats_backlog_events", "Events in the journal that are not in the shared stream yet.")
 
 PAGE_EVENTS = 250
-"""Events read, and sent, before the next are read."""
+"""Events that are read and sent at a time."""
 NOTE_S = 1.0
-"""Between two notes of the position in the journal."""
+"""Interval at which the position is written to the journal."""
 _log = logs.get(__name__)
 
 
@@ -40,32 +40,33 @@ class Forwarder:
     """Forwards the events of one journal.
 
     Args:
-        scores: forward ``score`` events too.
+        bus: reads the journal.
+        scores: whether ``score`` events are forwarded.
     """
 
     def __init__(self, bus: Bus, *, scores: bool) -> None:
         self._bus = bus
         self._scores = scores
         self._position = 0
-        """Up to here, all that is to be forwarded is stored in the stream."""
+        """Sequence number up to which the stream has all events."""
         self._noted: int | None = None
         self._noted_at_s = 0.0
 
     @property
     def backlog(self) -> int:
-        """Events that are committed and not forwarded."""
+        """Number of committed events that are not forwarded yet."""
         return max(0, self._bus.committed - self._position)
 
     async def run(self, link: Link, claim: Claim) -> None:
-        """Forward, until something fails.
+        """Forward until something fails.
 
         Raises:
-            JournalTaken: these events are another gateway's.
-            NatsError, OSError, TimeoutError: of the connection.
+            JournalTaken: another gateway has the same journal id.
+            NatsError, OSError, TimeoutError: the connection failed.
             Overloaded, sqlite3.Error: the journal cannot be read.
         """
         if self._noted is None:
-            self._noted = await self._bus.ask(partial(position.read, stream=link.stream)) or 0
+            self._noted = await self._bus.query(partial(position.read, stream=link.stream)) or 0
             self._position = self._noted
         stored = await _Stored.of(link, self._bus)
         while True:
@@ -89,19 +90,19 @@ class Forwarder:
                 for of_one in calls.values():
                     sending.create_task(self._send(link, of_one, stored))
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the connection is made anew for any of them
+            raise failed.exceptions[0] from None  # any of them leads to a new connection
         last = page[-1].seq if page else self._bus.committed
         if self._bus.journal.kept_after(scores=self._scores) > self._position:
-            self._tell_lost(last - self._position - len(page))
+            self._count_lost(last - self._position - len(page))
         self._position = last
 
-    def _tell_lost(self, events: int) -> None:
+    def _count_lost(self, events: int) -> None:
         if events > 0:
             LOST.inc(events)
             _log.error("nats: events were deleted from the journal before they could be forwarded", events=events)
 
     async def _send(self, link: Link, entries: list[Entry], stored: _Stored) -> None:
-        """Send events of one call."""
+        """Send the events of one call."""
         journal = self._bus.journal
         for entry in entries:
             if await stored.has(entry):
@@ -111,20 +112,20 @@ class Forwarder:
             FORWARDED.inc()
 
     async def _note(self, link: Link) -> None:
-        """Note the position in the journal. Where that cannot be written, it is looked up at the next start."""
+        """Write the position to the journal. If that fails, the stream is asked for it at the next start."""
         self._noted_at_s = clock.monotonic_s()
         if self._noted == self._position:
             return
         try:
             await self._bus.change(partial(position.move, stream=link.stream, seq=self._position))
         except (sqlite3.Error, OSError) as error:
-            _log.warning("nats: position cannot be noted in the journal", error=str(error))
+            _log.warning("nats: the position cannot be written to the journal", error=str(error))
         else:
             self._noted = self._position
 
 
 class _Stored:
-    """Which events the stream had when the connection was made."""
+    """The events that the stream had when the connection was made."""
 
     def __init__(self, link: Link, journal_id: str, up_to: int) -> None:
         self._link = link
@@ -134,7 +135,7 @@ class _Stored:
 
     @classmethod
     async def of(cls, link: Link, bus: Bus) -> _Stored:
-        """Look it up. Raises JournalTaken where the stream has what this journal never told."""
+        """Look up the newest event. Raises JournalTaken if the stream has events that this journal does not have."""
         journal = bus.journal
         last = await link.last(names.of_journal(link.stream, journal.id))
         if last is None:
@@ -146,11 +147,11 @@ class _Stored:
                 f"the stream {link.stream} has events under the journal id {journal.id} that this journal does not "
                 "have: it is an old copy; nothing is forwarded from here. Set `journal` to a new file"
             )
-        # Calls are sent beside each other: later events of the same page, of other calls, may be there too.
+        # Calls are sent concurrently: the stream may also have later events of the same page, of other calls.
         return cls(link, journal.id, page[-1].seq if page else seq)
 
     async def has(self, entry: Entry) -> bool:
-        """Whether an event was there."""
+        """Whether the stream had an event."""
         if entry.seq > self._up_to:
             return False
         if entry.call_id not in self._newest:

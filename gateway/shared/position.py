@@ -1,7 +1,7 @@
-"""How far a journal has been forwarded, kept in its own file.  [IO]
+"""The position up to which a journal has been forwarded; stored in the journal's file.  [IO]
 
-`move` is for the journal's writing thread (`Bus.change`), `read` for its reading thread. The table is made when it is
-first needed: a journal that was begun anew has none.
+`move` is for the journal's writing thread (`Bus.change`), `read` for its reading thread. The table is created on first
+use, since a renewed journal does not have it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 
 
 def read(reader: sqlite3.Connection, stream: str) -> int | None:
-    """Return up to which sequence number events are in the stream; None: nothing is known."""
+    """Return the sequence number up to which events are in the stream; None: unknown."""
     try:
         row = reader.execute("SELECT seq FROM forwarded WHERE stream = ?", (stream,)).fetchone()
     except sqlite3.OperationalError as error:
@@ -21,6 +21,6 @@ def read(reader: sqlite3.Connection, stream: str) -> int | None:
 
 
 def move(writer: sqlite3.Connection, stream: str, seq: int) -> None:
-    """Note up to which sequence number events are in the stream."""
+    """Store the sequence number up to which events are in the stream."""
     writer.execute("CREATE TABLE IF NOT EXISTS forwarded (stream TEXT PRIMARY KEY, seq INTEGER NOT NULL)")
     writer.execute("INSERT OR REPLACE INTO forwarded VALUES (?, ?)", (stream, seq))

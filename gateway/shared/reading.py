@@ -1,8 +1,8 @@
-"""One subscriber's view of the shared stream: from its cursor on, or from now on.  [IO]
+"""One subscription to the shared stream: from its cursor, or from now on.  [IO]
 
-The server holds the place of each reader and sends what is asked for, so a reader that is slow holds up nobody and
-nothing overflows: it falls behind in the stream, and is told of a gap when what it has not read is deleted there.
-Sequence numbers of a stream have no holes but by deletion, so a hole is a gap.
+The server keeps the position of each reader and sends on request, so a slow reader delays nobody and no queue
+overflows: it falls behind in the stream, and receives a gap if unread events are deleted there. Sequence numbers of a
+stream have gaps only where messages were deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.shared.link import Link
 
 UNREADABLE = Counter("callscreen_nats_unreadable_total", "Messages in the shared stream that are no events.")
 QUEUE_EVENTS = 500
-"""Events read from the stream and not yet taken."""
+"""Events read from the stream and not yet sent."""
 
 
 class _Facts(msgspec.Struct):
@@ -45,13 +45,13 @@ _event = msgspec.json.Decoder(_Event)
 
 
 class Reading:
-    """The events for one subscriber as JSON texts, in the order of the stream; iterate over it while `run` runs."""
+    """The events of one subscriber as JSON texts, in the order of the stream; iterate over it while `run` runs."""
 
     def __init__(self, link: Link, wanted: Filter) -> None:
         self._link = link
         self._wanted = wanted
         self._position = 0
-        """Stream sequence up to which everything was read and, if it is wanted, queued."""
+        """Stream sequence up to which all messages were read, and accepted ones queued."""
         self._texts: deque[tuple[int, str]] = deque()
         self._failure: Overloaded | None = None
         self._ended = False
@@ -59,7 +59,7 @@ class Reading:
         self._room = asyncio.Event()
 
     async def begin(self, last_event_id: str | None) -> None:
-        """Find the place to begin at; what is missing before it is told by a `gap`.
+        """Determine the position to start from; if events before it are missing, queue a `gap`.
 
         Raises:
             Overloaded: the stream cannot be read.
@@ -73,19 +73,19 @@ class Reading:
             return
         position = names.position(self._link.stream_id, newest, last_event_id)
         if position is None:
-            self._tell_gap(last_event_id, first, newest, "cursor_unknown")
+            self._report_gap(last_event_id, first, newest, "cursor_unknown")
         elif position + 1 < first:
-            self._tell_gap(names.cursor(self._link.stream_id, position), first, newest, "cursor_too_old")
+            self._report_gap(names.cursor(self._link.stream_id, position), first, newest, "cursor_too_old")
         else:
             self._position = position
 
     async def run(self) -> None:
-        """Read, until cancelled or the stream cannot be read, which the iteration raises."""
+        """Read until cancelled, or until the stream cannot be read, which the iteration then raises."""
         try:
             async for seq, text in self._link.messages(self._position):
                 if seq > self._position + 1:
                     after = names.cursor(self._link.stream_id, self._position)
-                    self._tell_gap(after, seq, seq, "cursor_too_old")
+                    self._report_gap(after, seq, seq, "cursor_too_old")
                 self._take(seq, text)
                 while len(self._texts) >= QUEUE_EVENTS:
                     self._room.clear()
@@ -98,11 +98,11 @@ class Reading:
         return self
 
     async def __anext__(self) -> str:
-        """The next event. Cancelling loses nothing.
+        """Return the next event. Cancelling loses nothing.
 
         Raises:
-            Overloaded: the stream cannot be read any more.
-            StopAsyncIteration: the gateway is closing, and this was all.
+            Overloaded: the stream can no longer be read.
+            StopAsyncIteration: the gateway is closing, and all events were returned.
         """
         while not self._texts:
             if self._failure is not None:
@@ -115,17 +115,17 @@ class Reading:
         return self._texts.popleft()[1]
 
     async def overflow(self) -> Never:
-        """Wait for ever: see above."""
+        """Never returns, since no queue overflows; see the module's docstring."""
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("the event is never set")
 
     def end(self) -> None:
-        """Let the iteration stop once everything that is queued was given out."""
+        """Stop the iteration after the queued events."""
         self._ended = True
         self._wake.set()
 
     def heartbeat(self) -> str:
-        """A heartbeat whose cursor is as new as can be without skipping what still waits here."""
+        """Return a heartbeat with the newest cursor that skips no queued event."""
         seq = self._texts[0][0] - 1 if self._texts else self._position
         return self._notice(Heartbeat(last_event_id=names.cursor(self._link.stream_id, seq)), seq)
 
@@ -140,17 +140,17 @@ class Reading:
             cursor = names.cursor(self._link.stream_id, seq)
             self._queue(seq, f'{text.rstrip().removesuffix("}")},"cursor":"{cursor}"}}')
 
-    def _tell_gap(
+    def _report_gap(
         self, after: str, first: int, newest: int, reason: Literal["cursor_too_old", "cursor_unknown"]
     ) -> None:
-        """Say that what lies between `after` and `first` is missing."""
+        """Queue a `gap`: the events between `after` and `first` are missing."""
         self._position = max(first, 1) - 1
         resumed_at = names.cursor(self._link.stream_id, first) if 0 < first <= newest else None
         gap = Gap(after=after, resumed_at=resumed_at, reason=reason)
         self._queue(self._position, self._notice(gap, self._position))
 
     def _notice(self, data: Gap | Heartbeat, seq: int) -> str:
-        """An event for this subscriber alone. Its id is unique and, for who gives it back, the cursor of `seq`."""
+        """Return an event for this subscriber only. Its id is unique and is also a cursor, that of `seq`."""
         event_id = f"{names.cursor(self._link.stream_id, seq)}.{uuid4().hex[:12]}"
         source = f"/callscreen/all-{self._link.stream_id}"
         event = envelope(data, event_id=event_id, source=source, time=utc_now(), sequence=None)
@@ -162,5 +162,5 @@ class Reading:
 
 
 def unreadable() -> Overloaded:
-    """Return what a subscriber is told when the stream cannot be read; the log says why."""
+    """Return the error for a subscriber if the stream cannot be read; the log has the cause."""
     return Overloaded("scope: the shared stream cannot be read now; resume later")

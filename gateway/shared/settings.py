@@ -1,4 +1,4 @@
-"""Where the shared stream is, and how it is made.  [S]"""
+"""Settings of the shared stream.  [S]"""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class NatsSettings(BaseModel):
         description="windows are verified by `callscreen verifier` processes at this server, and not in the gateway",
     )
     keep_s: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
-        7 * 86400.0, description="age of the oldest event kept, where the gateway makes the stream"
+        7 * 86400.0, description="age of the oldest event kept, if the gateway creates the stream"
     )
     keep_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
-        1 << 30, description="size of the stream, beyond which the oldest events go, where the gateway makes it"
+        1 << 30, description="size of the stream, beyond which the oldest events go, if the gateway creates it"
     )
     replicas: Annotated[int, Field(ge=1, le=5)] = Field(
-        1, description="servers of the cluster that keep each event, where the gateway makes the stream"
+        1, description="servers of the cluster that keep each event, if the gateway creates the stream"
     )
 
     @property
     def servers(self) -> list[str]:
-        """The URLs, one by one."""
+        """The URLs of the servers."""
         return [url.strip() for url in self.url.split(",")]
 
     @model_validator(mode="after")
     def _servers_only(self) -> NatsSettings:
-        """The whole table is to blame here and not its field, whose value would be shown, with what is secret in it."""
+        """Validates the whole table: an error of the field `url` would show its value, which may hold credentials."""
         for one in self.servers:
             parts = urlsplit(one)
             if parts.scheme not in SCHEMES or not parts.hostname:
@@ -66,7 +66,7 @@ class NatsSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _one_kind_of_credentials(self) -> NatsSettings:
+    def _credentials_are_consistent(self) -> NatsSettings:
         if (self.user is None) != (self.password is None):
             raise ValueError("user, password: expected both or neither")
         if sum(one is not None for one in (self.user, self.token, self.credentials)) > 1:

@@ -1,17 +1,17 @@
-"""Which addresses the open internet has: where a webhook may go without being asked.  [S]"""
+"""Tells public addresses from private ones, for webhooks.  [S]"""
 
 from __future__ import annotations
 
 import ipaddress
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""RFC 6052: the last 32 bits are the IPv4 address that is reached."""
+"""RFC 6052: the last 32 bits are the IPv4 destination."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, as `getaddrinfo` returns it, is one of the open internet.
+    """Whether an address, as `getaddrinfo` returns it, is on the public internet.
 
-    An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by that.
+    For an IPv6 address that contains an IPv4 one (mapped, 6to4, Teredo, NAT64), the IPv4 address decides.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):

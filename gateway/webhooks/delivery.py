@@ -1,7 +1,7 @@
-"""Delivers the events of the bus to the endpoints: each one's own pace, retries, dead letters.  [IO]
+"""Delivers events to the webhooks: pace, retries and dead letters per endpoint.  [IO]
 
-An event that fails waits by itself, and others go on: one that the receiver cannot digest holds up none. While
-`MOST_WAITING` of an endpoint wait, nothing new is taken for it: it stays in the journal, where the position is.
+A failed event is retried on its own schedule while others are delivered, so an event that the receiver rejects delays
+none. While `MAX_PENDING` events of an endpoint are pending, no new ones are read: they stay in the journal.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ from gateway.webhooks.settings import Webhook
 from gateway.webhooks.store import Letter
 
 DELIVERIES = Counter("callscreen_webhook_deliveries_total", "Attempts to deliver, by outcome.", ["webhook", "outcome"])
-"""``delivered``, ``failed`` (comes again), ``dead``."""
-LOST = Counter("callscreen_webhook_gaps_total", "Times that events were gone before they were delivered.", ["webhook"])
+"""Outcomes: ``delivered``, ``failed`` (to be retried), ``dead``."""
+LOST = Counter(
+    "callscreen_webhook_gaps_total", "Times that events were deleted before they were delivered.", ["webhook"]
+)
 WAITING = Gauge("callscreen_webhook_waiting", "Events that wait to be sent again.", ["webhook"])
-MOST_WAITING = 1000
-LONGEST_WAIT_S = 3600.0
+MAX_PENDING = 1000
+MAX_WAIT_S = 3600.0
 IDLE_S = 30.0
-"""Without an event for so long, the position is moved on: what was not wanted need not be looked through again."""
-AGAIN_S = 1.0
+"""Without an event for this time, the position moves past the events that were not accepted."""
+RETRY_S = 1.0
 """Between attempts to write the journal."""
 _log = logs.get(__name__)
 _random = secrets.SystemRandom()
 
 
 def wait_s(attempts: int, first_s: float) -> float:
-    """Return how long to wait after so many attempts: exponential, with half of it drawn by chance."""
-    longest_s = min(LONGEST_WAIT_S, first_s * 2.0 ** min(attempts - 1, 60))
+    """Return the wait after `attempts` failures: exponential backoff with jitter of up to one half."""
+    longest_s = min(MAX_WAIT_S, first_s * 2.0 ** min(attempts - 1, 60))
     return longest_s * _random.uniform(0.5, 1.0)
 
 
 class Delivery:
-    """One endpoint: `run` until cancelled, or the bus closes."""
+    """Delivery to one endpoint; `run` it until it is cancelled or the bus closes."""
 
     def __init__(self, webhook: Webhook, bus: Bus) -> None:
-        """Raises ConfigError when the secret cannot be read."""
+        """Raises ConfigError if the secret cannot be read."""
         self.webhook = webhook
         self._bus = bus
         self._sender = Sender(webhook)
@@ -60,10 +62,10 @@ class Delivery:
         self._logger = _log.bind(webhook=webhook.name)
 
     async def run(self) -> None:
-        """Deliver from where the endpoint was left; one that is new gets what comes from now on."""
+        """Deliver from the endpoint's position; a new endpoint starts with new events."""
         wanted = Filter(types=frozenset(self.webhook.events), tenant=self.webhook.tenant)
         try:
-            await self._remember()
+            await self._restore()
             while not self._bus.stopped:
                 with suppress(SlowConsumer):
                     with self._bus.subscribe(wanted, self._bus.journal.cursor(self._position)) as subscription:
@@ -73,7 +75,7 @@ class Delivery:
             await self._sender.close()
 
     async def test(self) -> str | None:
-        """Send an event of type ``webhook.test``, once; return why it failed, None where it did not."""
+        """Send an event of type ``webhook.test`` once; return why it failed, or None if it succeeded."""
         now = clock.utc_now()
         event_id = f"test-{uuid.uuid4().hex}"
         event = {
@@ -88,12 +90,12 @@ class Delivery:
         return await self._sender.send(event_id, msgspec.json.encode(event))
 
     async def dead(self) -> list[Letter]:
-        """Return the letters that were given up, oldest first."""
-        return await self._bus.ask(partial(store.dead, name=self.webhook.name))
+        """Return the dead letters, oldest first."""
+        return await self._bus.query(partial(store.dead, name=self.webhook.name))
 
     async def replay(self) -> int:
-        """Send dead letters again, as many as may wait; return how many. Raises Overloaded: not now."""
-        room = MOST_WAITING - len(self._waiting)
+        """Queue dead letters for delivery, as many as there is room for; return their number. Raises Overloaded."""
+        room = MAX_PENDING - len(self._waiting)
         now = clock.utc_now().timestamp()
         try:
             revived = await self._bus.change(partial(store.revive, name=self.webhook.name, now=now, most=room))
@@ -101,19 +103,19 @@ class Delivery:
             raise Overloaded(f"the journal cannot be written: {error}") from None
         self._waiting |= {letter.seq: letter for letter in revived}
         if self._pause is not None and not self._pause.expired():
-            self._pause.reschedule(0.0)  # at once: there is something to do
+            self._pause.reschedule(0.0)  # ends the pause now
         return len(revived)
 
-    async def _remember(self) -> None:
-        position = await self._bus.ask(partial(store.position, name=self.webhook.name))
-        letters = await self._bus.ask(partial(store.waiting, name=self.webhook.name))
+    async def _restore(self) -> None:
+        position = await self._bus.query(partial(store.position, name=self.webhook.name))
+        letters = await self._bus.query(partial(store.waiting, name=self.webhook.name))
         self._waiting = {letter.seq: letter for letter in letters}
         self._position = self._bus.committed if position is None else position
         if position is None:
             await self._change(partial(store.move, name=self.webhook.name, position=self._position))
 
     async def _follow(self, subscription: Subscription) -> None:
-        """Deliver until the bus closes. Raises SlowConsumer: subscribe again, from the position."""
+        """Deliver until the bus closes. Raises SlowConsumer; then subscribe again from the position."""
         while True:
             WAITING.labels(self.webhook.name).set(len(self._waiting))
             now = clock.utc_now().timestamp()
@@ -125,7 +127,7 @@ class Delivery:
             text = None
             try:
                 async with asyncio.timeout(pause_s) as self._pause:
-                    if len(self._waiting) >= MOST_WAITING:
+                    if len(self._waiting) >= MAX_PENDING:
                         await asyncio.Event().wait()
                     text = await anext(subscription)
             except TimeoutError:
@@ -142,7 +144,7 @@ class Delivery:
         event = msgspec.json.decode(text)
         if event["type"] == "gap":
             LOST.labels(self.webhook.name).inc()
-            self._logger.error("events were gone before they were delivered", **event["data"])
+            self._logger.error("events were deleted before they were delivered", **event["data"])
             return
         seq = self._bus.journal.position(event["id"])
         assert seq is not None
@@ -162,23 +164,23 @@ class Delivery:
             return
         now = clock.utc_now().timestamp()
         attempts = letter.attempts + 1
-        dies = now - letter.first_at >= self.webhook.retry_for_s
-        due_at = None if dies else now + wait_s(attempts, self.webhook.retry_first_s)
+        is_dead = now - letter.first_at >= self.webhook.retry_for_s
+        due_at = None if is_dead else now + wait_s(attempts, self.webhook.retry_first_s)
         letter = letter._replace(attempts=attempts, due_at=due_at, error=error)
-        if dies:
+        if is_dead:
             self._waiting.pop(letter.seq, None)
         else:
             self._waiting[letter.seq] = letter
-        DELIVERIES.labels(self.webhook.name, "dead" if dies else "failed").inc()
-        told = {"event_id": letter.event_id, "attempts": attempts, "error": error}
-        if dies:
-            self._logger.error("webhook: event given up", **told)
+        DELIVERIES.labels(self.webhook.name, "dead" if is_dead else "failed").inc()
+        facts = {"event_id": letter.event_id, "attempts": attempts, "error": error}
+        if is_dead:
+            self._logger.error("webhook: event given up", **facts)
         elif attempts == 1:
-            self._logger.warning("webhook: delivery failed", **told)
+            self._logger.warning("webhook: delivery failed", **facts)
         await self._change(partial(store.put, letter=letter, position=self._position))
 
     async def _move_on(self, subscription: Subscription) -> None:
-        """Note that nothing up to the newest event was wanted, or all of it is delivered."""
+        """Move the position past the newest event: all accepted ones up to it are delivered."""
         heartbeat = msgspec.json.decode(subscription.heartbeat())
         seen = self._bus.journal.position(heartbeat["data"]["last_event_id"])
         if seen is not None and seen > self._position:
@@ -186,35 +188,35 @@ class Delivery:
             await self._change(partial(store.move, name=self.webhook.name, position=seen))
 
     async def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        """Write to the journal; while that fails nothing more is delivered, for it would not be remembered."""
+        """Write to the journal. While that fails, nothing more is delivered, because it could not be recorded."""
         while True:
             try:
                 return await self._bus.change(change)
             except (sqlite3.Error, OSError):
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_S)
 
 
 class Webhooks:
-    """All endpoints. `start` when the bus is started, `close` before it closes."""
+    """All webhooks. Call `start` after the bus was started, `close` before it closes."""
 
     def __init__(self, webhooks: Iterable[Webhook], bus: Bus) -> None:
-        """Raises ConfigError when a secret cannot be read."""
+        """Raises ConfigError if a secret cannot be read."""
         self._deliveries = {webhook.name: Delivery(webhook, bus) for webhook in webhooks}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         for name, delivery in self._deliveries.items():
-            self._tasks.append(asyncio.create_task(_kept(delivery), name=f"webhook {name}"))
+            self._tasks.append(asyncio.create_task(_supervised(delivery), name=f"webhook {name}"))
 
     async def close(self) -> None:
-        """Stop. What is not delivered yet is, when the gateway is started again."""
+        """Stop. Pending events are delivered after the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def all(self) -> list[Delivery]:
-        """Return the endpoints."""
+        """Return all endpoints."""
         return list(self._deliveries.values())
 
     def named(self, name: str) -> Delivery:
@@ -225,8 +227,8 @@ class Webhooks:
             raise NotFound(f"webhook: there is no {name!r:.40}; see `webhooks` in the settings") from None
 
 
-async def _kept(delivery: Delivery) -> None:
-    """Deliver, whatever happens: a fault of ours ends one endpoint's attempt, not its service."""
+async def _supervised(delivery: Delivery) -> None:
+    """Deliver until the bus closes, and start again after an error."""
     while True:
         try:
             return await delivery.run()
@@ -234,7 +236,7 @@ async def _kept(delivery: Delivery) -> None:
             _log.warning("webhook: waits for the journal", webhook=delivery.webhook.name, error=str(error))
         except Exception:  # task root
             _log.exception("webhook failed", webhook=delivery.webhook.name)
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(RETRY_S)
 
 
 def _due_at(letter: Letter) -> float:

@@ -1,8 +1,8 @@
-"""What operators ask of webhooks, over HTTP; `callscreen webhooks` is their client.  [IO]
+"""HTTP routes to operate webhooks; `callscreen webhooks` is a client of them.  [IO]
 
-GET     /v1/webhooks/dead            events that were given up
-POST    /v1/webhooks/{name}/replay   send those of one webhook again
-POST    /v1/webhooks/{name}/test     send a test event, now
+GET     /v1/webhooks/dead            dead letters
+POST    /v1/webhooks/{name}/replay   deliver the dead letters of one webhook again
+POST    /v1/webhooks/{name}/test     deliver a test event now
 """
 
 from __future__ import annotations

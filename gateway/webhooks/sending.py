@@ -1,8 +1,8 @@
-"""One attempt to deliver: resolve, check the address, connect to that very address, post, look at the status.  [IO]
+"""One delivery attempt: resolve the name, check the addresses, connect to a checked one, post, read the status.  [IO]
 
-A redirect is not followed: it would lead to an address that nobody configured. TLS still checks the name in the URL,
-for only the TCP connection goes to a literal address. httpcore has no proxies and follows nothing by itself, and its
-network backend is the one place where connections are made.
+Redirects are not followed: they would lead to addresses that nobody configured. TLS still checks the name in the URL;
+only the TCP connection goes to a literal address. httpcore uses no proxies and follows nothing by itself, and makes all
+connections through its network backend.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gateway.webhooks import signature
 from gateway.webhooks.addresses import is_public
 from gateway.webhooks.settings import Webhook
 
-MOST_ADDRESSES = 4
+MAX_ADDRESSES = 4
 """Of a name that are tried in one attempt."""
-MOST_OF_THE_BODY = 16 * 1024
+MAX_RESPONSE_BYTES = 16 * 1024
 """Bytes of an answer that are read, so that the connection can be used again; its content is of no interest."""
 KEPT_S = 30.0
 """How long a connection is kept for the next event."""
@@ -34,11 +34,11 @@ HTTP_ERRORS = (
 
 
 class _Refused(Exception):
-    """The name resolves to no address that may be used."""
+    """The name resolves to no allowed address."""
 
 
 class _Pinned(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were checked, and to no others."""
+    """Connects to checked addresses only."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -59,7 +59,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         if not allowed:
             raise _Refused(f"{', '.join(addresses)[:80]} is on a private network; see allow_private")
         failed: Exception | None = None
-        for address in allowed[:MOST_ADDRESSES]:
+        for address in allowed[:MAX_ADDRESSES]:
             try:
                 return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -73,10 +73,10 @@ class _Pinned(httpcore.AsyncNetworkBackend):
 
 
 class Sender:
-    """Posts to one endpoint. `close` when no attempt is under way."""
+    """Posts to one endpoint. Call `close` when no attempt is in progress."""
 
     def __init__(self, webhook: Webhook) -> None:
-        """Raises ConfigError when the secret cannot be read."""
+        """Raises ConfigError if the secret cannot be read."""
         self._webhook = webhook
         self._key = webhook.key()
         self._pool = httpcore.AsyncConnectionPool(
@@ -84,7 +84,7 @@ class Sender:
         )
 
     async def send(self, event_id: str, body: bytes) -> str | None:
-        """Make one attempt; return why it failed, None where it did not. Never raises."""
+        """Make one attempt; return why it failed, or None if it succeeded. Never raises."""
         headers: dict[bytes | str, bytes | str] = {"content-type": "application/json", "user-agent": "callscreen"}
         headers.update(signature.headers(self._key, event_id, int(clock.utc_now().timestamp()), body).items())
         try:
@@ -92,17 +92,17 @@ class Sender:
                 async with self._pool.stream("POST", self._webhook.url, headers=headers, content=body) as response:
                     status = response.status
                     if 200 <= status < 300:
-                        await _read_a_little(response)
+                        await _read_limited(response)
         except TimeoutError:
             return f"no answer within {self._webhook.timeout_s:g} s"
         except _Refused as error:
             return f"address refused: {error}"
-        except OSError as error:  # of the name
+        except OSError as error:  # from name resolution
             return f"name cannot be resolved: {error.strerror or error}"
         except HTTP_ERRORS as error:
             return f"connection failed: {type(error).__name__}: {str(error)[:120]}"
         except UnicodeError:
-            return "name cannot be resolved: it is not one"
+            return "name cannot be resolved: invalid name"
         if 200 <= status < 300:
             return None
         return f"status {status}: redirects are not followed" if 300 <= status < 400 else f"status {status}"
@@ -112,9 +112,9 @@ class Sender:
         await self._pool.aclose()
 
 
-async def _read_a_little(response: httpcore.Response) -> None:
+async def _read_limited(response: httpcore.Response) -> None:
     size = 0
     async for part in response.aiter_stream():
         size += len(part)
-        if size > MOST_OF_THE_BODY:
+        if size > MAX_RESPONSE_BYTES:
             return

@@ -1,4 +1,4 @@
-"""Settings of an endpoint that events are delivered to.  [S]"""
+"""Settings of a webhook.  [S]"""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Type = Literal[
     "coverage.reduced",
     "shadow.compared",
 ]
-"""Events that can be delivered. Not `score`: one a second and leg is for the event socket."""
+"""Event types that can be delivered. `score` is excluded: one per second and leg is too many for HTTP requests."""
 TYPES = get_args(Type)
 PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
 
 
 class Webhook(BaseModel):
-    """One endpoint."""
+    """A webhook endpoint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")] = Field(
-        description="what logs, metrics and commands call it; its deliveries are remembered under this name",
+        description="name in logs, metrics and commands; its position is stored under this name",
         examples=["fraud-desk"],
     )
     url: str = Field(
@@ -57,7 +57,7 @@ class Webhook(BaseModel):
         default=None, description="file that holds the secret", examples=["/run/secrets/fraud-desk"]
     )
     events: tuple[Type, ...] = Field(
-        default=("alert.raised", "alert.cleared"), min_length=1, description="types of events that are delivered"
+        default=("alert.raised", "alert.cleared"), min_length=1, description="event types that are delivered"
     )
     min_stage: Stage = Field(
         default="provisional", description="confirmed: alerts that are only provisional are left out"
@@ -77,7 +77,7 @@ class Webhook(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _url_can_be_used(self) -> Webhook:
+    def _url_is_valid(self) -> Webhook:
         try:
             url = urlsplit(self.url)
             port = url.port
@@ -104,7 +104,7 @@ class Webhook(BaseModel):
         return self
 
     def key(self) -> bytes:
-        """Return the signing key. Raises ConfigError where environment or file do not hold one."""
+        """Return the signing key. Raises ConfigError if the environment or the file does not hold one."""
         where = "secret_env" if self.secret_env else "secret_file" if self.secret_file else "secret"
         try:
             secret = self.secret.get_secret_value() if self.secret else ""

@@ -11,22 +11,21 @@ import hashlib
 import hmac
 
 PREFIX = "whsec_"
-SHORTEST, LONGEST = 24, 64
-"""Bytes of a key."""
+MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64
 
 
 def key_of(secret: str) -> bytes:
-    """Return the key in a secret, ``whsec_`` and base64.
+    """Return the key in a secret: ``whsec_`` followed by base64.
 
     Raises:
-        ValueError: says what was expected; never what was given.
+        ValueError: says what was expected, but not what was given.
     """
     try:
         key = base64.b64decode(secret.strip().removeprefix(PREFIX), validate=True)
     except binascii.Error:
         key = b""
-    if not secret.strip().startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
-        raise ValueError(f"expected {PREFIX} and {SHORTEST} to {LONGEST} bytes in base64")
+    if not secret.strip().startswith(PREFIX) or not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
+        raise ValueError(f"expected {PREFIX} and {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64")
     return key
 
 
@@ -34,7 +33,10 @@ def headers(key: bytes, event_id: str, at: int, body: bytes) -> dict[str, str]:
     """Return the headers that sign a message.
 
     Args:
-        at: seconds since 1970, when it is sent.
+        key: the signing key.
+        event_id: the message's id.
+        at: time of sending, in seconds since 1970.
+        body: the message.
     """
     digest = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
     return {

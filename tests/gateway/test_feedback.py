@@ -13,8 +13,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gateway.__main__ import main
-from gateway.alerts.labels import LARGEST_LOG_ODDS, log_odds
-from gateway.http.feedback import LARGEST
+from gateway.alerts.labels import MAX_LOG_ODDS, log_odds
+from gateway.http.feedback import MAX_BODY_BYTES
 from tests.gateway.auth.test_tokens import bearer, row
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
@@ -70,7 +70,7 @@ async def check_refusals(web: httpx.AsyncClient, path: str) -> None:
         (b'{"verdict": "confirmed", "note": 3}', 422, "note: "),
         (b'{"verdict": "confirmed", "note": "%s"}' % (b"x" * 501), 422, "note: "),
         (b'{"verdict": "confirmed", "notes": ""}', 422, "notes: "),
-        (b"x" * (LARGEST + 1), 413, "body: expected at most"),
+        (b"x" * (MAX_BODY_BYTES + 1), 413, "body: expected at most"),
     ]
     for body, status, named in refused:
         answer = await web.post(path, content=body)
@@ -109,5 +109,5 @@ async def test_an_export_without_a_journal_says_so(tmp_path: Path, capsys: pytes
 
 
 def test_log_odds_are_bounded() -> None:
-    assert [log_odds(p) for p in (0.0, 0.5, 1.0)] == [-LARGEST_LOG_ODDS, 0.0, LARGEST_LOG_ODDS]
-    assert log_odds(1e-300) == -LARGEST_LOG_ODDS
+    assert [log_odds(p) for p in (0.0, 0.5, 1.0)] == [-MAX_LOG_ODDS, 0.0, MAX_LOG_ODDS]
+    assert log_odds(1e-300) == -MAX_LOG_ODDS

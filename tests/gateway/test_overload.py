@@ -56,7 +56,7 @@ async def test_each_step_is_told_and_taken_back(serve: Serve, detector: Loudness
         assert reasons == ["fewer_verifications", "longer_hop", "fewer_windows"]
         await until(server, Step.NO_NEW_CALLS)
         assert await metric(server, "callscreen_overload_step") == Step.NO_NEW_CALLS
-        assert await ready(server) == (503, ["too much to do"])
+        assert await ready(server) == (503, ["overloaded"])
         await refused(server, events)
         detector.free.set()
         await until(server, Step.NONE)

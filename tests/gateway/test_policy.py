@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.ingest.events import AudioFormat, CallId, LegDescription, LegId, StreamStarted
 from gateway.ingest.kinds import KINDS
-from gateway.policy import MAX_RULES, Held, PolicyFile, Source, facts_of, parse, read
+from gateway.policy import MAX_RULES, PolicyFile, Resolved, Source, facts_of, parse, read
 
 EXAMPLE = """\
 [default]
@@ -40,7 +40,7 @@ screen = true
 """
 
 
-def held(text: str, **facts: str) -> dict[str, Held]:
+def held(text: str, **facts: str) -> dict[str, Resolved]:
     return parse(text, "p.toml").policy.resolve(facts)
 
 
@@ -58,12 +58,12 @@ def held(text: str, **facts: str) -> dict[str, Held]:
     ],
 )
 def test_for_each_key_the_most_specific_rule_holds(facts: dict[str, str], key: str, value: float, origin: str) -> None:
-    assert held(EXAMPLE, **facts)[key] == Held(value, origin)
+    assert held(EXAMPLE, **facts)[key] == Resolved(value, origin)
 
 
 def test_among_equals_the_last_one_holds_and_what_nobody_gives_is_absent() -> None:
     text = '[[rule]]\nrole = "caller"\nalert_p = 0.9\n[[rule]]\nband = "wide"\nalert_p = 0.8'
-    assert held(text, role="caller", band="wide")["alert_p"] == Held(0.8, "rule 2")
+    assert held(text, role="caller", band="wide")["alert_p"] == Resolved(0.8, "rule 2")
     assert held(text, role="callee") == {}
 
 

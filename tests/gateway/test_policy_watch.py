@@ -66,7 +66,7 @@ async def test_legs_keep_the_policy_that_they_started_with(serve: Serve, tmp_pat
 async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_nothing(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_watch, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(policy_watch, "POLL_S", 0.02)
     file, other = tmp_path / "policy.toml", tmp_path / "new.toml"
     file.write_text(USUAL)
     with capture_logs() as logs:

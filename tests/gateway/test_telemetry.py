@@ -191,7 +191,7 @@ def test_a_verification_lasts_from_its_audio_to_the_answer() -> None:
 
 
 def test_calls_that_never_end_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "MOST_SPANS", 2)
+    monkeypatch.setattr(telemetry, "MAX_SPANS", 2)
     lost = telemetry.SPANS_DROPPED.labels("never_ended")
     before = lost._value.get()
     spans = telemetry.Spans(Resource.create())

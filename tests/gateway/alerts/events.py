@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import AlertRaised, CallEnded, CallStarted, EventData, LegEnded, LegStarted, Scored
-from gateway.alerts.subscribers import Source, serve_events
+from gateway.alerts.subscribers import SharedEvents, serve_events
 from gateway.auth.access import EVERYTHING, Access
 from gateway.config import Settings
 from gateway.http.connection import Connection
@@ -133,10 +133,10 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def served(
-    bus: Bus, port: int = 0, access: Access = EVERYTHING, everywhere: Source | None = None, **settings: Any
+    bus: Bus, port: int = 0, access: Access = EVERYTHING, shared: SharedEvents | None = None, **settings: Any
 ) -> AsyncIterator[Served]:
-    """Serve the events of `bus`, and of `everywhere`."""
-    endpoint = partial(serve_events, bus=bus, settings=Settings(**settings), everywhere=everywhere)
+    """Serve the events of `bus`, and of `shared`."""
+    endpoint = partial(serve_events, bus=bus, settings=Settings(**settings), shared=shared)
     async with serving(Granted(Starlette(routes=[WebSocketRoute("/v1/events", endpoint)]), access), port) as gateway:
         yield gateway
 

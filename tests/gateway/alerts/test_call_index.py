@@ -21,7 +21,7 @@ CALL = (call_started(), leg_started(), score(), alert(), leg_ended(), call_ended
 
 def rows(journal: Journal, table: str = "calls") -> list[tuple[object, ...]]:
     columns = "number, last, call_id, verdicts" if table == "calls" else "*"
-    return journal.ask(lambda reader: reader.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall())
+    return journal.query(lambda reader: reader.execute(f"SELECT {columns} FROM {table} ORDER BY 1").fetchall())
 
 
 def test_a_call_is_there_from_its_start_and_ends_with_its_verdicts(journal: Journal) -> None:
@@ -30,7 +30,7 @@ def test_a_call_is_there_from_its_start_and_ends_with_its_verdicts(journal: Jour
     append(journal, alert(), alert(), leg_ended(), call_ended())
     assert rows(journal) == [(1, 6, "CA1", '{"inbound":"synthetic"}')]
     assert rows(journal, "alerts") == [(3, "a1")]
-    ((started, ended),) = journal.ask(lambda reader: reader.execute("SELECT started, ended FROM calls").fetchall())
+    ((started, ended),) = journal.query(lambda reader: reader.execute("SELECT started, ended FROM calls").fetchall())
     assert 0 <= ended - started < 60
 
 
@@ -93,7 +93,7 @@ def test_a_journal_of_version_1_is_brought_up_to_date_once(tmp_path: Path) -> No
             assert rows(journal) == [(1, 6, "CA1", '{"inbound":"synthetic"}'), (10, None, "CA2", "{}")]
             assert rows(journal, "alerts") == [(4, "a1")]
             assert len(journal.after(0, 100)) == 11
-            assert journal.ask(lambda reader: reader.execute("PRAGMA user_version").fetchone()) == (2,)
+            assert journal.query(lambda reader: reader.execute("PRAGMA user_version").fetchone()) == (2,)
     with opened(path) as journal:
         append(journal, call_ended("CA2"))
         assert rows(journal)[1] == (10, 12, "CA2", "{}")

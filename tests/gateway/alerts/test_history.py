@@ -12,14 +12,16 @@ import pytest
 
 from gateway.alerts import history
 from gateway.alerts.event import AlertCleared, AlertRaised
-from gateway.alerts.history import Wanted
+from gateway.alerts.history import CallQuery
 from gateway.alerts.journal import Journal
 from tests.gateway.alerts.events import call_ended, call_started, facts, leg_ended, leg_started
 from tests.gateway.alerts.test_journal import append
 
 
-def found(journal: Journal, wanted: Wanted, before: int | None = None, limit: int = 10) -> tuple[list[str], int | None]:
-    calls, following = journal.ask(partial(history.page, wanted=wanted, before=before, limit=limit))
+def found(
+    journal: Journal, query: CallQuery, before: int | None = None, limit: int = 10
+) -> tuple[list[str], int | None]:
+    calls, following = journal.query(partial(history.page, query=query, before=before, limit=limit))
     return [call["call_id"] for call in calls], following
 
 
@@ -36,27 +38,27 @@ def three(journal: Journal) -> Journal:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "ids"),
+    ("query", "ids"),
     [
-        (Wanted(), ["Cleo", "Bert", "Anna"]),
-        (Wanted(since=1100), ["Cleo", "Bert"]),
-        (Wanted(until=1100), ["Anna"]),
-        (Wanted(verdict="synthetic"), ["Cleo", "Anna"]),
-        (Wanted(verdict="human"), ["Cleo"]),
-        (Wanted(text="ER"), ["Bert"]),
-        (Wanted(text="%"), []),
-        (Wanted(state="live"), ["Cleo"]),
-        (Wanted(state="ended", verdict="synthetic", since=999), ["Anna"]),
+        (CallQuery(), ["Cleo", "Bert", "Anna"]),
+        (CallQuery(since=1100), ["Cleo", "Bert"]),
+        (CallQuery(until=1100), ["Anna"]),
+        (CallQuery(verdict="synthetic"), ["Cleo", "Anna"]),
+        (CallQuery(verdict="human"), ["Cleo"]),
+        (CallQuery(text="ER"), ["Bert"]),
+        (CallQuery(text="%"), []),
+        (CallQuery(state="live"), ["Cleo"]),
+        (CallQuery(state="ended", verdict="synthetic", since=999), ["Anna"]),
     ],
 )
-def test_what_is_wanted_is_found_the_newest_first(three: Journal, wanted: Wanted, ids: list[str]) -> None:
-    assert found(three, wanted) == (ids, None)
+def test_a_query_returns_matching_calls_newest_first(three: Journal, query: CallQuery, ids: list[str]) -> None:
+    assert found(three, query) == (ids, None)
 
 
 def test_pages_follow_each_other_without_loss_while_calls_come_in(three: Journal) -> None:
-    ids, following = found(three, Wanted(), limit=2)
+    ids, following = found(three, CallQuery(), limit=2)
     append(three, call_started("Dora"))
-    assert (ids, found(three, Wanted(), following, limit=2)) == (["Cleo", "Bert"], (["Anna"], None))
+    assert (ids, found(three, CallQuery(), following, limit=2)) == (["Cleo", "Bert"], (["Anna"], None))
 
 
 def test_a_call_is_told_with_its_legs_and_alerts(journal: Journal) -> None:
@@ -64,7 +66,7 @@ def test_a_call_is_told_with_its_legs_and_alerts(journal: Journal) -> None:
     alerts = [AlertRaised(**facts(p_synthetic=p), alert_id="a1", stage=stage, lag_ms=1.0) for stage, p in stages]
     cleared = AlertCleared(**facts(), alert_id="a1")
     append(journal, call_started(), leg_started(), *alerts, cleared, leg_ended(), leg_started(), call_ended())
-    call: dict[str, Any] | None = journal.ask(partial(history.one, call_id="CA1"))
+    call: dict[str, Any] | None = journal.query(partial(history.one, call_id="CA1"))
     assert call is not None
     assert call["ended"] >= call["started"]
     first, again = call["legs"]
@@ -75,12 +77,12 @@ def test_a_call_is_told_with_its_legs_and_alerts(journal: Journal) -> None:
     (alert,) = call["alerts"]
     assert (alert["alert_id"], alert["stage"], alert["p_synthetic"]) == ("a1", "confirmed", 0.97)
     assert alert["raised"] <= alert["cleared"]
-    assert journal.ask(partial(history.one, call_id="nobody")) is None
+    assert journal.query(partial(history.one, call_id="nobody")) is None
 
 
 def test_an_event_that_is_damaged_costs_itself_alone(three: Journal, tmp_path: Path) -> None:
     with closing(sqlite3.connect(three._path)) as file, file:
         file.execute("UPDATE events SET text = ? WHERE type = 'leg.started' AND call_id = 'Anna'", (b"\xff{",))
-    call: dict[str, Any] | None = three.ask(partial(history.one, call_id="Anna"))
+    call: dict[str, Any] | None = three.query(partial(history.one, call_id="Anna"))
     assert call is not None
     assert [(leg["leg"], leg["verdict"]) for leg in call["legs"]] == [("inbound", "synthetic")]

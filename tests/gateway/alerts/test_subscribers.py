@@ -16,7 +16,7 @@ from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.journal import Journal
 from tests.gateway.alerts.events import alert, deaf_peer, leg_started, running, score, sequences, served, until
 
-EXPECTED_TYPES = "type: expected the types of events, e.g. alert.raised,alert.cleared; got "
+EXPECTED_TYPES = "type: expected event types, e.g. alert.raised,alert.cleared; got "
 
 
 async def receive(client: ClientConnection, count: int) -> list[str]:
@@ -133,7 +133,11 @@ async def test_bad_parameter_is_named(bus: Bus, query: str, reason: str) -> None
 async def test_message_from_a_subscriber_ends_its_connection(bus: Bus, message: str | bytes) -> None:
     async with served(bus) as gateway, connect(gateway.url) as client:
         await client.send(message)
-        assert await read_to_end(client) == ([], 4400, "message: expected none; what is wanted stands in the URL")
+        assert await read_to_end(client) == (
+            [],
+            4400,
+            "message: expected none; the query of the URL selects the events",
+        )
 
 
 async def test_silence_is_broken_by_heartbeats_with_the_newest_cursor(bus: Bus) -> None:

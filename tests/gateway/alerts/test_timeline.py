@@ -38,7 +38,7 @@ EVENTS = [
 @pytest.fixture
 def told(journal: Journal) -> dict[str, Any]:
     append(journal, *EVENTS)
-    line: dict[str, Any] | None = journal.ask(partial(timeline.of, call_id="CA1", scores_after=0))
+    line: dict[str, Any] | None = journal.query(partial(timeline.of, call_id="CA1", scores_after=0))
     assert line is not None
     return line
 
@@ -59,10 +59,10 @@ def test_each_leg_has_its_windows_gaps_exclusions_models_and_alerts(told: dict[s
 
 def test_where_windows_were_pruned_no_gaps_are_claimed(journal: Journal) -> None:
     append(journal, *EVENTS)
-    line = journal.ask(partial(timeline.of, call_id="CA1", scores_after=2))
+    line = journal.query(partial(timeline.of, call_id="CA1", scores_after=2))
     assert line is not None
     assert (line["windows_kept"], line["legs"][0]["gaps"]) == (False, None)
-    assert journal.ask(partial(timeline.of, call_id="nobody", scores_after=0)) is None
+    assert journal.query(partial(timeline.of, call_id="nobody", scores_after=0)) is None
 
 
 def test_the_picture_shows_each_window_and_alert_and_names_are_only_text(told: dict[str, Any]) -> None:
@@ -83,12 +83,12 @@ def test_the_picture_of_a_long_call_is_bounded(told: dict[str, Any]) -> None:
     leg["windows"] = [leg["windows"][0] | {"end_s": float(second)} for second in range(14_400)]
     leg["duration_s"] = 14_400.0
     drawn = picture.draw(told)
-    assert drawn.count(b'class="window"') < picture.MOST_POINTS + 2
+    assert drawn.count(b'class="window"') < picture.MAX_POINTS + 2
     assert b">4000 s<" in drawn
 
 
 def test_the_picture_of_a_call_without_legs_is_a_picture(journal: Journal) -> None:
     append(journal, call_started())
-    line = journal.ask(partial(timeline.of, call_id="CA1", scores_after=0))
+    line = journal.query(partial(timeline.of, call_id="CA1", scores_after=0))
     assert line is not None
     assert b"CA1" in picture.draw(line)

@@ -122,7 +122,7 @@ async def test_a_token_of_the_issuer_is_good_for_its_scopes_and_tenant(serve: Se
 async def test_a_new_key_is_fetched_and_an_issuer_that_is_down_costs_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwt_tokens, "AGAIN_S", 0.0)
+    monkeypatch.setattr(jwt_tokens, "RETRY_S", 0.0)
     monkeypatch.setattr(jwt_tokens, "RENEW_S", 0.0)
     async with provider() as issuer:
         issuer.answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
@@ -164,7 +164,7 @@ async def test_whoever_knows_the_public_key_cannot_sign_with_it(tmp_path: Path) 
     secret = jwt.PyJWK(published).key.public_bytes_raw()
     async with jwt_tokens.trusted(JwtSettings.model_validate(WHO | {"jwks_file": file})) as issuer:
         assert issuer is not None
-        with pytest.raises(Unauthorized, match="not a good JSON Web Token"):
+        with pytest.raises(Unauthorized, match="expected a valid JSON Web Token"):
             await issuer.access(signed(secret, algorithm="HS256"))
 
 

@@ -66,7 +66,7 @@ async def test_a_token_opens_what_its_scopes_name_and_nothing_else(serve: Serve)
 
 @pytest.mark.usefixtures("detector")
 async def test_a_subscriber_is_closed_when_its_token_expires(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscribers, "LOOK_AT_CLOCK_S", 0.02)
+    monkeypatch.setattr(subscribers, "CLOCK_CHECK_S", 0.02)
     tomorrow = clock.utc_now() + timedelta(days=1)
     server = await serve(tokens=[row("desk", "subscribe") | {"expires": tomorrow}])
     async with connect(ws_url(server, "/v1/events"), additional_headers=bearer("desk")) as socket:
@@ -110,7 +110,7 @@ def test_a_wrong_entry_names_the_key_and_never_shows_a_secret(tmp_path: Path, ke
 
 
 def test_a_tenants_token_is_no_admins() -> None:
-    with pytest.raises(ConfigError, match=r"tokens\.0: .*expected no admin beside a tenant"):
+    with pytest.raises(ConfigError, match=r"tokens\.0: .*expected no admin together with a tenant"):
         load(environ={}, tokens=[row("x", "admin") | {"tenant": "blue"}])
 
 
@@ -140,7 +140,7 @@ def test_a_token_that_was_made_lets_in_by_the_lines_that_were_printed(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tenant", "blue", "--scope", "admin"], "expected no admin beside a tenant"),
+        (["--tenant", "blue", "--scope", "admin"], "expected no admin together with a tenant"),
         (["--scope", "ingest", "--tenant", "a b"], "tenant: "),
         (["--scope", "ingest", "--expires", "soon"], "--expires: expected a day"),
     ],

@@ -102,7 +102,7 @@ async def test_without_reconnecting_it_ends_with_the_gateway(bus: Bus) -> None:
 
 async def test_refused_request_is_not_repeated(bus: Bus) -> None:
     async with served(bus) as gateway:
-        with pytest.raises(EventStreamError, match=r"^type: expected the types of events, ") as refused:
+        with pytest.raises(EventStreamError, match=r"^type: expected event types, ") as refused:
             await take(gateway.url, 1, types=["nonsense"])
         assert refused.value.code == 4400
         with pytest.raises(EventStreamError) as refused:

@@ -176,7 +176,7 @@ async def test_what_cannot_work_ends_with_a_reason(serve: Serve, detector: objec
     cases = [
         (("--mic", "nowhere", "--token", "s3cret"), "nowhere: Stream error: No such entity (see --list-devices)"),
         (("--token", "wrong"), "token: missing or wrong"),
-        (("--mic", "none", "--speaker", "none"), "--mic, --speaker: nothing is left to listen to"),
+        (("--mic", "none", "--speaker", "none"), "--mic, --speaker: expected at least one device, got none for both"),
         (("--url", "ftp://127.0.0.1"), "url: expected http://HOST:PORT"),
     ]
     async with sound_server(tmp_path, "desk") as environ:

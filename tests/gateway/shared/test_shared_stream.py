@@ -80,7 +80,7 @@ async def member(path: Path, url: str, max_events: int = 100_000, **settings: An
 
 @asynccontextmanager
 async def serving(of: Member, **options: Any) -> AsyncIterator[Served]:
-    async with served(of.bus, everywhere=of.shared, **options) as gateway:
+    async with served(of.bus, shared=of.shared, **options) as gateway:
         yield gateway
 
 

@@ -15,7 +15,7 @@ import standardwebhooks
 from gateway.alerts.bus import Bus
 from gateway.alerts.event import AlertCleared, AlertRaised, CallStarted
 from gateway.alerts.journal import Journal
-from gateway.webhooks.delivery import LONGEST_WAIT_S, Delivery, Webhooks, wait_s
+from gateway.webhooks.delivery import MAX_WAIT_S, Delivery, Webhooks, wait_s
 from gateway.webhooks.settings import Webhook
 from tests.gateway.alerts.events import alert, call_started, facts, running, score, until
 from tests.gateway.webhooks.receiver import SECRET, Receiver, receiving, webhook
@@ -190,13 +190,13 @@ def test_waits_grow_are_bounded_and_differ() -> None:
     waits = [[wait_s(attempts, 5.0) for _ in range(20)] for attempts in range(1, 40)]
     assert all(5.0 / 2 <= wait <= 5.0 for wait in waits[0])
     assert all(20.0 / 2 <= wait <= 20.0 for wait in waits[2])
-    assert all(LONGEST_WAIT_S / 2 <= wait <= LONGEST_WAIT_S for wait in itertools.chain(*waits[10:]))
+    assert all(MAX_WAIT_S / 2 <= wait <= MAX_WAIT_S for wait in itertools.chain(*waits[10:]))
     assert len(set(waits[0])) > 10
-    assert wait_s(10_000, 5.0) <= LONGEST_WAIT_S
+    assert wait_s(10_000, 5.0) <= MAX_WAIT_S
 
 
 async def test_while_too_many_wait_nothing_new_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.webhooks.delivery.MOST_WAITING", 2)
+    monkeypatch.setattr("gateway.webhooks.delivery.MAX_PENDING", 2)
     async with receiving() as receiver:
         receiver.answers = [REFUSED] * 2
         async with delivering(tmp_path / "j", webhook(receiver, retry_first_s=0.3)) as (bus, _):

@@ -43,7 +43,7 @@ async def test_alerts_of_a_call_are_delivered_and_dead_ones_replayed(
         before = len(receiver.requests)
         assert await command("replay", "desk", *gateway) == 0
         await receiver.until(before + 1)
-        assert capsys.readouterr().out == "1 events are sent again\n"
+        assert capsys.readouterr().out == "1 events are delivered again\n"
         headers, body = receiver.requests[-1]
         assert standardwebhooks.Webhook(SECRET).verify(body, headers)["data"]["stage"] == "confirmed"
         assert await command("test", "desk", *gateway) == 0

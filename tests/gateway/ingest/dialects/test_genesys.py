@@ -254,8 +254,8 @@ async def test_a_session_over_the_wire(serve: Serve, detector: LoudnessDetector)
     async with subscribed(server) as events, AudioHookCall(server.url, CONVERSATION, secret=SECRET) as call:
         await call.send(both[:64_000])
         await call.discard(1.5)
-        await call.say("ping")
-        await call.hear("pong")
+        await call.send_message("ping")
+        await call.receive_message("pong")
         await call.send(both[64_000:])
         raised = await events.until("alert.raised", stage="confirmed")
         await call.stop()
@@ -286,14 +286,14 @@ async def test_many_bad_messages_end_the_session_with_a_word(serve: Serve, detec
     server = await serve(doors={"genesys": {}})
     async with subscribed(server) as events, AudioHookCall(server.url, CONVERSATION) as call:
         call.seq += 1
-        await call.say("ping")
-        await call.hear("pong")  # a message that is missing does no harm
+        await call.send_message("ping")
+        await call.receive_message("pong")  # a message that is missing does no harm
         for _ in range(MAX_BAD_MESSAGES):
             await call.transmit('{"version":"2"}')
-        said = await call.hear("disconnect")
+        said = await call.receive_message("disconnect")
         assert said["parameters"] == {"reason": "error", "info": "message: object missing required field `id`"}
         with pytest.raises(ConnectionClosed, match="4400"):
-            await call.hear("pong")
+            await call.receive_message("pong")
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "protocol_error"
 
 
@@ -307,12 +307,12 @@ async def test_a_probe_over_the_wire(serve: Serve, detector: LoudnessDetector) -
 async def test_a_pause_does_not_time_out(serve: Serve, detector: LoudnessDetector) -> None:
     server = await serve(doors={"genesys": {"idle_deadline_s": 0.4}})
     async with AudioHookCall(server.url, CONVERSATION) as call:
-        await call.say("paused")
+        await call.send_message("paused")
         for _ in range(7):
             await asyncio.sleep(0.1)
-            await call.say("ping")
-            await call.hear("pong")
-        await call.say("resumed", start="PT0S", discarded="PT0.7S")
+            await call.send_message("ping")
+            await call.receive_message("pong")
+        await call.send_message("resumed", start="PT0S", discarded="PT0.7S")
         await call.stop()
 
 
@@ -320,4 +320,4 @@ async def test_a_drain_asks_for_another_connection(serve: Serve, detector: Loudn
     server = await serve(doors={"genesys": {}})
     async with AudioHookCall(server.url, CONVERSATION) as call:
         await server.registry.drain()
-        assert (await call.hear("reconnect"))["parameters"] == {"info": "shutdown"}
+        assert (await call.receive_message("reconnect"))["parameters"] == {"info": "shutdown"}
