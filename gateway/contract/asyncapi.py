@@ -96,9 +96,7 @@ def asyncapi() -> dict[str, Any]:
                 for name, schema in _schemas().items()
             },
             "schemas": _schemas(),
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "If a token is configured."}
-            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "If a token is set."}},
         },
     }
 
