@@ -154,7 +154,7 @@ def _about_alerts(reader: sqlite3.Connection, call: Call) -> Iterator[Facts]:
 
 def summary(reader: sqlite3.Connection, call: Call) -> Facts:
     """Return a call, its legs and its alerts."""
-    events = [*events_of(reader, call, SUMMED_UP), *_about_alerts(reader, call)]
+    events = [*events_of(reader, call, SUMMARY_TYPES), *_about_alerts(reader, call)]
     return {
         "call_id": call.call_id,
         "source": call.source,
@@ -200,8 +200,8 @@ def alerts(events: list[Facts]) -> list[Facts]:
             by_id[data["alert_id"]]["feedback"] = {
                 "verdict": data.get("verdict"), "note": data.get("note"), "time": event["time"]
             }  # fmt: skip
-        if event["type"] == EVIDENCE and data.get("alert_id") in told:
-            told[data["alert_id"]]["evidence"] = data.get("outcome")
+        if event["type"] == EVIDENCE and data.get("alert_id") in by_id:
+            by_id[data["alert_id"]]["evidence"] = data.get("outcome")
         if event["type"] not in ("alert.raised", "alert.cleared"):
             continue
         alert = by_id.setdefault(
