@@ -1,13 +1,13 @@
-"""Which 20 ms frames of a leg hold speech: cheap enough to run on every leg all the time.  [sans-I/O]
+"""Voice activity detection for frames of 20 ms, cheap enough to run on every leg all the time.  [sans-I/O]
 
-Three tests, all of which a frame must pass:
+A frame is speech if it passes three tests:
 
-1. *WebRTC's voice activity detector* (mode 2) says speech. It misses little at any level, but takes tones, hum and
-   most street noise for speech, which the other two repair.
-2. *No tone.* A frame is tonal when two spectral peaks hold nearly all the energy and neither is as low as a voice's
+1. *WebRTC's voice activity detector* (mode 2) reports speech. It misses little at any level, but also accepts tones,
+   hum and most street noise; the other two tests reject those.
+2. *No tone.* A frame is tonal if two spectral peaks hold nearly all the energy and neither is as low as a voice's
    fundamental (dial, ringback, busy, special information, fax and DTMF tones all start at 350 Hz; ITU-T E.180/Q.35,
-   Q.23), or when the spectrum stands still for longer than any vowel does (hum, held chords).
-3. *A voice not long ago.* Within the last second some frames were clearly periodic at a voice's pitch.
+   Q.23), or if the spectrum is constant for longer than in any vowel (hum, held chords).
+3. *Recent voicing.* Within the last second some frames were clearly periodic at the pitch of a voice.
 
 Measured with ``tests/benchmarks/bench_activity.py`` on 200 clips and 160 noises of the development corpus:
 
@@ -24,10 +24,10 @@ DTMF, 100 ms on and off, taken              19.6 %  100.0 %   90.0 %    90.0 %  
 CPU per second of audio, on a busy machine  0.7 ms  0.1 ms    0.1 ms    0.1 ms    34 ms
 ==========================================  ======  ========  ========  ========  ==========
 
-Silero hears best, but one core would carry some thirty legs and do nothing else. TEN's detector (1.0.6, 60 clips of the
-same) costs ten times what ours does, misses 2.5 % clean, 12 % over G.711 and 25 % with noise at 10 dB, and takes 21 %
-of noise for speech. So no package replaces ours at its cost. What ours misses are mostly words'
-beginnings after a pause; a window needs less than a third of its length to be speech, so that costs little coverage.
+Silero is the most accurate, but one core would process some thirty legs and nothing else. TEN's detector (1.0.6, 60 of
+these clips) costs ten times as much as ours, misses 2.5 % clean, 12 % over G.711 and 25 % with noise at 10 dB, and
+accepts 21 % of noise as speech. No package replaces ours at its cost. Ours misses mostly the beginnings of words after
+a pause. A window needs less than a third of its length to be speech, so that costs little coverage.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 _VAD_MODE = 2
 _INT16_FULL_SCALE = 32_767
 
-# Everything is judged at 8 kHz: every tone and pitch lies below 4 kHz, and it halves the cost.
+# All analysis is done at 8 kHz: every tone and pitch lies below 4 kHz, and it halves the cost.
 _RATE_HZ = SAMPLE_RATE_HZ // 2
 _FRAME = FRAME_SAMPLES // 2
-_STEP = 2 * _FRAME  # a spectrum every other frame, which the frame after shares, halves it again
-_SPAN = 512  # 64 ms: tells 440 Hz from 480 Hz, and holds four periods of the lowest pitch
+_STEP = 2 * _FRAME  # one spectrum for two frames halves the cost again
+_SPAN = 512  # 64 ms: resolves 440 and 480 Hz, and holds four periods of the lowest pitch
 _BIN_HZ = _RATE_HZ / _SPAN
-_RUMBLE_BINS = 4  # below 62 Hz: DC and rumble, present on many lines, belong to neither tone nor voice
+_RUMBLE_BINS = 4  # below 62 Hz: DC offset and rumble of the line, neither tone nor voice
 
 _PEAK_REACH_BINS = 3
 _PEAK = np.arange(-_PEAK_REACH_BINS, _PEAK_REACH_BINS + 1)
@@ -61,7 +61,7 @@ _TONE_SHARE = 0.98
 _TONE_MIN_BIN = round(340 / _BIN_HZ)
 _STILL_LAG_SPECTRA = 2
 _STILL_COSINE = 0.99
-_TONE_HOLD_FRAMES = 5  # the voice activity detector's own hangover after a tone
+_TONE_HOLD_FRAMES = 5  # WebRTC's detector has this hangover after a tone
 
 _PITCH_LAGS = slice(20, 128)  # 400 Hz to 62 Hz
 _PERIODIC = 0.75
@@ -69,20 +69,20 @@ _VOICE_MEMORY_FRAMES = 50
 _VOICE_MIN_FRAMES = 3
 
 _TAPER = np.hanning(_SPAN).astype(np.float32)
-# Autocorrelation of the taper: dividing by it makes a perfectly periodic frame correlate to 1 at every lag.
+# Autocorrelation of the taper. Divided by it, the autocorrelation of a periodic signal is 1 at multiples of its period.
 _TAPER_CORRELATION = np.fft.irfft(np.abs(np.fft.rfft(_TAPER, 2 * _SPAN)) ** 2)[: _SPAN // 2].astype(np.float32)
 _PITCH_GAIN = (_TAPER_CORRELATION[0] / _TAPER_CORRELATION)[_PITCH_LAGS]
 _EPSILON = np.float32(1e-10)
 
 
 class Activity:
-    """Says which frames of one leg hold speech. Any chunking of the same audio gives the same answer."""
+    """Voice activity detector of one leg. How the audio is divided into calls of `push` does not change the result."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, as at the start of a leg."""
+        """Reset to the state at the start of a leg."""
         self._vad = webrtcvad.Vad(_VAD_MODE)
         self._rest = np.zeros(0, np.float32)
         self._context = np.zeros(_SPAN - _FRAME, np.float32)
@@ -93,7 +93,7 @@ class Activity:
         self._voiced = np.zeros(_VOICE_MEMORY_FRAMES - 1, np.bool_)
 
     def push(self, samples: Samples) -> NDArray[np.bool_]:
-        """Take any number of samples, shape ``(n,)``; return one flag per frame completed, oldest first."""
+        """Take samples, shape ``(n,)``; return whether each frame completed is speech, oldest first."""
         audio = np.concatenate((self._rest, samples)) if len(self._rest) else samples
         whole = len(audio) - len(audio) % FRAME_SAMPLES
         self._rest = audio[whole:].copy()
@@ -114,9 +114,9 @@ class Activity:
         return np.array([is_speech(pcm[at : at + size], _RATE_HZ) for at in range(0, len(pcm), size)], np.bool_)
 
     def _spectral(self, audio: Samples, sounding: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return two rows with a flag per frame: whether it's tonal, and whether it's periodic at a voice's pitch.
+        """Return two rows of flags, one for each frame: tonal, and periodic at the pitch of a voice.
 
-        Neither is looked into where nothing is `sounding`: half of a call is the other one talking.
+        Frames that are not `sounding` are not analysed: in half of a call the other party talks.
         """
         frames = len(audio) // _FRAME
         audio = np.concatenate((self._context, audio))
@@ -130,7 +130,7 @@ class Activity:
         return flags
 
     def _judge(self, framed: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Say of those `rows` of `_SPAN` samples whether they're tonal and periodic; of the others no. ``(2, n)``."""
+        """Return flags for tonal and periodic rows, shape ``(2, n)``; all False outside `rows`."""
         flags = np.zeros((2, len(framed)), np.bool_)
         magnitude = np.zeros((len(framed), _SPAN // 2 + 1), np.float32)
         if len(rows):
@@ -147,7 +147,7 @@ class Activity:
         return flags
 
     def _is_still(self, magnitude: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell the rows whose spectrum, but for its level, is that of 80 ms ago: no voice holds so still."""
+        """Return flags of the rows whose normalised spectrum equals that of 80 ms before: no voice is so constant."""
         known = np.concatenate((self._magnitudes, magnitude))
         self._magnitudes = known[len(magnitude) :].copy()
         cosine: NDArray[np.float32] = np.einsum("ij,ij->i", magnitude, known[: len(magnitude)])
@@ -155,8 +155,8 @@ class Activity:
 
 
 def _is_tone(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell the rows whose energy, `total`, lies in at most two spectral lines above a voice's fundamental."""
-    rest = np.zeros((len(power), power.shape[1] + 2 * _PEAK_REACH_BINS), np.float32)  # so that no peak is at an edge
+    """Return flags of rows with their energy, `total`, in at most two spectral lines above a voice's fundamental."""
+    rest = np.zeros((len(power), power.shape[1] + 2 * _PEAK_REACH_BINS), np.float32)  # no peak at an edge
     rest[:, _PEAK_REACH_BINS:-_PEAK_REACH_BINS] = power
     flat, starts = rest.reshape(-1), np.arange(0, rest.size, rest.shape[1])
     lowest = np.full(len(power), rest.shape[1])
@@ -170,7 +170,7 @@ def _is_tone(power: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[
 
 
 def _recent(before: NDArray[np.bool_], flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return how many of each flag and the `before` ones just before it are set, and what to hand in next time."""
+    """Return, for each flag, how many are set among it and the ones `before` it; and `before` for the next call."""
     known = np.concatenate((before, flags))
     total = np.concatenate(([0], np.cumsum(known)))
     return total[len(before) + 1 :] - total[: len(flags)], known[len(flags) :].copy()

@@ -1,12 +1,12 @@
-"""Which class of channel a window came through, as far as it can be heard: wide, or narrow as the telephone is.  [P]
+"""Detects whether a window came through a narrow-band channel, as of a telephone.  [P]
 
-A narrow channel ends at 4 kHz. What a later codec at a wider rate puts above that is its own noise, far below any
-fricative, so the loudest moments above 4.4 kHz are compared with the loudest below. Measured on windows of 3 s of 250
-clips of the development corpus: 98 % of those as recorded lie above -49 dB, also with noise at 5 to 30 dB and through
-G.722 and Opus from 12 kb/s on. Below -52 dB lie 99 % of those through G.711, GSM and AMR-NB, 98 % after a further pass
-through Opus, 87 % through G.722 and, rightly, 93 % of Opus at 6 kb/s, which is narrow itself.
+A narrow-band channel ends at 4 kHz. A later wide-band codec adds only its own noise above that, far below the level of
+fricatives. So the loudest frames above 4.4 kHz are compared with the loudest frames below. Measured on windows of 3 s
+of 250 clips of the development corpus: 98 % of those as recorded lie above -49 dB, also with noise at 5 to 30 dB and
+through G.722 and Opus from 12 kb/s on. Below -52 dB lie 99 % of those through G.711, GSM and AMR-NB, 98 % after a
+further pass through Opus, 87 % through G.722 and, rightly, 93 % of Opus at 6 kb/s, which is narrow-band itself.
 
-Lost packets and low bit rates cannot be told so: a concealed packet sounds like a held vowel. They stay in reports.
+Lost packets and low bit rates cannot be detected this way: a concealed packet resembles a held vowel.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from detection.signal.features import (
 _ABOVE_HZ = (4_400.0, 7_000.0)
 _BELOW_HZ = (200.0, 3_400.0)
 _SHARE = 0.95
-"""Of frames that are quieter: fricatives are short, clicks are shorter."""
+"""Share of frames below the level that counts as loudest: fricatives are short, clicks are shorter."""
 _STEP = 3
-"""Frames overlap by two thirds, so every third tells; a third of the cost, which is that of a layer of the network."""
+"""Every third frame is used: frames overlap by two thirds, and this is a third of the cost."""
 _NARROW_DB = -52.0
 _OF_WAVEFORM = FeatureSpec(hop_samples=512)
 
 
 def is_narrow(inputs: NDArray[np.float32], features: Features) -> NDArray[np.bool_]:
-    """Tell which windows came through a narrow channel, ``(batch,)``, from model inputs ``(batch, n, n_features)``.
+    """Return flags of narrow-band windows, shape ``(batch,)``, from model inputs ``(batch, n, n_features)``.
 
-    Features that do not reach beyond 4.4 kHz sound alike through both, so none of them is narrow.
+    All are False for features that end below 4.4 kHz: they do not depend on the bandwidth.
     """
     if isinstance(features, Waveform):
         features, inputs = _OF_WAVEFORM, np.stack([FeatureStream(_OF_WAVEFORM).push(one[:, 0]) for one in inputs])
@@ -55,7 +55,7 @@ def is_narrow(inputs: NDArray[np.float32], features: Features) -> NDArray[np.boo
 
 
 def _in_bands(frames: NDArray[np.float32], spectrum: ComplexSpectrum) -> tuple[FeatureSpec, NDArray[np.float32]]:
-    """Return compressed spectra ``(batch, n, 2 * n_bins)`` as decibels of mel bands, and how those lie."""
+    """Return compressed spectra ``(batch, n, 2 * n_bins)`` as mel bands in dB, and the specification of these bands."""
     bands = FeatureSpec(fft_samples=spectrum.fft_samples, hop_samples=spectrum.hop_samples)
     compressed = frames[..., : spectrum.n_bins] ** 2 + frames[..., spectrum.n_bins :] ** 2
     return bands, to_decibels(compressed ** np.float32(1 / spectrum.compression) @ band_weights(bands))
@@ -75,7 +75,7 @@ def _bands(spec: FeatureSpec, low_hz: float, high_hz: float) -> slice:
 
 
 def _loudest(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the level that `_SHARE` of frames do not exceed, ``(batch,)``: `np.percentile` at a third of its cost."""
+    """Return the quantile `_SHARE` of frames' levels, shape ``(batch,)``, three times as fast as `np.percentile`."""
     levels = bands.max(axis=-1)
     place = int(_SHARE * (levels.shape[-1] - 1))
     loudest: NDArray[np.float32] = np.partition(levels, place, axis=-1)[:, place]

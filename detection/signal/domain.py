@@ -1,24 +1,25 @@
-"""Whether a window of speech is unlike all that the models were trained and measured on, as far as physics tells.  [S]
+"""Detects speech outside the models' domain: unlike all that they were trained and measured on.  [S]
 
-Two measures, each of which must lie beyond what clean calls, every codec here and training's hardest augmentation
-reach:
+There are two measures. The thresholds lie beyond the values of clean calls, of every codec supported here, and of the
+strongest augmentation in training.
 
-*Muffled.* The loudest moments from 2.75 to 3.4 kHz, which even the narrowest telephone carries, lie more than 42 dB
-below the loudest from 250 Hz to 2.5 kHz: nothing is heard there but the noise of a codec. Only speech is looked at, not
-the digits and beeps beside it. Training's narrowest band ends at 3 kHz.
+*Muffled.* The loudest spectra from 2.75 to 3.4 kHz, a range that even the narrowest telephone carries, are more than
+42 dB below the loudest ones from 250 Hz to 2.5 kHz: the range holds only codec noise. Only spectra of speech count, not
+those of digits and beeps. The narrowest band in training ends at 3 kHz.
 
-*Clipped.* The mean magnitude of speech is nearly its root mean square, as of a square wave: 1, where Gaussian noise has
-0.8 and speech, mostly soft and seldom loud, 0.5 to 0.75. Unlike counting the samples stuck at the peak it survives a
-codec and a change of rate behind the overload. Training clips at a fifth of the peak at its hardest.
+*Clipped.* The ratio of the mean magnitude of speech to its root mean square is near 1, as in a square wave; it is 0.8
+in Gaussian noise and 0.5 to 0.75 in speech. Unlike the number of samples at the peak, it survives a codec and a change
+of rate after the overload. The strongest clipping in training is at a fifth of the peak.
 
-Measured with ``tests/benchmarks/bench_domain.py`` on 120 people and 60 machines of sources held out, a leg each: none
-is out of domain as recorded, through the PSTN, G.722, GSM, AMR-NB, Opus, lossy, or in noise at 10 dB; 1 % are where
-the band ends at 3 kHz, and 1 % clipped at a fifth of the peak. Of those that end at 2 kHz, steeply, 96 to 100 % are,
-whatever codec follows; at 2.5 kHz 46 %. Of those clipped at 5 % of the peak 75 % are, 60 % behind G.711, but 4 % behind
-a telephone's high pass, which tilts what was flat. A window costs 45 µs, its spectra being there already.
+Measured with ``tests/benchmarks/bench_domain.py`` on 120 people and 60 machines of held-out sources, one leg each: no
+leg is out of domain as recorded, through the PSTN, G.722, GSM, AMR-NB, Opus, with packet loss, or in noise at 10 dB;
+1 % are with a band that ends at 3 kHz, and 1 % with clipping at a fifth of the peak. With a band that ends steeply at
+2 kHz 96 to 100 % are, whatever codec follows; at 2.5 kHz 46 %. With clipping at 5 % of the peak 75 % are, 60 % after
+G.711, but only 4 % after a telephone's high-pass filter, which changes the flat wave form. A window costs 45 µs, given
+its spectra.
 
-Tried and not kept, for the models heard as well as ever: a lower edge of the band, up to 1.5 kHz, and levels so low
-that G.711 has but a few steps left; there speech activity finds hardly anything.
+Tried and not kept, because the models' accuracy did not suffer: a lower edge of the band up to 1.5 kHz, and levels so
+low that G.711 has only a few steps left; there the voice activity detector finds hardly any speech.
 """
 
 from __future__ import annotations
@@ -33,39 +34,42 @@ from detection.types import Samples
 _TREBLE = lines(2_750.0, 3_400.0)
 _BELOW = lines(250.0, 2_500.0)
 _SHARE = 0.95
-"""Of spectra that are softer: fricatives are short, clicks are shorter."""
+"""Share of spectra below the level that counts as loudest: fricatives are short, clicks are shorter."""
 _MUFFLED_DB = -42.0
 _CLIPPED = 0.82
 _EPSILON = np.float32(1e-9)
 
 
 Bands = NDArray[np.float32]
-"""Power of spectra in the treble and below it, shape ``(2, spectra)``."""
+"""Power of spectra in the treble and in the range below it, shape ``(2, spectra)``."""
 
 
 def bands(spectra: Spectra) -> Bands:
-    """Return what is told of spectra one by one."""
+    """Return the power of each spectrum in the two ranges."""
     return np.stack([spectra[:, band].sum(axis=1) for band in (_TREBLE, _BELOW)])
 
 
-def is_out_of_domain(told: Bands, speech: Samples) -> bool:
-    """Tell it of a window from the bands of its speech's spectra and the samples of it, in any shape; False without."""
-    if not told.size or not speech.size:
+def is_out_of_domain(levels: Bands, speech: Samples) -> bool:
+    """Return whether a window is out of domain, from the bands of its speech and the samples of its speech.
+
+    False where there is no speech. The samples may have any shape.
+    """
+    if not levels.size or not speech.size:
         return False
-    return treble_db(told) < _MUFFLED_DB or flatness(speech) > _CLIPPED
+    return treble_db(levels) < _MUFFLED_DB or flatness(speech) > _CLIPPED
 
 
-def treble_db(told: Bands) -> float:
-    """Return how far the loudest treble lies above the loudest of what is below it, in dB; at least one spectrum."""
-    place = int(_SHARE * (told.shape[1] - 1))
-    treble, below = np.partition(told, place, axis=1)[:, place] + _EPSILON
+def treble_db(levels: Bands) -> float:
+    """Return the level of the loudest treble relative to the loudest range below it, in dB; at least one spectrum."""
+    place = int(_SHARE * (levels.shape[1] - 1))
+    treble, below = np.partition(levels, place, axis=1)[:, place] + _EPSILON
     return float(10 * np.log10(treble / below))
 
 
 def flatness(speech: Samples) -> float:
-    """Return the mean magnitude over the root mean square, 0 to 1; 0 of digital silence.
+    """Return the mean magnitude divided by the root mean square, 0 to 1; 0 for digital silence.
 
-    The mean is taken out first: a constant offset, as cheap converters add, is as flat as a square wave.
+    The mean is removed first: a DC offset, as cheap converters add, would raise the ratio.
     """
     samples = speech.ravel() - speech.mean()
     energy = float(blas.sdot(samples, samples))

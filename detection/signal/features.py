@@ -1,9 +1,9 @@
-"""What a network is shown of the audio: frame features, computed as the audio streams in, or the samples themselves.
+"""Model inputs: frame features, computed from streaming audio, or the samples themselves.
 
-Frame features are a short-time spectrum, triangular bands, decibels and, for MFCC, a cosine transform. The numbers
-equal librosa's (`melspectrogram(center=False)`, `power_to_db(top_db=None)`, `mfcc`), whatever the chunks in which the
-audio arrives. librosa's default `top_db=80` clips relative to the loudest frame of the whole clip, which a
-stream cannot know, so it is off here.
+Frame features are a short-time spectrum, triangular bands, decibels and, for MFCC, a cosine transform. The results
+equal librosa's (`melspectrogram(center=False)`, `power_to_db(top_db=None)`, `mfcc`) and do not depend on the chunks in
+which the audio arrives. librosa's default `top_db=80` clips relative to the loudest frame of a whole clip, which a
+stream does not know, so it is off here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOOR_POWER = 1e-10
 
 
 class FeatureSpec(BaseModel):
-    """How audio at 16 kHz becomes frames; part of a model's contract, so a model card carries it word for word."""
+    """Parameters of frame features of audio at 16 kHz; a part of the model's contract in its card."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class FeatureSpec(BaseModel):
     low_hz: float = 0.0
     high_hz: float = SAMPLE_RATE_HZ / 2
     coefficients: PositiveInt | None = None
-    """Cosine coefficients kept (MFCC, LFCC); None keeps the log band energies themselves."""
+    """Number of cosine coefficients (MFCC, LFCC); None for the log band energies themselves."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -62,12 +62,12 @@ class FeatureSpec(BaseModel):
         return max(0, 1 + (n_samples - self.fft_samples) // self.hop_samples)
 
     def stream(self) -> FeatureStream:
-        """Return what turns chunks of audio into frames."""
+        """Return a stream that turns chunks of audio into frames."""
         return FeatureStream(self)
 
 
 class Waveform(BaseModel):
-    """The samples themselves, each a frame of one number: what networks that learn their own filters take."""
+    """The samples themselves, each a frame of one number, for networks that learn their own filters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,11 +84,11 @@ class Waveform(BaseModel):
         return 1
 
     def n_frames(self, n_samples: int) -> int:
-        """Return how many frames lie in `n_samples`: as many."""
+        """Return `n_samples`: every sample is a frame."""
         return n_samples
 
     def stream(self) -> WaveformStream:
-        """Return what hands chunks of audio on as frames."""
+        """Return a stream that returns chunks of audio as frames."""
         return WaveformStream()
 
 
@@ -106,7 +106,7 @@ class ComplexSpectrum(BaseModel):
     """Length of the Hann window and of the transform."""
     hop_samples: PositiveInt = 160
     compression: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """The magnitude is raised to this power."""
+    """Exponent of the magnitude, 0 to 1."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,7 +129,7 @@ class ComplexSpectrum(BaseModel):
         return max(0, 1 + (n_samples - self.fft_samples) // self.hop_samples)
 
     def stream(self) -> SpectrumStream:
-        """Return what turns chunks of audio into frames."""
+        """Return a stream that turns chunks of audio into frames."""
         return SpectrumStream(self)
 
 
@@ -148,10 +148,10 @@ Features = Annotated[
 
 
 class Stream(Protocol):
-    """Audio in chunks of any size, frames out."""
+    """Turns chunks of audio of any size into frames."""
 
     def clear(self) -> None:
-        """Forget the audio of the unfinished frame, as after a gap."""
+        """Drop the audio of the incomplete frame, as after a gap."""
 
     def push(self, samples: Samples) -> Frames:
         """Take the next samples and return the frames they complete, shape ``(n, n_features)``, oldest first."""
@@ -159,10 +159,10 @@ class Stream(Protocol):
 
 
 class WaveformStream:
-    """Hands samples on, copied: whoever pushed them may use the memory again."""
+    """Returns copies of the samples, so that the caller may reuse its memory."""
 
     def clear(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: there is no state."""
 
     def push(self, samples: Samples) -> Frames:
         """Return the samples as frames, shape ``(n, 1)``."""
@@ -170,7 +170,7 @@ class WaveformStream:
 
 
 class _FrameStream:
-    """Cuts audio into overlapping frames as they complete, and transforms them; subclasses make features of that."""
+    """Cuts audio into overlapping frames and transforms them; subclasses compute features from the spectra."""
 
     def __init__(self, fft_samples: int, hop_samples: int, n_features: int) -> None:
         self._hop_samples = hop_samples
@@ -180,7 +180,7 @@ class _FrameStream:
         self._pending: Samples = np.empty(0, np.float32)
 
     def clear(self) -> None:
-        """Forget the audio of the unfinished frame, as after a gap."""
+        """Drop the audio of the incomplete frame, as after a gap."""
         self._pending = np.empty(0, np.float32)
 
     def push(self, samples: Samples) -> Frames:
@@ -200,7 +200,7 @@ class _FrameStream:
 
 
 class FeatureStream(_FrameStream):
-    """Audio in chunks of any size, band features out."""
+    """Turns chunks of audio of any size into band features."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__(spec.fft_samples, spec.hop_samples, spec.n_features)
@@ -213,7 +213,7 @@ class FeatureStream(_FrameStream):
 
 
 class SpectrumStream(_FrameStream):
-    """Audio in chunks of any size, compressed complex spectra out."""
+    """Turns chunks of audio of any size into compressed complex spectra."""
 
     def __init__(self, spec: ComplexSpectrum) -> None:
         super().__init__(spec.fft_samples, spec.hop_samples, spec.n_features)
@@ -226,7 +226,7 @@ class SpectrumStream(_FrameStream):
 
 
 def to_decibels(power: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return powers in decibels, in their place; none is taken to lie below `FLOOR_POWER`."""
+    """Convert powers to decibels in place, at least `FLOOR_POWER`; return the same array."""
     np.maximum(power, np.float32(FLOOR_POWER), out=power)
     decibels = np.log10(power, out=power)
     decibels *= np.float32(10)
@@ -234,7 +234,7 @@ def to_decibels(power: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 class WindowFrontend:
-    """The `Frontend` of every model here: frames of a window, computing only those that its leg has not seen yet."""
+    """The `Frontend` of every model here; computes only the frames that the leg's previous windows did not have."""
 
     def __init__(self, spec: Features, window_samples: int) -> None:
         self._spec = spec
@@ -281,7 +281,7 @@ def band_weights(spec: FeatureSpec) -> NDArray[np.float32]:
 
 
 def band_centres_hz(spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return where each band has its peak, shape ``(bands,)``, in Hz."""
+    """Return the centre frequency of each band in Hz, shape ``(bands,)``."""
     return _band_edges_hz(spec)[1:-1]
 
 

@@ -1,8 +1,8 @@
-"""The power spectra of a window, taken once for all that is told from them: music, and where the heard band ends.  [S]
+"""Power spectra of a window, shared by the detectors of music and muffled speech.  [S]
 
-Judged at 8 kHz, as every line carries no more, and it halves the cost. They lie on another grid than those of speech
-activity, 4 ms beside it: a window's begin with the window, activity's end with a frame of 20 ms, so that no frame waits
-for audio after it.
+Computed at 8 kHz: telephone lines carry no more, and it halves the cost. The voice activity detector has spectra of its
+own, 4 ms apart from these: here the first one starts with the window, there each one ends with a frame of 20 ms, so
+that no frame waits for later audio.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from detection.signal.framing import spans
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 _RATE_HZ = SAMPLE_RATE_HZ // 2
-_SPAN = 512  # tells two semitones apart from 130 Hz on
+_SPAN = 512  # resolves semitones from 130 Hz on
 _STEP = 320
 
 STEP_SAMPLES = _STEP * SAMPLE_RATE_HZ // _RATE_HZ
-"""From the start of one spectrum to that of the next, in samples as they come."""
+"""Step between spectra, in samples at 16 kHz."""
 SPAN_S = _SPAN / _RATE_HZ
-"""What one spectrum is taken of: 64 ms."""
+"""Length of audio in one spectrum: 64 ms."""
 STEP_S = _STEP / _RATE_HZ
-"""From the start of one spectrum to that of the next: 40 ms."""
+"""Step between spectra: 40 ms."""
 LINE_HZ = _RATE_HZ / _SPAN
-"""From one line of a spectrum to the next."""
+"""Distance between two lines of a spectrum."""
 
 Spectra = NDArray[np.float32]
-"""Power, shape ``(spectra, lines)``; line *n* lies at ``n * LINE_HZ``, the last at 4 kHz."""
+"""Power, shape ``(spectra, lines)``; line *n* is at ``n * LINE_HZ``, the last one at 4 kHz."""
 
 _TAPER = np.hanning(_SPAN).astype(np.float32)
 
 
 def power_spectra(samples: Samples) -> Spectra:
-    """Return the spectra of samples, shape ``(n,)``; none when they don't fill one."""
+    """Return the spectra of samples at 16 kHz, shape ``(n,)``; empty where there are too few for one."""
     whole = len(samples) // 2 * 2
     halved = (samples[0:whole:2] + samples[1:whole:2]) * np.float32(0.5)
     framed = spans(halved, _SPAN, _STEP)
@@ -46,5 +46,5 @@ def power_spectra(samples: Samples) -> Spectra:
 
 
 def lines(low_hz: float, high_hz: float) -> slice:
-    """Return which lines of a spectrum lie from `low_hz` up to, not including, `high_hz`."""
+    """Return the lines of a spectrum from `low_hz` up to, and without, `high_hz`."""
     return slice(round(low_hz / LINE_HZ), round(high_hz / LINE_HZ))

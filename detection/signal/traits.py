@@ -1,8 +1,7 @@
-"""What is told of each spectrum of a window, kept for the next windows that hold that spectrum, too.  [S]
+"""Cache of the spectral measures of one leg's overlapping windows.  [S]
 
-Windows overlap, by two thirds as they are cut here, and where their hop is a whole number of the spectra's steps, the
-spectra of what they share are the same. So each is taken once, and as the four numbers by which music and muffled
-speech are known it is carried from window to window.
+Windows overlap by two thirds, and their hop is a multiple of the step between spectra, so that windows share spectra.
+Each spectrum is computed once and kept as the four numbers that the detectors of music and muffled speech use.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from detection.types import Samples
 
 
 class Traits:
-    """Of one leg: ask `of` each window or leave it out, and `advance` between two that overlap."""
+    """Spectral measures of one leg: call `of` for a window, or leave it out, and `advance` after each hop."""
 
     def __init__(self, hop_samples: int) -> None:
         self._hop = hop_samples
         self.clear()
 
     def clear(self) -> None:
-        """What comes next does not overlap with what came."""
+        """Drop the cache: the next window does not overlap with the last one."""
         self._notes = Notes(np.zeros(0, np.float32), np.zeros(0, np.float32))
         self._bands: Bands = np.zeros((2, 0), np.float32)
         self._peaks = NO_PEAKS
 
     def advance(self) -> None:
-        """Move on by one hop."""
+        """Advance by one hop."""
         steps, beside = divmod(self._hop, STEP_SAMPLES)
         if beside or steps >= len(self._notes.loudness):
             self.clear()
@@ -38,7 +37,7 @@ class Traits:
             self._bands = self._bands[:, steps:]
 
     def of(self, samples: Samples) -> tuple[Notes, Bands]:
-        """Return what is told of the spectra of the next window, shape ``(n,)``; the same as if nothing were kept."""
+        """Return the measures of the next window, samples of shape ``(n,)``; the cache does not change the result."""
         spectra = power_spectra(samples[len(self._notes.loudness) * STEP_SAMPLES :])
         fresh, self._peaks = notes(spectra, self._peaks)
         self._notes = Notes(*map(np.concatenate, zip(self._notes, fresh, strict=True)))

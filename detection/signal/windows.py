@@ -1,4 +1,4 @@
-"""From runs of one leg's audio, as they arrive, to overlapping windows of one length.  [sans-I/O]
+"""Cuts one leg's audio into overlapping windows of equal length, as it arrives.  [sans-I/O]
 
 ::
 
@@ -8,11 +8,11 @@
                            [--------------------~~~~~~~~]                     tail, repeated to fill the window
                                                                 [--------...  starts over on a multiple of hop_s
 
-A window that is music holds no speech, whatever its frames look like. One with speech unlike any that the models know
-says so (`detection.signal.domain`).
+A window of music has no speech, whatever the activity detector reports. A window of speech unlike the training data is
+marked as out of domain (`detection.signal.domain`).
 
-Audio lost for up to `MAX_FILL_S` is replaced by silence that never counts as speech; after a longer loss the tail of
-what came before is flushed and windows start over, so that no window ever joins two distant moments.
+A gap of up to `MAX_FILL_S` is filled with silence that never counts as speech. After a longer gap the audio before it
+is flushed as a tail and windows start over, so that no window spans the gap.
 """
 
 from __future__ import annotations
@@ -30,20 +30,26 @@ from detection.signal.traits import Traits
 from detection.types import SAMPLE_RATE_HZ, Samples, Window
 
 MAX_FILL_S = 0.2
-"""The longest loss that is filled with silence."""
+"""The longest gap that is filled with silence."""
 _QUIETEST = 0.1
-_LITTLE = 1e-9  # energy of a frame, 85 dB below what 16 bits can say: digital silence
+_LITTLE = 1e-9  # energy of a frame of digital silence, 85 dB below the least 16-bit amplitude
 MIN_TAIL_SPEECH_S = 0.5
-"""A tail is only worth a window of its own from this much speech that no window holds yet."""
+"""A tail becomes a window if it has this much speech that is in no window yet."""
 
 
 class Windower:
-    """Cuts one leg into windows that start on multiples of the hop, counted in media time from the leg's start."""
+    """Cuts one leg into windows that start at multiples of the hop, in media time."""
 
     def __init__(self, window_s: float, hop_s: float, activity: Activity) -> None:
-        """Take window and hop in seconds, both whole numbers of activity frames; `activity` belongs to this leg.
+        """Set the lengths.
 
-        Raises `ValueError` when window or hop isn't such a length, or the hop is longer than the window.
+        Args:
+            window_s: length of a window in seconds, a multiple of `FRAME_S`.
+            hop_s: from the start of a window to that of the next, a multiple of `FRAME_S`, at most `window_s`.
+            activity: this leg's voice activity detector.
+
+        Raises:
+            ValueError: a length is not such a multiple, or the hop is longer than the window.
         """
         self._window = _whole_frames("window_s", window_s)
         self._hop = _whole_frames("hop_s", hop_s)
@@ -52,40 +58,43 @@ class Windower:
         self._activity = activity
         self._audio = np.zeros(self._window, np.float32)
         self._missing = np.zeros(self._window, np.bool_)
-        """Of the samples not judged yet."""
+        """Whether each sample is filled in; valid from `_judged` on."""
         frames = self._window // FRAME_SAMPLES
         self._speech, self._present = np.zeros((2, frames), np.bool_)
         self._power = np.zeros(frames, np.float32)
-        """Of each frame: whether it holds speech, whether all of it came, its energy."""
+        """For each frame: whether it is speech, whether all of its samples were received, its energy."""
         first = np.arange(0, frames, STEP_SAMPLES // FRAME_SAMPLES)
         self._spans = first[:, None] + np.arange(math.ceil(SPAN_S / FRAME_S))
-        """The frames that each spectrum touches."""
+        """Indices of the frames that each spectrum overlaps."""
         self._traits = Traits(self._hop)
         self.stride = 1
-        """Hops from one window to the next; may change at any time. Where it passes over more than a window's length,
-        what lies between two windows is in none."""
+        """Hops from one window to the next; may be changed at any time. If it exceeds the window's length, the audio
+        between two windows is in none."""
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, as at the start of a leg."""
+        """Reset to the state at the start of a leg."""
         self._begun = self._any_window = False
         self._start_over(0)
 
     @property
     def due_s(self) -> float:
-        """Media time at which the next window is full, as long as no long loss comes before."""
+        """Media time at which the next window ends, unless a long gap comes before."""
         return self.next_start_s + self._window / SAMPLE_RATE_HZ
 
     @property
     def next_start_s(self) -> float:
-        """Media time at which the next window starts; audio before that is in none that is still to come."""
+        """Media time at which the next window starts; no later window contains audio before it."""
         return (self._start + max(self.stride - self._hops, 0) * self._hop) / SAMPLE_RATE_HZ
 
     def push(self, start_s: float, samples: Samples, gap_s: float) -> list[Window]:
-        """Take the leg's next samples, shape ``(n,)``, from media time `start_s`; return the windows they complete.
+        """Take the leg's next samples; return the windows that they complete.
 
-        `gap_s` is how many seconds of audio were lost just before these samples; for the leg's first samples it is
-        all that precedes them.
+        Args:
+            start_s: media time of the first sample, in seconds.
+            samples: shape ``(n,)``, float32 at 16 kHz.
+            gap_s: length of the gap before them, in seconds. Ignored at the start of a leg, where all time before
+                `start_s` is the gap.
         """
         if not self._begun:
             self._begun = True
@@ -99,26 +108,26 @@ class Windower:
         return windows + self._append(samples, missing=False)
 
     def flush(self) -> list[Window]:
-        """Return the last window, if the leg's tail deserves one, and start over.
+        """Return the tail as a last window, where it has enough speech, and start over.
 
-        The tail is repeated until it fills the window. It gets one when it holds `MIN_TAIL_SPEECH_S` of speech that no
-        window holds yet, or when the leg had no window at all.
+        The tail is repeated until it fills the window. It needs `MIN_TAIL_SPEECH_S` of speech that is in no window yet,
+        unless the leg had no window at all.
         """
         windows = self._tail(always=not self._any_window)
         self.clear()
         return windows
 
     def _start_over(self, position: int) -> None:
-        """Go on with audio that begins `position` samples after the leg's start."""
+        """Continue with audio that begins `position` samples after the leg's start."""
         self._skip = -position % self._hop
-        """Samples still to be dropped before the next multiple of the hop."""
+        """Samples to drop before the next multiple of the hop."""
         self._start = position + self._skip
         self._filled = 0
         self._judged = 0
-        """How many of the filled samples `activity` has seen, and how many the previous window held already."""
+        """Of the filled samples, how many `activity` has processed, and how many the previous window contained."""
         self._held = 0
         self._hops: float = math.inf
-        """How many hops before `_start` the last window started: the first is not waited for."""
+        """Hops from the start of the last window to `_start`; infinite before the first window."""
         self._activity.clear()
         self._traits.clear()
 
@@ -143,7 +152,7 @@ class Windower:
         return windows
 
     def _advance(self) -> None:
-        """Move on by one hop, keeping what the next window shares with this one."""
+        """Advance by one hop; keep the part that the next window shares with this one."""
         self._hops += 1
         self._audio[: -self._hop] = self._audio[self._hop :]
         frames = self._hop // FRAME_SAMPLES
@@ -161,7 +170,7 @@ class Windower:
         fresh_speech_s = self._speech_s(self._held)
         if not always and fresh_speech_s < MIN_TAIL_SPEECH_S:
             return []
-        self._traits.clear()  # what is repeated does not go on where the window before ended
+        self._traits.clear()  # a repeated tail does not continue the previous window
         # Not `np.resize`: it joins one array a repetition, which takes 30 ms where there are few samples.
         places = np.arange(self._window) % self._filled
         return [self._emit(self._audio[places])]
@@ -189,7 +198,7 @@ class Windower:
         )
 
     def _judge(self) -> None:
-        """Let `activity` see what came since the last time: in one piece, because a call per packet would cost more."""
+        """Run the activity detector over the new samples, once per window: a call for each packet would cost more."""
         flags = self._activity.push(self._audio[self._judged : self._filled])
         first = self._judged // FRAME_SAMPLES
         fresh = slice(first, first + len(flags))
@@ -202,7 +211,7 @@ class Windower:
         self._judged = self._filled
 
     def _snr_db(self) -> float:
-        """Return how far speech lies above the quietest tenth of the window, which is background between words."""
+        """Return the level of speech above the quietest tenth of the window, taken as background noise, in dB."""
         count = self._filled // FRAME_SAMPLES
         power = self._power[:count]
         speech = power[self._speech[:count]]
@@ -213,15 +222,15 @@ class Windower:
         return 10 * math.log10(max(signal, _LITTLE) / max(background, _LITTLE))
 
     def _in_speech(self, spectra: int) -> NDArray[np.bool_]:
-        """Tell which of a window's spectra lie in speech from end to end, once even where its tail is repeated.
+        """Return flags of the spectra that lie wholly in speech, without repetitions of a tail.
 
-        One that so much as touches a digit or a beep tells of that: tones drown what is spoken beside them.
+        A spectrum that overlaps a DTMF digit or a beep describes the tone, not the speech.
         """
         spoken: NDArray[np.bool_] = self._speech[self._spans[:spectra]].all(axis=1)
         return spoken
 
     def _frames(self) -> NDArray[np.float32]:
-        """Return what is filled of the window in whole frames, ``(n, FRAME_SAMPLES)``."""
+        """Return the filled part of the window as whole frames, shape ``(n, FRAME_SAMPLES)``."""
         whole = self._filled // FRAME_SAMPLES * FRAME_SAMPLES
         return self._audio[:whole].reshape(-1, FRAME_SAMPLES)
 
@@ -230,7 +239,7 @@ class Windower:
 
 
 def quantile(values: NDArray[np.float32], share: float) -> float:
-    """Return what `np.quantile` does, of one value at least, in a third of the time."""
+    """Return `np.quantile(values, share)` in a third of its time; at least one value."""
     place = share * (len(values) - 1)
     below = int(place)
     above = min(below + 1, len(values) - 1)
@@ -240,7 +249,7 @@ def quantile(values: NDArray[np.float32], share: float) -> float:
 
 
 def _whole_frames(name: str, seconds: float) -> int:
-    """Return `seconds` in samples."""
+    """Return `seconds` as a number of samples. Raises ValueError: not a positive multiple of `FRAME_S`."""
     samples = round(seconds * SAMPLE_RATE_HZ)
     if samples <= 0 or samples % FRAME_SAMPLES:
         raise ValueError(f"{name}: expected a positive multiple of {FRAME_S} s, got {seconds}")

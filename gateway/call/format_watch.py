@@ -1,4 +1,4 @@
-"""Tells the log when a leg's audio is not what its peer declared, and which setting is likely wrong.  [IO]"""
+"""Logs a warning when a leg's audio does not match its declared format, and names the likely setting.  [IO]"""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gateway.call.plausible import Plausibility, hint
 from gateway.ingest.events import AudioFormat, AudioReceived
 
 FORMAT_MISMATCH = "format_mismatch"
-"""Reason of ``coverage.reduced`` and of a verdict, and outcome of windows: the audio isn't what was declared."""
+"""The audio does not match its declared format: reason of ``coverage.reduced`` and verdicts, outcome of windows."""
 
 
 class FormatWatch:
-    """Of one leg."""
+    """Compares one leg's audio with its declared format."""
 
     def __init__(self, declared: AudioFormat, source: str, logger: structlog.stdlib.BoundLogger) -> None:
-        """`source` is the way in, for the hint."""
+        """Take the declared format; `source` is the kind of source, which selects the hint in the log."""
         self._declared = declared
         self._source = source
         self._logger = logger
@@ -25,11 +25,17 @@ class FormatWatch:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether nothing may be said of the voice as things stand."""
+        """Whether the audio seems to have another format, so that its scores mean nothing."""
         return self._plausibility.doubt is not None
 
     def hear(self, audio: AudioReceived, duration_s: float, now_s: float) -> str | None:
-        """Take a payload of so many declared seconds; return the reason why with it the leg's coverage shrinks."""
+        """Check one payload; return the reason for ``coverage.reduced`` where a problem is found now, else None.
+
+        Args:
+            audio: the payload.
+            duration_s: its duration in the declared format.
+            now_s: its arrival, on a monotonic clock.
+        """
         if self._codec.hear(audio):
             return UNKNOWN_CODEC
         is_timed = audio.seq is not None or audio.start_ms is not None

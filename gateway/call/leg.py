@@ -1,13 +1,14 @@
-"""One speaker: payloads as they came off the wire -> ordered, continuous audio at 16 kHz.  [S]
+"""The jitter buffer of one leg: payloads in order of arrival -> continuous audio at 16 kHz.  [S]
 
-Payloads may arrive twice, late, out of order or never. A leg keeps back a few of them while one is
-missing, then declares it lost: lost audio costs exactly itself. Audio is placed by the sender's clock, not arrival.
+Payloads may arrive twice, late, out of order or never. The leg holds a few payloads while one is missing, then counts
+the missing one as lost. Audio is placed by the sender's clock, not by its time of arrival.
 
-Three things look alike on the wire and are not the same:
+Three cases look alike on the wire:
 
-- *lost*: the sender counted a payload that never came. Marked as a gap, for the windows to know.
-- *silence not sent* (DTX, RFC 3551, 4.1): the count goes on, the clock jumps. Filled with silence: that is what it was.
-- *clock jitter*: the clock of some platforms is rounded or read late. Small steps are not steps.
+- *Loss*: a sequence number is missing. The audio gets a gap, which the windows take into account.
+- *Silence not sent* (DTX, RFC 3551, section 4.1): sequence numbers are continuous, the timestamp jumps. The jump is
+  filled with silence.
+- *Clock jitter*: some platforms round timestamps or read their clock late. Small steps of the timestamp are ignored.
 """
 
 from __future__ import annotations
@@ -25,63 +26,63 @@ from gateway.ingest.codecs import open_decoder
 from gateway.ingest.events import REORDER_PAYLOADS, AudioFormat, AudioReceived
 
 RESYNC_PAYLOADS = 1000
-"""A counter that jumps further than this was restarted (a new SSRC, a new stream), not reordered."""
+"""A larger jump of the sequence number is a restart (a new SSRC, a new stream), not reordering."""
 BLOCK_S = 0.2
-"""Audio is decoded and resampled in blocks of this length, for the calls cost more than the arithmetic; but at once
-where something waits for it (`Leg.due_s`)."""
+"""Audio is decoded and resampled in blocks of this length, because the function calls cost more than the arithmetic.
+The block that completes a window is decoded at once (`Leg.due_s`)."""
 JITTER_S = 0.015
-"""Steps of the sender's clock up to this are not steps: less than one 20 ms payload."""
+"""Steps of the sender's clock up to this length are ignored: less than one payload of 20 ms."""
 DRIFT = 0.002
-"""Share of a small step by which the sender's clock is set right at each payload: crystals are 200 ppm off, which over
-an hour adds up to 0.7 s that was never lost."""
+"""Share of a small step by which the sender's clock is corrected at each payload: a drift of 200 ppm would otherwise
+add up to 0.7 s in an hour."""
 ROUNDING_S = 0.5 / SAMPLE_RATE_HZ
-"""Times are sums of durations: those that differ by less are the same."""
+"""Times are sums of durations; smaller differences are rounding errors."""
 LEAD_S = 0.1
-"""Audio is decoded from so long before it is wanted: decoders and filters have to settle."""
+"""Decoding starts this long before the audio that is needed, so that decoder and resampling filter have settled."""
 MIN_PAYLOAD_S = 0.0025
-"""A payload counts for as much as the shortest there is (Opus, RFC 6716 section 2.1.4): empty ones are no loophole."""
+"""Shortest duration of a payload (Opus, RFC 6716 section 2.1.4). Empty payloads count as much, too."""
 UNSENT_SILENCE_S = 2.0
-"""Silence not sent is filled in up to this; a longer one is a gap, though not a loss."""
+"""Longest silence not sent that is filled in. A longer one becomes a gap, but does not count as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Continuous audio, and how much is missing before it."""
+    """Continuous audio, and the length of the gap before it."""
 
     start_s: float
     """Media time of the first sample."""
     samples: NDArray[np.float32]
     """At 16 kHz, shape ``(n,)``."""
     gap_s: float
-    """Seconds missing right before `start_s`; 0 when this run continues the one before."""
+    """Length of the gap that ends at `start_s`, in seconds; 0 where this run continues the previous one."""
 
 
 @dataclass(slots=True)
 class LegCounters:
-    """What became of the payloads; for ``leg.ended`` and the metrics."""
+    """Durations and numbers of payloads, for ``leg.ended`` and the metrics."""
 
     offered_s: float = 0.0
-    """All that came or was filled in, duplicates and what came too late too: what the leg costs."""
+    """Received or filled in, with duplicates and late payloads: what the limit of the media rate counts."""
     received_s: float = 0.0
     missing_s: float = 0.0
     shed_s: float = 0.0
-    """Came, and was left unheard for want of CPU."""
+    """Discarded under overload before decoding."""
     duplicates: int = 0
     late: int = 0
 
 
 class Leg:
-    """Accumulates one speaker's payloads: `push` them as they come, `flush` at the end."""
+    """Orders and decodes one leg's payloads: call `push` for each payload, `flush` at the end."""
 
     def __init__(self, audio: AudioFormat, reorder_payloads: int = REORDER_PAYLOADS) -> None:
-        """Raises UnsupportedMedia when encoding and rate do not go together."""
+        """Raises UnsupportedMedia where the encoding does not allow the rate."""
         self.counters = LegCounters()
         self.due_s = math.inf
-        """Media time up to which audio is waited for: it is returned as soon as it is certain, whatever the block."""
+        """Media time at which the next window ends: audio up to it is returned without waiting for a whole block."""
         self.shedding = False
-        """Whether what is placed now is left unheard, as a gap; what came before is heard to its end."""
+        """Whether payloads are discarded and leave a gap. Payloads placed earlier are still decoded."""
         self.wanted_from_s = 0.0
-        """Media time before which audio is not wanted, and so left unheard, too."""
+        """Media time at which the next window starts. Audio before it is discarded as well."""
         self._reorder_payloads = reorder_payloads
         self._decoder = open_decoder(audio)
         self._resampler = Resampler(self._decoder.rate_hz)
@@ -89,23 +90,23 @@ class Leg:
         self._next_seq: int | None = None
         self._origin_ms: float | None = None
         self._last: tuple[float, bytes] | None = None
-        """Time and payload of the last one placed: the same again is a duplicate, where nothing is counted."""
+        """Timestamp and payload of the last one placed, to find duplicates where there are no sequence numbers."""
         self._placed_s = 0.0
-        """Media time after the last payload put into the block."""
+        """Media time at the end of the last payload placed."""
         self._block: list[bytes] = []
         self._block_s = 0.0
         self._run_start_s = 0.0
-        """Media time of the next sample that the resampler returns."""
+        """Media time of the resampler's next output sample."""
         self._gap_s = 0.0
 
     def push(self, audio: AudioReceived) -> list[Run]:
-        """Take one payload; return the audio that became ready, if any.
+        """Take one payload; return the audio that is complete now, oldest first.
 
         Raises:
-            BadMessage: the payload is not one of this leg's codec; the leg goes on without it.
+            BadMessage: the payload is not valid for this leg's codec; it is dropped, the leg continues.
         """
         self.counters.offered_s += MIN_PAYLOAD_S
-        if audio.payload:  # nonsense is refused before it is held back
+        if audio.payload:  # an invalid payload is refused before it is held
             self.counters.offered_s += max(0.0, self.duration_s(audio.payload) - MIN_PAYLOAD_S)
         if audio.seq is None:
             return self._place(audio, lost=False)
@@ -125,14 +126,14 @@ class Leg:
         return runs
 
     def flush(self) -> list[Run]:
-        """Return all that is left. The leg may go on afterwards."""
+        """Return the remaining audio. The leg may be used further."""
         runs = []
         while self._held:
             runs += self._skip_lost()
         return runs + self._decode() + self._finish_run()
 
     def _release(self) -> list[Run]:
-        """Place what is next in order, as far as it is there."""
+        """Place the held payloads that are next in order."""
         runs = []
         while self._next_seq is not None and (audio := self._held.pop(self._next_seq, None)) is not None:
             runs += self._place(audio, lost=False)
@@ -140,7 +141,7 @@ class Leg:
         return runs
 
     def _skip_lost(self) -> list[Run]:
-        """Give up on the missing payload and go on behind it."""
+        """Count the missing payload as lost, and continue after it."""
         seq = min(self._held)
         audio = self._held.pop(seq)
         runs = self._place(audio, lost=True)
@@ -148,13 +149,13 @@ class Leg:
         return runs + self._release()
 
     def _restart(self, audio: AudioReceived) -> None:
-        """The sender's counter and clock begin anew; media time goes on."""
+        """Accept a restart of the sender's sequence numbers and clock; media time continues."""
         self._held.clear()
         self._next_seq = audio.seq
         self._origin_ms = None
 
     def _place(self, audio: AudioReceived, *, lost: bool) -> list[Run]:
-        """Put one payload, in its turn, at its place in media time."""
+        """Place one payload, next in order, in media time."""
         runs: list[Run] = []
         if not audio.payload:
             return runs
@@ -164,7 +165,7 @@ class Leg:
                 return []
             self._last = (audio.start_ms, audio.payload)
             if self._origin_ms is None or audio.start_ms < self._origin_ms + 1000 * (self._placed_s - BLOCK_S):
-                self._origin_ms = audio.start_ms - 1000 * self._placed_s  # the first payload, or the clock went back
+                self._origin_ms = audio.start_ms - 1000 * self._placed_s  # first payload, or the clock went back
             step_s = (audio.start_ms - self._origin_ms) / 1000 - self._placed_s
             if step_s > JITTER_S:
                 runs += self._bridge(step_s, lost=lost or audio.seq is None)
@@ -183,12 +184,12 @@ class Leg:
         return runs + self._run(self._resampler.settle()) if is_due else runs
 
     def _is_due(self) -> bool:
-        """Whether what is waited for, and was not returned yet, can be had now."""
+        """Whether the audio up to `due_s` is placed but not returned yet."""
         due_s = self.due_s - ROUNDING_S
         return self._run_start_s < due_s <= self._placed_s - self._resampler.ahead_s
 
     def _bridge(self, step_s: float, *, lost: bool) -> list[Run]:
-        """The clock stepped ahead: fill silence that was not sent, or end the run at a gap."""
+        """Handle a step of the clock: fill in silence that was not sent, or end the run at a gap."""
         runs = self._decode()
         self._placed_s += step_s
         if lost:
@@ -203,9 +204,9 @@ class Leg:
         return runs
 
     def _shed(self, duration_s: float) -> list[Run]:
-        """Leave so much unheard: decoding and all that follows are most of what a payload costs."""
+        """Discard a payload under overload, before decoding: the expensive part."""
         runs: list[Run] = []
-        if self._block or self._run_start_s < self._placed_s:  # the first of a row
+        if self._block or self._run_start_s < self._placed_s:  # first discarded payload in a row
             runs = self._decode() + self._finish_run()
             self._decoder.reset()
         self._placed_s += duration_s
@@ -215,11 +216,11 @@ class Leg:
         return runs
 
     def duration_s(self, payload: bytes) -> float:
-        """Return how long a payload is, as declared; at least one byte. Raises BadMessage."""
+        """Return the duration of a payload of at least one byte, in the declared format. Raises BadMessage."""
         return self._decoder.samples_in(payload) / self._decoder.rate_hz
 
     def _decode(self) -> list[Run]:
-        """Decode what waits; a block in which anything cannot be decoded is a gap, as if it had been lost."""
+        """Decode the pending block; a block with an undecodable payload becomes a gap, like a lost one."""
         block, block_s = self._block, self._block_s
         self._block, self._block_s = [], 0.0
         if not block:

@@ -78,7 +78,7 @@ class Registry:
     """Live calls. Everything happens on the event loop."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._judging = engine
+        self._engine = engine
         self._max_calls = settings.max_calls
         self._max_calls_per_tenant = settings.max_calls_per_tenant
         self._max_call_s = settings.max_call_s
@@ -112,7 +112,7 @@ class Registry:
         legs = {}
         for description in started.legs:
             leg = LegSession(
-                started, description, self._judging, call.crosstalk, self._pace(), partial(self._leg_ended, call)
+                started, description, self._engine, call.crosstalk, self._pace(), partial(self._leg_ended, call)
             )
             call.legs[description.leg] = legs[description.leg] = leg
             LEGS.labels(started.source).inc()
@@ -137,19 +137,19 @@ class Registry:
         for stream in list(self._streams):
             stream.end("shutdown")
         await self._empty.wait()
-        if self._judging.evidence:
-            await self._judging.evidence.finish()
+        if self._engine.evidence:
+            await self._engine.evidence.finish()
 
     def _check_load(self, started: StreamStarted) -> None:
         """Raises Overloaded, and tells subscribers, when so much is behind that new calls are refused."""
-        if self._judging.load.step is not Step.NO_NEW_CALLS:
+        if self._engine.load.step is not Step.NO_NEW_CALLS:
             return
         now_s = clock.monotonic_s()
         if now_s - self._refusal_told_s >= TELL_REFUSAL_EVERY_S:
             self._refusal_told_s = now_s
             facts = {"media_time_s": None, "reason": Step.NO_NEW_CALLS.reason, "windows_skipped": 0, "missing_s": 0.0}
             refused = _of_a_call(started.call_id, started.tenant)
-            self._judging.bus.publish(CoverageReduced.model_validate(refused | facts))
+            self._engine.bus.publish(CoverageReduced.model_validate(refused | facts))
         raise Overloaded("the gateway is overloaded and takes no new calls; try again in 5 s")
 
     def _check_legs(self, started: StreamStarted) -> None:
@@ -182,7 +182,7 @@ class Registry:
         CALLS.inc()
         self._logger(call).info("call started")
         facts = {"media_time_s": 0.0, "reason": "media_started", "source": call.source, "separation": call.separation}
-        self._judging.bus.publish(CallStarted.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
+        self._engine.bus.publish(CallStarted.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
         return call
 
     def _leg_ended(self, call: Call, leg: LegSession) -> None:
@@ -200,7 +200,7 @@ class Registry:
         duration_s = clock.monotonic_s() - call.started_s
         self._logger(call).info("call ended", duration_s=round(duration_s, 2), verdicts=call.verdicts)
         facts = {"media_time_s": None, "reason": "all_legs_ended", "verdicts": call.verdicts}
-        self._judging.bus.publish(CallEnded.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
+        self._engine.bus.publish(CallEnded.model_validate(_of_a_call(call.call_id, call.tenant) | facts))
         if not self._calls:
             self._empty.set()
 

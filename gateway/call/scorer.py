@@ -1,11 +1,11 @@
-"""One bounded queue of windows for all legs, one worker thread, micro-batches.  [IO]
+"""Scores the windows of all legs: one bounded backlog, one worker thread, micro-batches.  [IO]
 
-The event loop only offers windows and is told the scores; it never waits for the model. When windows come faster than
-the model scores them the queue fills, and then a window is skipped, counted and told to its leg: coverage shrinks,
-delay does not grow.
+The event loop offers windows and receives scores by callback; it never waits for the model. When windows arrive faster
+than the model scores them, the backlog fills up and windows are skipped: counted, and reported to their leg. Overload
+reduces coverage; it does not increase delay.
 
-There is one `Scorer` for the light model, which hears every leg, and one for the verifier, which hears what its share
-of CPU allows; each with a thread, a backlog and meters of its own.
+There is one `Scorer` for the light model, which scores every leg, and one for the verifier, which scores as many
+windows as its share of CPU allows. Each has its own thread, backlog and meters.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ _log = logs.get(__name__)
 
 
 SKIPPED = "skipped"
-"""Outcome of a window for which there is no room, that the model failed on, or that waits when all ends."""
+"""Outcome of a window that found the backlog full, that the model failed on, or that was still queued at shutdown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """What Prometheus is told of one scorer."""
+    """The Prometheus metrics of one scorer."""
 
     name: str
-    """Of its thread and its task."""
+    """Name of the thread and the task."""
     windows: Counter
-    """By `outcome`: ``scored``, `SKIPPED`, what a backlog says of windows it drops, others where they are offered."""
+    """By `outcome`: ``scored``, `SKIPPED`, a backlog's reasons for dropping windows, a leg's reasons for not offering
+    them."""
     queued: Gauge
     batch: Histogram
     seconds: Histogram
     """From a window's end, as received, to its score."""
     cpu: Counter
-    """Seconds of CPU time of the thread."""
+    """CPU time of the thread, in seconds."""
 
 
 FILTER_METERS = Meters(
     "scorer",
-    Counter("callscreen_windows_total", "Windows of speech, by what became of them.", ["outcome"]),
+    Counter("callscreen_windows_total", "Windows of speech, by outcome.", ["outcome"]),
     Gauge("callscreen_scorer_queue_windows", "Windows waiting for the model."),
-    Histogram("callscreen_scorer_batch_windows", "Windows scored in one go.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)),
+    Histogram("callscreen_scorer_batch_windows", "Windows scored in one batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)),
     Histogram(
         "callscreen_scoring_seconds",
         "From a window's end, as received, to its score.",
@@ -65,22 +66,22 @@ WINDOWS = FILTER_METERS.windows
 
 
 class ScoredLeg(Protocol):
-    """What the scorer needs of a leg. `frontend` is touched by the worker thread only, the rest by the loop only."""
+    """A leg, as seen by the scorer. Only the worker thread uses `frontend`; only the event loop calls the methods."""
 
     frontend: Frontend
 
     def scored(self, window: Window, score: Score, received_s: float) -> None:
-        """Take the score of a window that was offered; `received_s` is given back."""
+        """Take the score of an offered window; `received_s` is the value given to `offer`."""
         ...
 
     def skipped(self, window: Window) -> None:
-        """Be told that a window will never be scored."""
+        """Take notice that an offered window will not be scored."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A window that waits for the model."""
+    """A queued window."""
 
     leg: ScoredLeg
     window: Window
@@ -88,59 +89,59 @@ class Job:
 
 
 Dropped = tuple[Job, str]
-"""A window that will never be scored, and the `outcome` that it is counted under."""
+"""A window that will not be scored, and its `outcome` in the metric."""
 
 
 class Backlog(Protocol):
-    """The windows that wait: bounded."""
+    """A bounded queue of windows."""
 
     def __len__(self) -> int: ...
 
     def put(self, job: Job) -> list[Dropped]:
-        """Take a window; return what there is no room for, maybe that very one."""
+        """Add a window; return the windows dropped to make room, or the new one itself."""
         ...
 
     def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
-        """Return up to `most` windows to be scored next, and those that it is too late for."""
+        """Remove and return up to `most` windows to score next, and the expired ones."""
         ...
 
 
 class Scoring(Protocol):
-    """Who has windows scored: a `Scorer` in this process, or other processes."""
+    """Scores windows: a `Scorer` in this process, or a pool of other processes."""
 
     @property
     def healthy(self) -> bool:
-        """Whether windows are taken and told of."""
+        """Whether offered windows are handled."""
         ...
 
     @property
     def fault(self) -> str | None:
-        """Why no window can be scored now, through no fault of this process; None: they can."""
+        """Why windows cannot be scored now, where the cause is outside this process; None where they can."""
         ...
 
     def start(self) -> None:
-        """Begin. Must be called on the event loop."""
+        """Start. Must be called on the event loop."""
         ...
 
     async def close(self) -> None:
-        """Stop; what waits is skipped."""
+        """Stop; queued windows are skipped."""
         ...
 
     def offer(self, leg: ScoredLeg, window: Window, received_s: float) -> None:
-        """Take a window; never waits. `leg` hears of it, by `scored` or `skipped`, exactly once.
+        """Queue a window without waiting. Calls `leg.scored` or `leg.skipped` exactly once, later.
 
         Args:
-            received_s: when the audio that completed the window came, by `clock.monotonic_s`.
+            received_s: arrival of the audio that completed the window, on `clock.monotonic_s`.
         """
         ...
 
 
 LATEST_S = 2.0
-"""A window that has waited for so long is not scored any more: what it says is of no use to a live call."""
+"""Age at which a queued window expires: its score would come too late for a live call."""
 
 
 class Fifo:
-    """First come, first scored; what comes when `limit` windows wait is dropped, and what waits for `LATEST_S`."""
+    """First in, first out. New windows are dropped when `limit` are queued; queued ones expire after `LATEST_S`."""
 
     def __init__(self, limit: int) -> None:
         self._jobs: deque[Job] = deque()
@@ -164,12 +165,12 @@ class Fifo:
         return [self._jobs.popleft() for _ in range(min(most, len(self._jobs)))], dropped
 
     def waiting_s(self) -> float:
-        """Return for how long the window that is scored next has waited; 0 when none does."""
+        """Return the age of the oldest queued window, in seconds; 0 where none is queued."""
         return clock.monotonic_s() - self._jobs[0].received_s if self._jobs else 0.0
 
 
 class Scorer:
-    """Scores the windows of all legs. `start` before the first offer, `close` when no leg is left."""
+    """Scores the windows of all legs. Call `start` before the first `offer`, `close` when no leg is left."""
 
     fault: str | None = None
     """See `Scoring`."""
@@ -183,11 +184,15 @@ class Scorer:
         niceness: int = 0,
         share: CpuShare | None = None,
     ) -> None:
-        """Take where windows wait, how many are scored in one go, and how far the thread stands back.
+        """Set up the scorer; nothing runs before `start`.
 
         Args:
-            niceness: 0 to 19, as of `nice`, against the other threads of this process too; on Linux only.
-            share: how much CPU time the thread may take; None: as much as it needs.
+            detector: the model.
+            backlog: queue of windows.
+            batch_windows: most windows in one batch.
+            meters: its metrics.
+            niceness: of the worker thread, 0 to 19, also relative to other threads of this process; Linux only.
+            share: limit on the thread's CPU time; None for no limit.
         """
         self._detector = detector
         self._meters = meters
@@ -199,7 +204,7 @@ class Scorer:
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to score. Must be called on the event loop."""
+        """Start the worker. Must be called on the event loop."""
         self._worker = asyncio.create_task(self._work(), name=self._meters.name)
 
     @property
@@ -208,7 +213,7 @@ class Scorer:
         return self._worker is not None and not self._worker.done()
 
     async def close(self) -> None:
-        """Stop. Windows still queued are skipped."""
+        """Stop; queued windows are skipped."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
@@ -217,10 +222,10 @@ class Scorer:
         self._skip([*dropped, *((job, SKIPPED) for job in waiting)])
 
     def offer(self, leg: ScoredLeg, window: Window, received_s: float) -> None:
-        """Queue a window; never waits. `leg` hears of it later, by `scored` or `skipped`, exactly once.
+        """Queue a window without waiting. Calls `leg.scored` or `leg.skipped` exactly once, later.
 
         Args:
-            received_s: when the audio that completed the window came, by `clock.monotonic_s`.
+            received_s: arrival of the audio that completed the window, on `clock.monotonic_s`.
         """
         self._skip(self._backlog.put(Job(leg, window, received_s)))
         self._wake.set()
@@ -251,7 +256,7 @@ class Scorer:
         except asyncio.CancelledError:
             self._skip((job, SKIPPED) for job in batch)
             raise
-        except Exception:  # task root: a model that fails on one batch must not end all calls
+        except Exception:  # task root: a failure on one batch must not end all calls
             _log.exception("scoring failed", windows=len(batch))
             self._skip((job, SKIPPED) for job in batch)
             return
@@ -261,7 +266,7 @@ class Scorer:
         self._tell(batch, said)
 
     def _said(self, batch: list[Job]) -> tuple[WindowScores, float]:
-        """Runs in the worker thread; returns also the CPU time it took."""
+        """Score a batch, in the worker thread; return the scores and the CPU time in seconds."""
         began_s = clock.thread_cpu_s()
         inputs = np.stack([job.leg.frontend.inputs(job.window) for job in batch])
         return self._detector.score(inputs), clock.thread_cpu_s() - began_s
@@ -275,6 +280,6 @@ class Scorer:
 
 
 def _lower_priority(niceness: int) -> None:
-    """Runs first in the worker thread. On Linux each thread has a niceness of its own (sched(7))."""
+    """Set the niceness of the calling thread. On Linux it is an attribute of the thread (sched(7))."""
     if niceness and sys.platform == "linux":
         os.nice(niceness)

@@ -1,6 +1,6 @@
-"""A leg's life: payloads in, windows to the scorer, scores to the decider, events out.  [IO]
+"""One leg, from its first payload to its verdict: payloads -> audio -> windows -> scores -> decision -> events.  [IO]
 
-This is the way of one audio frame through the gateway; every step of it is a call below.
+Every step that an audio frame takes through the gateway is a call in this module.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ from gateway.ingest.events import AudioReceived, LegDescription, StreamStarted
 from gateway.pace import Pace
 
 CROSSTALK = "crosstalk"
-"""What becomes of a window that holds another leg's voice."""
+"""Outcome of a window that contains another leg's voice."""
 _log = logs.get(__name__)
 
 
 class Publisher(Protocol):
-    """Where events go: the bus, or the process that has it."""
+    """Takes events: the bus, or the connection to the process that owns it."""
 
     @property
     def healthy(self) -> bool:
-        """Whether events are being stored and sent, as far as is known here."""
+        """Whether events are stored and sent, as far as this process knows."""
         ...
 
     def publish(self, data: EventData) -> object:
-        """Send an event on its way; never waits."""
+        """Queue an event; never waits."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What all legs share: the models, their queues, the rules of decision, and where events go."""
+    """The parts that all legs share: models, scorers, policies, bus, load."""
 
     detector: Detector
     scorer: Scorer
@@ -76,7 +76,7 @@ class Engine:
 
 
 class LegSession:
-    """One speaker of one call, from its first payload to its verdict. Lives on the event loop."""
+    """One speaker of one call. All methods run on the event loop."""
 
     def __init__(
         self,
@@ -87,16 +87,22 @@ class LegSession:
         pace: Pace,
         on_ended: Callable[[LegSession], None],
     ) -> None:
-        """Publishes ``leg.started``. `crosstalk` is the call's, `pace` the limit on this leg's audio.
+        """Publish ``leg.started``.
 
-        `on_ended` is called once, after ``leg.ended``.
+        Args:
+            stream: the announcement of the call.
+            description: this leg, as announced.
+            engine: shared by all legs.
+            crosstalk: shared by the legs of this call.
+            pace: limit on this leg's media rate.
+            on_ended: called once, after ``leg.ended``.
         """
         self.description = description
         self.frontend = engine.detector.frontend()
         self._of_call = {"call_id": stream.call_id, "tenant": stream.tenant}
         self.source = stream.source
         self._speaker = description.leg if stream.separation == "separate" else None
-        self._judging = engine
+        self._engine = engine
         self._crosstalk, self._pace = crosstalk, pace
         self._on_ended = on_ended
         self._leg = Leg(description.format, description.reorder_payloads)
@@ -107,10 +113,10 @@ class LegSession:
         self._decider = Decider(self._policy.rules, *([verifier.fusion.llr] if verifier else []))
         self._expectation = Expectation(engine.expected, stream, description)
         self._expected_decider = Decider(self._policy.rules)
-        """Judges what is said where a machine is expected, so that it is no evidence for the other."""
+        """Takes the scores of audio in which a machine is expected; they do not count for `_decider`."""
         self._media_time_s = self._received_s = 0.0
         self._waiting_windows = self._skipped_windows = self._leaked_windows = 0
-        self._machine_heard = False
+        self._machine_detected = False
         self._end_reason: str | None = None
         logger = _log.bind(call_id=stream.call_id, leg=description.leg)
         evidence = _evidence_of(stream, description, self._policy, engine, self._expectation)
@@ -126,16 +132,16 @@ class LegSession:
 
     @property
     def verdict(self) -> str:
-        """``synthetic``, ``human``, ``indeterminate`` or ``expected_machine``, as of now."""
+        """The current verdict: ``synthetic``, ``human``, ``indeterminate`` or ``expected_machine``."""
         return word(self._verdict())
 
     @property
     def ending(self) -> bool:
-        """Whether no more audio is taken."""
+        """Whether `close` was called: no more audio is accepted."""
         return self._end_reason is not None
 
     def state(self) -> dict[str, object]:
-        """The leg as ``GET /v1/calls/{id}`` shows it."""
+        """Return the leg as in the answer to ``GET /v1/calls/{id}``."""
         verdict = self._verdict()
         return {
             "leg": self.description.leg,
@@ -153,20 +159,20 @@ class LegSession:
         }
 
     def receive(self, audio: AudioReceived) -> None:
-        """Take one payload. Raises ProtocolError when it cannot be decoded, or too much came."""
+        """Process one payload. Raises ProtocolError: it cannot be decoded, or the media rate is too high."""
         self._received_s = clock.monotonic_s()
         counters = self._leg.counters
         offered_s, shed_s = counters.offered_s, counters.shed_s
-        self._leg.shedding = self._judging.load.is_late(self._received_s)
+        self._leg.shedding = self._engine.load.is_late(self._received_s)
         runs = self._leg.push(audio)
         self._pace.take(counters.offered_s - offered_s, self._received_s)
         if counters.shed_s == shed_s:
             self._check_format(audio)
         elif self._coverage.note_shed():
-            self._follow_load()  # nothing may be wanted for long, by a stride that holds no more
+            self._follow_load()  # the stride may be lower by now, so that audio is needed again
             self._report_coverage()
         for run in runs:
-            self._listen(run)
+            self._process(run)
 
     def _check_format(self, audio: AudioReceived) -> None:
         duration_s = self._leg.duration_s(audio.payload) if audio.payload else 0.0
@@ -175,23 +181,23 @@ class LegSession:
             self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
     def close(self, reason: str) -> None:
-        """Take no more audio; the leg ends as soon as its last window is scored."""
+        """Accept no more audio. ``leg.ended`` follows when the last window is scored."""
         if self.ending:
             return
-        with contextlib.suppress(ProtocolError):  # what cannot be decoded is no evidence; the verdict stands without it
+        with contextlib.suppress(ProtocolError):  # the verdict does not need the last block
             for run in self._leg.flush():
-                self._listen(run)
+                self._process(run)
         for window in self._windower.flush():
             self._offer(window)
         self._end_reason = reason
         self._end_when_done()
 
     def _follow_load(self) -> None:
-        self._windower.stride = self._judging.load.stride
+        self._windower.stride = self._engine.load.stride
         self._leg.due_s, self._leg.wanted_from_s = self._windower.due_s, self._windower.next_start_s
 
-    def _listen(self, run: Run) -> None:
-        self._windower.stride = self._judging.load.stride
+    def _process(self, run: Run) -> None:
+        self._windower.stride = self._engine.load.stride
         self._alerts.hear(run)
         self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
@@ -203,7 +209,7 @@ class LegSession:
     def _offer(self, window: Window) -> None:
         if (why_not := self._why_not(window)) is None:
             self._waiting_windows += 1
-            self._judging.scorer.offer(self, window, self._received_s)
+            self._engine.scorer.offer(self, window, self._received_s)
             return
         WINDOWS.labels(why_not).inc()
         self._skipped_windows += why_not == FORMAT_MISMATCH
@@ -211,7 +217,7 @@ class LegSession:
         self._skip(window)
 
     def _why_not(self, window: Window) -> str | None:
-        """Return why a window is not to be scored; None: it is."""
+        """Return the reason for not scoring a window; None where it is to be scored."""
         if not self._policy.screen:
             return NOT_SCREENED
         if self._format.in_doubt:
@@ -221,17 +227,17 @@ class LegSession:
         return CROSSTALK if self._crosstalk.is_leak(self.description.leg, window) else None
 
     def _skip(self, window: Window) -> None:
-        """A window is no evidence for or against this leg's speaker."""
+        """Count a window without a score: it is no evidence for either verdict."""
         self._decider.skip(window)
         if self._shadow:
             self._shadow.skip(window, self._decider)
-        if self._verification and not self._waiting_windows:  # else it is not its turn yet
+        if self._verification and not self._waiting_windows:  # windows reach the verifier in order
             self._verification.skip(window, self._received_s)
 
     def scored(self, window: Window, score: Score, received_s: float) -> None:
-        """Take a score; see `ScoredLeg`."""
+        """See `ScoredLeg`."""
         self._waiting_windows -= 1
-        if self._format.in_doubt:  # it came up while the window waited
+        if self._format.in_doubt:  # since the window was offered
             self._skipped_windows += 1
             self._skip(window)
             self._end_when_done()
@@ -261,7 +267,7 @@ class LegSession:
         self._end_when_done()
 
     def skipped(self, window: Window) -> None:
-        """Be told of a window that is not scored; see `ScoredLeg`."""
+        """See `ScoredLeg`."""
         self._waiting_windows -= 1
         self._skipped_windows += 1
         self._skip(window)
@@ -269,9 +275,9 @@ class LegSession:
         self._end_when_done()
 
     def _tell_expected(self, change: Change) -> None:
-        """Say, instead of an alert, that an expected machine was heard."""
-        if change.state is AlertState.PROVISIONAL and not self._machine_heard:
-            self._machine_heard = True
+        """Publish that the expected machine was detected, in place of an alert."""
+        if change.state is AlertState.PROVISIONAL and not self._machine_detected:
+            self._machine_detected = True
             self._publish(
                 VoiceExpected, media_time_s=change.at_s, p_synthetic=change.p_synthetic, reason=EXPECTED_SYNTHETIC
             )
@@ -282,8 +288,8 @@ class LegSession:
 
     def _report_coverage(self) -> None:
         if self._format.in_doubt or not self._policy.screen:
-            return  # told already, and all that follows is the same
-        step = (self._verification or self._judging.load).step
+            return  # reported already; it covers everything that follows
+        step = (self._verification or self._engine.load).step
         for reason in self._coverage.new_reasons(self._skipped_windows, step):
             self._publish(CoverageReduced, reason=reason, **self._coverage.counts(self._skipped_windows))
 
@@ -314,7 +320,7 @@ class LegSession:
         self._on_ended(self)
 
     def _publish(self, kind: type[EventData], *, reason: str, **facts: object) -> None:
-        """Publish an event of this leg, with the facts that all events state."""
+        """Publish an event of this leg; adds the fields that all events have."""
         common: dict[str, object] = self._of_call | {
             "leg": self.description.leg,
             "speaker": self._speaker,
@@ -322,14 +328,14 @@ class LegSession:
             "media_time_s": self._media_time_s,
             "p_synthetic": self._decider.recent_p_synthetic,
             "speech_s": round(self._decider.speech_s, 3),
-            "model": self._judging.detector.name,
+            "model": self._engine.detector.name,
             "reason": reason,
         }
-        self._judging.bus.publish(kind.model_validate(common | facts))
+        self._engine.bus.publish(kind.model_validate(common | facts))
 
 
 def _at_the_start(stream: StreamStarted, leg: LegDescription, policy: LegPolicy) -> dict[str, object]:
-    """Return what ``leg.started`` tells beyond the facts of all events."""
+    """Return the fields that only ``leg.started`` has."""
     return {
         "source": stream.source,
         "separation": stream.separation,
@@ -345,5 +351,5 @@ def _at_the_start(stream: StreamStarted, leg: LegDescription, policy: LegPolicy)
 def _evidence_of(
     stream: StreamStarted, leg: LegDescription, policy: LegPolicy, engine: Engine, expectation: Expectation
 ) -> LegEvidence | None:
-    """Return what keeps the leg's last seconds, where that is wanted: not of a leg that nobody judges."""
+    """Return the evidence recorder of a leg; None where evidence is off or the leg is not screened."""
     return engine.evidence.of_leg(stream, leg, expectation.covers) if engine.evidence and policy.screen else None

@@ -332,7 +332,7 @@ async def test_readiness_and_metrics_tell_of_it(serve: Serve, heavy: Scripted) -
         await say(caller, 6)
         await events.until("alert.verified")
         assert len(verifier_threads()) == 1
-    verifier = server.registry._judging.verifier
+    verifier = server.registry._engine.verifier
     assert verifier is not None
     await verifier._scorer.close()
     async with httpx.AsyncClient(base_url=server.url) as web:

@@ -134,7 +134,7 @@ class Ears(Listener):
     def __init__(self) -> None:
         super().__init__()
         detector = LoudnessDetector()
-        self._judging = Engine(
+        self._engine = Engine(
             detector,
             cast("Scorer", _Scorer(detector)),
             Policies(Judge(Policy(raise_p=0.9), None), None),
@@ -148,7 +148,7 @@ class Ears(Listener):
         crosstalk = Crosstalk()
         assert not self._legs, "a stream starts once"
         for leg in stream.legs:
-            self._legs[leg.leg] = LegSession(stream, leg, self._judging, crosstalk, media(2.0, 30.0), lambda _leg: None)
+            self._legs[leg.leg] = LegSession(stream, leg, self._engine, crosstalk, media(2.0, 30.0), lambda _leg: None)
 
     def heard(self, audio: AudioReceived) -> None:
         """Have the leg hear it. Raises ProtocolError."""

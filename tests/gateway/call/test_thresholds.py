@@ -87,7 +87,7 @@ def settings(folder: Path, alarms: AlarmRates | None, per_hour: float, verifier:
 
 async def test_the_card_says_which_threshold_costs_so_many_alarms(tmp_path: Path) -> None:
     async with running(settings(tmp_path, ALARMS, 7)) as server:
-        assert server.registry._judging.policies.usual.rules.raise_p == 0.85
+        assert server.registry._engine.policies.usual.rules.raise_p == 0.85
 
 
 async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path
     pair = Fusion.by_mean(open_detector(own), open_detector("tinystatnet"))
     (tmp_path / FILE).write_text(pair.model_copy(update={"alarms": ALARMS}).model_dump_json())
     async with running(settings(tmp_path, None, 7, verifier="tinystatnet")) as server:
-        engine = server.registry._judging
+        engine = server.registry._engine
         assert engine.verifier is not None
         assert engine.verifier.fusion.alarms == ALARMS
         assert engine.policies.usual.rules.raise_p == 0.85
