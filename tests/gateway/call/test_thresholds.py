@@ -142,7 +142,7 @@ def test_doctor_tells_the_threshold(tmp_path: Path) -> None:
         config.write_text(f'model = "{own}"\nalerts_per_hour = {per_hour}\nverifier = "{verifier}"\n')
         found[per_hour] = {finding.check: finding for finding in examine(config)}
     seven, little, fused = (found[per_hour]["alerts_per_hour"] for per_hour in (7, 1.5, 6))
-    assert (seven.state, seven.detail) == ("ok", "alerts are raised from probability 0.85 on")
-    assert (fused.state, fused.detail) == ("ok", "alerts are raised from probability 0.86 on")
+    assert (seven.state, seven.detail) == ("ok", "alerts are raised above probability 0.85")
+    assert (fused.state, fused.detail) == ("ok", "alerts are raised above probability 0.86")
     assert (little.state, little.detail.startswith("expected at least 2 an hour")) == ("error", True)
     assert found[6]["fusion"].state == "ok"
