@@ -1,7 +1,7 @@
-"""Payloads of telephone codecs -> mono float32.  [S]
+"""Decoders of telephone codecs: payloads to mono float32.  [S]
 
-G.711 and linear PCM are table look-ups; G.722 and Opus go through libav, one decoder a leg, because both carry state
-from packet to packet. Decoders take a list of payloads at once, since a leg decodes in blocks.
+G.711 and linear PCM are table look-ups. G.722 and Opus use libav, with one decoder per leg, because they keep state
+between packets. Decoders take a list of payloads, since a leg is decoded in blocks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gateway.ingest.events import AudioFormat
 
 Pcm = NDArray[np.float32]
 UNDECODABLE = "undecodable"
-"""By which such payloads are counted."""
+"""Reason by which such payloads are counted."""
 
 
 class Decoder(Protocol):
-    """Decodes one leg. Stateful: a gap must be followed by `reset`."""
+    """The decoder of one leg. It keeps state: call `reset` after a gap."""
 
     rate_hz: int
-    """Sampling rate of what `decode` returns."""
+    """Sampling rate of the decoded audio."""
 
     def samples_in(self, payload: bytes) -> int:
-        """Return how many samples (at `rate_hz`) `payload` holds. Raises BadMessage if it is no such payload."""
+        """Return the number of samples (at `rate_hz`) in `payload`. Raises BadMessage if it is invalid."""
         ...
 
     def decode(self, payloads: Sequence[bytes]) -> Pcm:
@@ -37,12 +37,12 @@ class Decoder(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget the past, after lost audio."""
+        """Reset the state, after lost audio."""
         ...
 
 
 def open_decoder(audio: AudioFormat) -> Decoder:
-    """Return a decoder for a leg. Raises UnsupportedMedia when rate and encoding do not go together."""
+    """Return a decoder for a leg. Raises UnsupportedMedia if the rate is out of range."""
     if not 8_000 <= audio.rate_hz <= 192_000:
         raise UnsupportedMedia(f"rate: expected 8000 to 192000 Hz, got {audio.rate_hz}")
     match audio.encoding:
@@ -76,7 +76,7 @@ ALAW = _alaw_table()
 
 
 class _Table:
-    """G.711: one byte a sample."""
+    """G.711: one byte per sample."""
 
     def __init__(self, table: Pcm, rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -112,7 +112,7 @@ class _Linear:
 
 
 class _Libav:
-    """A codec that libav decodes packet by packet; two samples a byte, as G.722 has it (ITU-T G.722, 64 kbit/s)."""
+    """A codec decoded by libav, packet by packet; two samples per byte, as in G.722 (ITU-T G.722, 64 kbit/s)."""
 
     def __init__(self, codec: str, rate_hz: int) -> None:
         self.rate_hz = rate_hz
@@ -136,7 +136,7 @@ class _Libav:
 
 
 class _Opus(_Libav):
-    """Opus (RFC 6716); the packet's first byte says how long it is."""
+    """Opus (RFC 6716); the first byte of a packet determines its length."""
 
     def samples_in(self, payload: bytes) -> int:
         if not payload:
@@ -149,10 +149,10 @@ _OPUS_FRAME = [480, 960, 1920, 2880] * 3 + [480, 960] * 2 + [120, 240, 480, 960]
 
 
 def opus_samples(packet: bytes) -> int:
-    """Return the samples at 48 kHz that an Opus packet holds (RFC 6716, 3.1 and 3.2).
+    """Return the number of samples at 48 kHz in an Opus packet (RFC 6716, 3.1 and 3.2).
 
     Raises:
-        BadMessage: longer than the 120 ms a packet may hold, or cut short.
+        BadMessage: the packet is longer than the allowed 120 ms, or truncated.
     """
     frame = _OPUS_FRAME[packet[0] >> 3]
     code = packet[0] & 3

@@ -1,4 +1,4 @@
-"""Doors: the websocket attach points that an operator opens, and who may use them.  [S]"""
+"""Websocket endpoints for media: their settings, and who may use them.  [S]"""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gateway.ingest.events import StreamStarted
 from gateway.ingest.rtp.settings import Network, is_allowed
 
 PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e9)]
-"""Thirty years at most: beyond some centuries, and of infinity, timers know nothing."""
+"""At most thirty years: timers overflow on very large values."""
 DoorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Door(BaseModel):
-    """One attach point, ``WS /v1/media/<its name>``."""
+    """A websocket endpoint, ``WS /v1/media/<its name>``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dialect: str | None = Field(
         None, description="the peer's protocol; not set: the endpoint's name", examples=["freeswitch"]
     )
-    # Who may connect. All that is set must be right; where nothing is, the gateway's own `token` is required.
+    # Who may connect. Every check that is set must pass; if none is, the gateway's own `token` is required.
     token: Secret | None = Field(
         None,
         description="as bearer token, password of Basic, ?token=, or this vendor's own header",
@@ -41,7 +41,7 @@ class Door(BaseModel):
     allow_ips: tuple[Network, ...] = Field(
         (), description="networks that may connect; not set: any", examples=[["203.0.113.0/24"]]
     )
-    # What its calls are
+    # Identity of its calls
     roles: dict[str, Literal["caller", "callee", "agent", "customer"]] = Field(
         default_factory=dict,
         description="role of a leg, by the leg's name; takes precedence over the general `roles`",
@@ -54,7 +54,7 @@ class Door(BaseModel):
         None, description="the peer's parameter that holds the tenant", examples=["org"]
     )
     tenant: str | None = Field(None, description="the tenant of all calls of this endpoint", examples=["blue"])
-    allow_mixed: bool = Field(False, description="take streams whose speakers cannot be told apart", examples=[True])
+    allow_mixed: bool = Field(False, description="accept streams that mix the speakers", examples=[True])
     swap_channels: bool = Field(False, description="the right channel comes first", examples=[True])
     # Limits; not set: the general ones
     start_deadline_s: PositiveSeconds | None = Field(
@@ -72,20 +72,21 @@ class Door(BaseModel):
 
     @property
     def is_guarded(self) -> bool:
-        """Whether it has checks of its own."""
+        """Whether the endpoint has checks of its own."""
         return bool(self.token or self.signing_key or self.allow_ips)
 
     def check_token_and_address(self, handshake: Handshake, token_header: str | None) -> None:
-        """Let in who has the right token and address, as far as they matter here.
+        """Check the peer's token and address, if configured.
 
         Args:
-            token_header: where this dialect's peers put the token, besides the usual places.
+            handshake: the peer's upgrade.
+            token_header: header in which peers of this dialect send the token, besides the usual places.
 
         Raises:
             Forbidden, Unauthorized
         """
         if not is_allowed(handshake.peer_ip, self.allow_ips):
-            raise Forbidden("allow_ips: this address may not use this door")
+            raise Forbidden("allow_ips: this address may not use this endpoint")
         if self.token is not None:
             given = presented_token(handshake, token_header)
             if not hmac.compare_digest(given.encode(), self.token.get_secret_value().encode()):
@@ -95,10 +96,10 @@ class Door(BaseModel):
                 )
 
     def owned_by(self, tenant: str | None) -> Door:
-        """Return the door as it is for whoever may only send calls of `tenant`; None: as it is for everybody.
+        """Return the endpoint for a client that may only send calls of `tenant`; None: of any tenant.
 
         Raises:
-            Forbidden: all its calls are another tenant's.
+            Forbidden: the endpoint's calls belong to another tenant.
         """
         if tenant is None or tenant == self.tenant:
             return self
@@ -107,14 +108,14 @@ class Door(BaseModel):
         return self.model_copy(update={"tenant": tenant})
 
     def admit(self, started: StreamStarted) -> StreamStarted:
-        """Return the stream as this door lets it in: named and owned as configured.
+        """Return the stream with the call id, tenant and limits of the endpoint.
 
         Raises:
-            Forbidden: its speakers are mixed.
-            ProtocolError: a parameter that must be there is missing or no name.
+            Forbidden: the speakers are mixed.
+            ProtocolError: a required parameter is missing or invalid.
         """
         if started.separation == "mixed" and not self.allow_mixed:
-            raise Forbidden("separation: these speakers are mixed and cannot be told apart; `allow_mixed` takes them")
+            raise Forbidden("separation: expected separate speakers, got mixed ones; `allow_mixed` accepts them")
         call_id, tenant = started.call_id, self.tenant
         if self.call_id_parameter:
             call_id = names.call_id(self.call_id_parameter, started.parameters.get(self.call_id_parameter, ""))
@@ -124,7 +125,7 @@ class Door(BaseModel):
 
 
 def presented_token(handshake: Handshake, token_header: str | None = None) -> str:
-    """Return the token, from wherever the peer was able to put it; empty where there is none."""
+    """Return the token from any of the places where peers can put it; empty if there is none."""
     if token_header and (token := handshake.headers.get(token_header)):
         return token
     scheme, _, value = handshake.headers.get("authorization", "").partition(" ")
@@ -133,7 +134,7 @@ def presented_token(handshake: Handshake, token_header: str | None = None) -> st
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except ValueError:  # not base64, not ASCII, or not UTF-8 in it
+        except ValueError:  # not base64, or not UTF-8
             return ""
     for item in handshake.headers.get("sec-websocket-protocol", "").split(","):
         if item.strip().startswith("bearer."):  # browsers cannot set headers on a websocket

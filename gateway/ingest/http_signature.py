@@ -1,7 +1,7 @@
-"""HTTP message signatures, as AudioHook uses them: hmac-sha256 over named components of an upgrade.  [S]
+"""HTTP message signatures as in AudioHook: hmac-sha256 over named components of an upgrade.  [S]
 
-Source: draft-ietf-httpbis-message-signatures (section 2.3 signature base, 3.2 verification), Genesys Cloud's AudioHook
-"Security" page for what must be covered. The draft became RFC 9421; of its differences none matters here.
+Source: draft-ietf-httpbis-message-signatures (section 2.3 signature base, 3.2 verification); Genesys Cloud's AudioHook
+"Security" page for the components to be covered. The draft became RFC 9421, whose changes do not matter here.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _PARAMETER = re.compile(r';([a-z*][a-z0-9_.*-]*)=(?:"([^"\\]*)"|(\d+))')
 class _Signature:
     components: list[str]
     params: str
-    """As they stand in Signature-Input: they are signed, too."""
+    """Verbatim from Signature-Input, since they are signed, too."""
     parameters: dict[str, str]
     value: bytes
 
 
 def check(handshake: Handshake, key_id: str, secret: str, required: tuple[str, ...]) -> None:
-    """Let in who signed this upgrade.
+    """Check the signature of an upgrade.
 
     Args:
-        handshake: as the peer called us.
-        key_id: what the signature's ``keyid`` must be.
+        handshake: the upgrade, with the URL that the peer used.
+        key_id: expected ``keyid``.
         secret: shared key, in base64.
         required: components that must be covered, in lower case.
 
@@ -53,14 +53,14 @@ def check(handshake: Handshake, key_id: str, secret: str, required: tuple[str, .
     signature = _read(handshake)
     _check_age(signature.parameters, handshake.time_s)
     if signature.parameters.get("keyid") != key_id:
-        raise Unauthorized("Signature-Input: keyid is not the key of this request")
+        raise Unauthorized("Signature-Input: expected keyid to be the key of this request")
     if signature.parameters.get("alg", "hmac-sha256") != "hmac-sha256":
         raise Unauthorized("Signature-Input: expected alg hmac-sha256")
     if missing := [name for name in required if name not in signature.components]:
         raise Unauthorized(f"Signature-Input: expected {', '.join(missing)} to be signed")
     expected = hmac.new(_decoded("signing_key", secret), _base(handshake, signature), hashlib.sha256).digest()
     if not hmac.compare_digest(expected, signature.value):
-        raise Unauthorized("Signature: not that of this request with our key")
+        raise Unauthorized("Signature: expected that of this request with our key")
 
 
 def _read(handshake: Handshake) -> _Signature:
@@ -89,7 +89,7 @@ def _number(parameters: dict[str, str], name: str) -> int | None:
 
 
 def _base(handshake: Handshake, signature: _Signature) -> bytes:
-    """Return what was signed: a line a component, then the parameters."""
+    """Return the signature base: one line per component, then the parameters."""
     lines = [f'"{name}": {_component(handshake, name)}' for name in signature.components]
     return "\n".join([*lines, f'"@signature-params": {signature.params}']).encode()
 
@@ -101,12 +101,12 @@ def _component(handshake: Handshake, name: str) -> str:
     if name == "@authority":
         return parts.netloc.lower().removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
     if name not in handshake.headers:
-        raise Unauthorized(f"{name:.40}: signed, but not there")
+        raise Unauthorized(f"{name:.40}: signed, but missing")
     return handshake.headers[name].strip()
 
 
 def _decoded(field: str, value: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
-    except ValueError:  # of which binascii.Error is one; another one comes where it is not even ASCII
+    except ValueError:  # binascii.Error, or another ValueError if it is not ASCII
         raise Unauthorized(f"{field}: expected base64") from None

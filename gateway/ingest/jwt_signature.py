@@ -1,7 +1,7 @@
-"""JSON web tokens that a vendor signs with a secret it shares with us (RFC 7519, HS256): Vonage.  [S]
+"""JSON Web Tokens that a vendor signs with a shared secret (RFC 7519, HS256): Vonage.  [S]
 
-Source: Vonage, "Decoding signed webhooks", and its Python SDK, which decodes them with the same library. On a websocket
-there is no body, so no `payload_hash` to compare; what remains to be looked at is who signed and when.
+Source: Vonage, "Decoding signed webhooks", and its Python SDK, which uses the same library. A websocket upgrade has no
+body, so there is no `payload_hash`; signature and age are checked.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gateway.errors import Unauthorized
 from gateway.ingest.dialects.base import Handshake
 
 MAX_AGE_S = 300.0
-"""What Vonage gives its signed requests."""
+"""The age that Vonage allows."""
 CLOCK_SKEW_S = 60.0
 MAX_TIME_S = 1e15
-"""Beyond this there are integers that are no seconds any more, and cannot be reckoned with."""
+"""Larger integers are no times in seconds, and overflow."""
 _OPTIONS: jwt.types.Options = {
     "require": ["iat"],
-    # Against our own idea of the time instead, below.
+    # Checked below, against the time of the handshake.
     "verify_iat": False,
     "verify_exp": False,
     "verify_nbf": False,
@@ -28,7 +28,7 @@ _OPTIONS: jwt.types.Options = {
 
 
 def check(handshake: Handshake, secret: str) -> None:
-    """Let in whose ``Authorization: Bearer`` is a fresh token signed with `secret`.
+    """Check that ``Authorization: Bearer`` has a recent token signed with `secret`.
 
     Raises:
         Unauthorized: says what is wrong with the token.
@@ -41,9 +41,9 @@ def check(handshake: Handshake, secret: str) -> None:
             warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)  # the vendor chose the key
             claims = jwt.decode(token.strip(), secret, algorithms=["HS256"], options=_OPTIONS)
     except jwt.InvalidTokenError as error:
-        raise Unauthorized(f"Authorization: not a token signed with our secret: {error}") from None
+        raise Unauthorized(f"Authorization: expected a token signed with our secret: {error}") from None
     issued_s, expires_s = claims["iat"], claims.get("exp", handshake.time_s)
     if not all(isinstance(time_s, int | float) and abs(time_s) < MAX_TIME_S for time_s in (issued_s, expires_s)):
         raise Unauthorized("Authorization: expected times in seconds as iat and exp")
     if not -CLOCK_SKEW_S <= handshake.time_s - issued_s <= MAX_AGE_S or handshake.time_s > expires_s + CLOCK_SKEW_S:
-        raise Unauthorized("Authorization: this token is out of date, or one of the clocks is wrong")
+        raise Unauthorized("Authorization: expected a recent token; this one is too old, or a clock is wrong")

@@ -1,4 +1,4 @@
-"""The dialects that a door may speak: how each is begun, and how its peers prove who they are.  [S]"""
+"""The dialects of websocket endpoints: how to create their parser, and how their peers authenticate.  [S]"""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ from gateway.ingest.http_signature import check
 
 @dataclass(frozen=True, slots=True)
 class DialectKind:
-    """One dialect."""
+    """The registration of a dialect."""
 
     open: Callable[[Handshake, Door], Dialect]
-    """Raises RequestError when the handshake already shows that this cannot work."""
+    """Creates the parser. Raises RequestError if the handshake is invalid."""
     authorised: Callable[[Handshake, str], None] | None = None
-    """Checks the vendor's signature against the door's `signing_key`. Raises Unauthorized."""
+    """Checks the vendor's signature against the endpoint's `signing_key`. Raises Unauthorized."""
     token_header: str | None = None
-    """Where this vendor puts a token, in lower case."""
+    """Header in which the vendor sends a token, in lower case."""
     signs_as_bearer: bool = False
-    """Whether its signature stands where other peers put a token, so that there can be only one of them."""
+    """Whether the signature is sent in place of a bearer token, so that only one of them is possible."""
 
     def check(self, handshake: Handshake, door: Door) -> None:
-        """Let in who passes every check that the door has. Raises Forbidden, Unauthorized."""
+        """Apply all checks of the endpoint. Raises Forbidden, Unauthorized."""
         door.check_token_and_address(handshake, self.token_header)
         if door.signing_key is not None:
-            assert self.authorised is not None, "seen to by kind_of"
+            assert self.authorised is not None, "checked by kind_of"
             self.authorised(handshake, door.signing_key.get_secret_value())
 
 
 def _signed_by_twilio(handshake: Handshake, auth_token: str) -> None:
     signature = handshake.headers.get("x-twilio-signature", "")
     if not signature_matches(auth_token, [handshake.url], signature):
-        raise Unauthorized("X-Twilio-Signature: missing, or not that of this URL with our auth token")
+        raise Unauthorized("X-Twilio-Signature: expected that of this URL with our auth token")
 
 
 def _signed_by_plivo(handshake: Handshake, auth_token: str) -> None:
     signatures = handshake.headers.get("x-plivo-signature-v3", "")
     nonce = handshake.headers.get("x-plivo-signature-v3-nonce", "")
     if not plivo.signature_matches(auth_token, handshake.url, nonce, signatures):
-        raise Unauthorized("X-Plivo-Signature-V3: missing, or not that of this URL with our auth token")
+        raise Unauthorized("X-Plivo-Signature-V3: expected that of this URL with our auth token")
 
 
 def _signed_by_genesys(handshake: Handshake, client_secret: str) -> None:
@@ -85,20 +85,21 @@ KINDS: dict[str, DialectKind] = {
     "plain": DialectKind(lambda handshake, door: Plain(handshake.query, door.roles)),
     "plivo": DialectKind(_tracks(plivo.Plivo), _signed_by_plivo),
     "signalwire": DialectKind(_tracks(SignalWire)),
-    "telnyx": DialectKind(_tracks(Telnyx), token_header="x-telnyx-streaming-auth-token"),  # noqa: S106  its name
+    "telnyx": DialectKind(_tracks(Telnyx), token_header="x-telnyx-streaming-auth-token"),  # noqa: S106  a header's name
     "twilio": DialectKind(_tracks(Twilio), _signed_by_twilio),
     "vonage": DialectKind(_announced(Vonage), jwt_signature.check, signs_as_bearer=True),
 }
 
 
 def kind_of(name: str, door: Door) -> DialectKind:
-    """Return what a door speaks. Raises ConfigError when that is unknown, or does not go with its checks."""
+    """Return the dialect of an endpoint. Raises ConfigError if it is unknown, or does not support the configured
+    checks."""
     dialect = door.dialect or name
     kind = KINDS.get(dialect)
     if kind is None:
         raise ConfigError(f"doors.{name}.dialect: expected one of {', '.join(sorted(KINDS))}, got {dialect!r:.40}")
     if door.signing_key is not None and kind.authorised is None:
-        raise ConfigError(f"doors.{name}.signing_key: {dialect} does not sign; use `token` or `allow_ips`")
+        raise ConfigError(f"doors.{name}.signing_key: {dialect} has no signatures; expected `token` or `allow_ips`")
     if door.signing_key is not None and door.token is not None and kind.signs_as_bearer:
-        raise ConfigError(f"doors.{name}.token: {dialect} signs in its place; expected `signing_key` or `token` alone")
+        raise ConfigError(f"doors.{name}.token: {dialect} signs as bearer; expected `signing_key` or `token` alone")
     return kind

@@ -1,4 +1,4 @@
-"""One leg that came over UDP or AudioSocket: open until its peer, the gateway, silence or a fault ends it.  [IO]"""
+"""A leg that arrives over UDP or AudioSocket, until its peer, the gateway, silence or an error ends it.  [IO]"""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ _log = logs.get(__name__)
 
 
 class Listening:
-    """The leg, from the moment it was let in. `run` it; whatever else happens ends there."""
+    """An open leg. `run` returns when it ends, for whatever reason."""
 
     def __init__(self, stream: OpenStream, idle_deadline_s: float | None, tolerance: Tolerance) -> None:
-        """Listen; `idle_deadline_s` of silence end it, None for never; so do more bad payloads than `tolerance` has."""
+        """Start with an open stream.
+
+        Args:
+            stream: receives the payloads.
+            idle_deadline_s: silence that ends the leg, in seconds; None: no limit.
+            tolerance: limits invalid payloads.
+        """
         self._stream = stream
         self._tolerance = tolerance
         self._idle_deadline_s = idle_deadline_s
         self._loop = asyncio.get_running_loop()
         self.heard_s = self._loop.time()
-        """When the last packet came, on the loop's clock."""
+        """Arrival of the last packet, on the loop's clock."""
         self._ended: asyncio.Future[str] = self._loop.create_future()
 
     def receive(self, audio: AudioReceived) -> None:
-        """Take one payload. Never waits."""
+        """Process a payload. Never waits."""
         if self._ended.done():
             return
         self.heard_s = self._loop.time()
@@ -39,12 +45,12 @@ class Listening:
             self.end(error.ended_by)
 
     def end(self, reason: str) -> None:
-        """Let `run` finish."""
+        """Make `run` return `reason`."""
         if not self._ended.done():
             self._ended.set_result(reason)
 
     async def run(self) -> str:
-        """Listen until it is over; returns the reason (``timeout`` after too long a silence)."""
+        """Wait for the end; return the reason (``timeout`` after silence)."""
         by_gateway = asyncio.ensure_future(self._stream.closed())
         reason = "failed"
         try:
@@ -64,7 +70,7 @@ class Listening:
 
 
 def receive_tolerantly(stream: OpenStream, audio: AudioReceived, tolerance: Tolerance) -> None:
-    """Hand a payload on, and do without it when it cannot be decoded. Raises ProtocolError when the stream is over."""
+    """Pass a payload on; ignore it if it cannot be decoded. Raises ProtocolError if the stream must end."""
     try:
         stream.receive(audio)
     except BadMessage as error:
@@ -75,16 +81,17 @@ def receive_tolerantly(stream: OpenStream, audio: AudioReceived, tolerance: Tole
 
 
 class RtpReceiver(asyncio.DatagramProtocol):
-    """The socket side of an `RtpDemux`."""
+    """The protocol of a UDP socket whose datagrams go to an `RtpDemux`."""
 
     def __init__(
         self, demux: RtpDemux, heard: Callable[[Voice, AudioReceived | None], None], allow_ips: tuple[Network, ...]
     ) -> None:
-        """Listen.
+        """Start to receive.
 
         Args:
-            heard: called for each payload, and with None when the speaker said goodbye. It must not raise.
-            allow_ips: who may send; empty for anyone.
+            demux: parses the datagrams.
+            heard: called for each payload, and with None after an RTCP BYE. It must not raise.
+            allow_ips: networks that may send; empty: any.
         """
         self._demux = demux
         self._heard = heard
@@ -92,13 +99,13 @@ class RtpReceiver(asyncio.DatagramProtocol):
         self._loop = asyncio.get_running_loop()
 
     def allow_only(self, networks: tuple[Network, ...]) -> None:
-        """Let others send from now on."""
+        """Replace the networks that may send."""
         self._allow_ips = networks
         self._allowed: str | None = None
-        """The host that was looked up last: nearly all packets come from one."""
+        """Cache: the last allowed host, from which nearly all packets come."""
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Sort one datagram."""
+        """Process a datagram."""
         if addr[0] != self._allowed:
             if not is_allowed(addr[0], self._allow_ips):
                 return
@@ -106,6 +113,6 @@ class RtpReceiver(asyncio.DatagramProtocol):
         try:
             found = self._demux.receive(data, addr[:2], self._loop.time())
         except ProtocolError:
-            return  # a source that keeps changing is not listened to any more, and silence ends the leg
+            return  # the source changed too often: it is ignored, and silence ends the leg
         if found is not None:
             self._heard(*found)

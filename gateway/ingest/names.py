@@ -1,4 +1,4 @@
-"""What a call, a leg and a role may be called.  [S]"""
+"""Validates names of calls, legs and roles.  [S]"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast, get_args
 from gateway.errors import ProtocolError
 from gateway.ingest.events import CallId, LegId, Role
 
-# Safe in a URL path, a log line and a metrics label without quoting; long enough for a UUID, a Twilio SID, a Call-ID.
+# Safe without quoting in a URL path, a log line and a metrics label; long enough for a UUID, a Twilio SID, a Call-ID.
 PATTERN = "^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"
 _NAME = re.compile(PATTERN)
 _ROLES: tuple[str, ...] = get_args(Role)

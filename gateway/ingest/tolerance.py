@@ -1,7 +1,7 @@
-"""How many messages of no use a stream may send: each is counted by reason, and many in a row end it.  [S]
+"""Tolerates a limited number of invalid messages per stream; each is counted, and many in a row end the stream.  [S]
 
-Peers change their messages without notice, and proxies and emulators get single ones wrong. A call must not end for
-one of them; a stream of which nothing can be used must not go on for ever.
+Peers change their messages without notice, and proxies and emulators send single wrong ones. A call must not end
+because of one, but a stream without any valid message must not continue for ever.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from prometheus_client import Counter
 from gateway.errors import BadMessage
 
 MAX_BAD_MESSAGES = 10
-"""In a row, each of which could not be used: the last of them ends the stream."""
+"""Invalid messages in a row; the last one ends the stream."""
 IGNORED = Counter(
     "callscreen_messages_ignored_total", "Messages and payloads let pass without use.", ["source", "reason"]
 )
 
 
 class Tolerance:
-    """Of one stream."""
+    """The tolerance of one stream."""
 
     def __init__(self, source: str) -> None:
-        """`source` is the door, for the metric."""
+        """`source` is the endpoint, for the metric."""
         self.last: BadMessage | None = None
-        """The last bad message; None where none came."""
+        """The last invalid message, if any."""
         self._source = source
         self._in_a_row = 0
         self._seen: set[str] = set()
 
     def good(self) -> None:
-        """Count a message that was understood."""
+        """Count a valid message."""
         self._in_a_row = 0
 
     def ignore(self, reason: str) -> None:
-        """Count a message that was understood and is not needed."""
+        """Count a valid message that is not needed."""
         IGNORED.labels(self._source, reason).inc()
 
     def bad(self, error: BadMessage) -> bool:
-        """Count a message that could not be used; return whether it is this stream's first of that reason.
+        """Count an invalid message; return whether it is this stream's first with that reason.
 
         Raises:
-            BadMessage: `error` itself, when `MAX_BAD_MESSAGES` came in a row.
+            BadMessage: `error` itself, after `MAX_BAD_MESSAGES` in a row.
         """
         self.ignore(error.reason)
         self.last = error

@@ -35,7 +35,7 @@ MANY = MAX_BAD_MESSAGES
     ("messages", "code", "says"),
     [
         (["{nonsense"] * MANY, 4400, "message: expected JSON"),
-        (["{}"] * MANY, 4400, "event: expected the kind of this message"),
+        (["{}"] * MANY, 4400, "event: expected the type of this message"),
         (
             [twilio_start("CA1")] + [twilio_media(0).replace('"payload": "', '"payload": "*')] * MANY,
             4400,
@@ -208,7 +208,7 @@ async def test_both_tracks_claimed_by_two_sockets(serve: Serve) -> None:
         ("leg=caller", 400, "call_id: expected in the URL's query"),
         ("call_id=c&leg=a&encoding=mp3", 415, "encoding: expected one of"),
         ("call_id=c&leg=a&rate=1000", 415, "rate: expected 8000 to 192000 Hz, got 1000"),
-        ("call_id=c&leg=a&chanels=2", 400, "chanels: there is no such parameter"),
+        ("call_id=c&leg=a&chanels=2", 400, "chanels: unknown parameter"),
     ],
 )
 async def test_a_bad_plain_url_is_refused_before_the_upgrade(serve: Serve, query: str, status: int, says: str) -> None:

@@ -162,7 +162,7 @@ async def test_every_check_of_a_door_must_pass(serve: Serve) -> None:
     async with connect(ws_url(server, "/v1/media/here")):
         pass
     status, problem = await refused(ws_url(server, "/v1/media/there"))
-    assert (status, problem["detail"]) == (403, "allow_ips: this address may not use this door")
+    assert (status, problem["detail"]) == (403, "allow_ips: this address may not use this endpoint")
     assert (await refused(ws_url(server, "/v1/media/both")))[0] == 401
     async with connect(ws_url(server, "/v1/media/both"), additional_headers=authenticated(TOKEN, ExotelCall)):
         pass

@@ -60,8 +60,8 @@ async def test_freeswitch_sends_stereo_before_it_says_so(serve: Serve, path: str
 @pytest.mark.parametrize(
     ("path", "options", "says"),
     [
-        ("/v1/media/freeswitch?call_id=c-1", {}, "audio came, but nobody said rate"),
-        ("/v1/media/jambonz?callSid=c-1&sampleRate=8000", {}, "audio came, but nobody said mixType"),
+        ("/v1/media/freeswitch?call_id=c-1", {}, "audio came before it; missing: rate"),
+        ("/v1/media/jambonz?callSid=c-1&sampleRate=8000", {}, "audio came before it; missing: mixType"),
         ("/v1/media/asterisk?call_id=c&leg=a", {"subprotocols": ["media"]}, "MEDIA_START before the audio that came"),
     ],
 )

@@ -1,11 +1,11 @@
-"""Who may speak AudioSocket with us, and whom a UUID stands for.  [S]
+"""Settings of AudioSocket, and how a UUID identifies a speaker.  [S]
 
-AudioSocket has no authentication and no encryption. All it brings is a UUID, so a UUID is good if it was announced in
-the settings, or if it proves that its maker knows the secret:
+AudioSocket has no authentication and no encryption, only a UUID. A UUID is valid if it is listed in the settings, or if
+it proves that its creator knows the secret:
 
     bytes 0-5    number of the call, any 48 bits; in hexadecimal they are the call's id
     bytes 6-7    version 8 (RFC 9562 section 5.8) and 12 bits: the index of the leg in `legs`
-    bytes 8-15   variant, then the first 62 bits of HMAC-SHA256(secret, bytes 0-7), its topmost two left out
+    bytes 8-15   variant, then the first 64 bits of HMAC-SHA256(secret, bytes 0-7) without the two highest
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.ingest.rtp.settings import HostPort, LegName, Network
 
 
 class AnnouncedLeg(BaseModel):
-    """Whom one UUID stands for."""
+    """Call and leg of a listed UUID."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class AnnouncedLeg(BaseModel):
 
 
 class AudioSocketDoor(BaseModel):
-    """Where Asterisk's AudioSocket connections are taken."""
+    """The TCP port for Asterisk's AudioSocket."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,28 +65,28 @@ class AudioSocketDoor(BaseModel):
     )
 
     def identify(self, uuid: UUID, roles: Mapping[str, str]) -> Speaker:
-        """Say whom `uuid` stands for.
+        """Return the speaker of a UUID.
 
         Args:
-            uuid: as it came over the wire.
-            roles: who a leg is, by its name, where the announcement does not say.
+            uuid: as received.
+            roles: roles by leg name, if the settings of the UUID have none.
 
         Raises:
-            Forbidden: nobody announced it, and it was not made with the secret.
+            Forbidden: the UUID is not listed and was not made with the secret.
         """
         announced = self.uuids.get(uuid)
         if announced is not None:
             leg = LegId(announced.leg)
             return Speaker(CallId(announced.call_id), leg, announced.role or names.role(leg, {}, roles))
         if self.secret is None or not hmac.compare_digest(uuid.bytes, _signed(self.secret, uuid.bytes[:8])):
-            raise Forbidden("uuid: not one of `audiosocket.uuids`, and not made with `audiosocket.secret`")
+            raise Forbidden("uuid: expected one of `audiosocket.uuids`, or one made with `audiosocket.secret`")
         index = int.from_bytes(uuid.bytes[6:8], "big") & 0x0FFF
         leg = LegId(self.legs[index] if index < len(self.legs) else f"party.{index}")
         return Speaker(CallId(uuid.bytes[:6].hex()), leg, names.role(leg, {}, roles))
 
 
 def _signed(secret: SecretStr, head: bytes) -> bytes:
-    """Return the only UUID of this secret that begins with `head`, 8 bytes; nothing where the version is not ours."""
+    """Return the only UUID of this secret that starts with `head`, 8 bytes; empty if its version is not 8."""
     if head[6] >> 4 != 8:
         return b""
     mac = hmac.new(secret.get_secret_value().encode(), head, hashlib.sha256).digest()

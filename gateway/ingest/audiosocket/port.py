@@ -1,4 +1,4 @@
-"""The TCP port for Asterisk's AudioSocket, one connection a speaker.  [IO]"""
+"""The TCP port for Asterisk's AudioSocket, with one connection per speaker.  [IO]"""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gateway.ingest.tolerance import Tolerance
 from gateway.sources import Sources
 
 READ_BYTES = 16 * 1024
-LEGS_OF_A_CALL = 2
-"""Connections that one call of `max_calls` stands for: they cost something before they say which call they are."""
+CONNECTIONS_PER_CALL = 2
+"""Connections accepted per call of `max_calls`; they use memory before their call is known."""
 _log = logs.get(__name__)
 
 
 class AudioSocketPort:
-    """The door `settings.audiosocket`; closed where that is not set."""
+    """The port of `settings.audiosocket`, if that is set."""
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
         self._calls = calls
@@ -38,11 +38,11 @@ class AudioSocketPort:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Where it listens."""
+        """Bound address; None if it is not configured."""
         return self._server.sockets[0].getsockname()[:2] if self._server else None
 
     async def open(self) -> None:
-        """Start to listen, if there is anything to listen for. Raises ConfigError when the port cannot be had."""
+        """Start to listen, if configured. Raises ConfigError if the address cannot be used."""
         door = self._settings.audiosocket
         if door is None:
             return
@@ -53,7 +53,7 @@ class AudioSocketPort:
             raise ConfigError(f"audiosocket.listen: cannot listen on {door.listen}: {error.strerror}") from None
 
     async def close(self) -> None:
-        """Take no more connections, and hang up the ones there are."""
+        """Stop listening, and close all connections."""
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -61,11 +61,11 @@ class AudioSocketPort:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, door: AudioSocketDoor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end; only that call is the worse for whatever goes wrong."""
+        """Serve one connection; its errors do not affect other calls."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        peer_ip, *_ = writer.get_extra_info("peername") or ("",)  # none, when the peer is gone already
+        peer_ip, *_ = writer.get_extra_info("peername") or ("",)  # None if the peer has disconnected
         connection = _Connection(reader, partial(self._identify, door), door, self._calls, self._settings)
         try:
             if not is_allowed(peer_ip, door.allow_ips):
@@ -77,7 +77,7 @@ class AudioSocketPort:
         except CallscreenError as error:
             refusals.note(_log, "audiosocket refused", "audiosocket", error)
         except (OSError, asyncio.CancelledError):
-            pass  # the peer vanished, or we close: nothing is left to say but goodbye
+            pass  # the peer disconnected, or the port closes
         except Exception:  # task root
             _log.exception("audiosocket failed", call_id=connection.call_id)
         finally:
@@ -111,11 +111,11 @@ class _Connection:
         self.call_id: CallId | None = None
 
     async def run(self) -> None:
-        """Listen until either side, silence or a fault ends it. Raises CallscreenError."""
+        """Receive until either side, silence or an error ends it. Raises CallscreenError."""
         try:
             async with asyncio.timeout(self._settings.start_deadline_s):
                 while self._leg is None:
-                    if not self._take(await self._next_events()):
+                    if not self._handle(await self._next_events()):
                         return
         except TimeoutError:
             raise StreamTimeout(f"no audio within {self._settings.start_deadline_s:g} s") from None
@@ -129,10 +129,10 @@ class _Connection:
             reading.result()
 
     async def _read(self, leg: Listening) -> None:
-        """Read to the end; whatever that is, the leg ends with it."""
+        """Read to the end of the connection, which ends the leg."""
         reason = "failed"
         try:
-            while self._take(await self._next_events()):
+            while self._handle(await self._next_events()):
                 pass
             reason = "stopped"
         except OSError:
@@ -147,11 +147,11 @@ class _Connection:
         data = await self._reader.read(READ_BYTES)
         return self._dialect.receive(data) if data else None
 
-    def _take(self, events: list[IngestEvent] | None) -> bool:
-        """Pass on what was heard; False when there is no more to come."""
+    def _handle(self, events: list[IngestEvent] | None) -> bool:
+        """Pass events on; return False at the end of the stream."""
         for event in events or ():
             if isinstance(event, AudioReceived):
-                assert self._leg is not None, "the dialect lets no audio pass before the start"
+                assert self._leg is not None, "the dialect returns no audio before the start"
                 self._leg.receive(event)
             elif isinstance(event, StreamStarted):
                 started = dataclasses.replace(event, tenant=self._tenant)

@@ -1,14 +1,14 @@
-"""Forks that announce themselves in one text frame and then send 16-bit little-endian samples in binary ones.  [S]
+"""Media forks that send one text frame of metadata, then 16-bit little-endian samples in binary frames.  [S]
 
-- FreeSWITCH's mod_audio_fork (drachtio, jambonz) and mod_audio_stream send as metadata what the dialplan wrote, and add
-  nothing: rate and mix must be in it, or in the URL.
+- FreeSWITCH's mod_audio_fork (drachtio, jambonz) and mod_audio_stream send the dialplan's metadata unchanged, so rate
+  and mix must be in it, or in the URL.
 - jambonz ``listen`` sends the call's attributes, `sampleRate` and `mixType`.
-- Vonage's websocket endpoint sends its content type and the NCCO's `headers`. It hears the conversation's mix.
+- Vonage's websocket endpoint sends its content type and the NCCO's `headers`. Its audio is mixed.
 
-Rate and mix are never guessed: audio that comes before all is said, as mod_audio_stream may send it, waits for it.
+Rate and mix are never guessed: audio that arrives before them, as from mod_audio_stream, is held back.
 
-In stereo the left channel is what this leg's person says (FreeSWITCH: read) and the right one what that person hears
-(write); guides contradict each other, so a door can swap them.
+In stereo the left channel is the audio from this leg's party (FreeSWITCH: read), the right one the audio to it (write).
+Documentation of some forks says the reverse, so an endpoint can swap them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class Announced(Dialect):
-    """One fork. What the URL's query says holds unless the first text frame says otherwise."""
+    """One fork. Parameters of the URL's query apply unless the first text frame overrides them."""
 
     source: ClassVar[str]
     call_id_fields: ClassVar[tuple[str, ...]] = ("call_id",)
@@ -48,8 +48,8 @@ class Announced(Dialect):
     mix_fields: ClassVar[tuple[str, ...]] = ("mix",)
 
     def __init__(self, handshake: Handshake, roles: dict[str, str], *, swap_channels: bool = False) -> None:
-        """`roles` says who a leg is, by its name; `swap_channels`, that the right channel comes first."""
-        self.subprotocol = next(iter(handshake.subprotocols), None)  # its name can be configured in FreeSWITCH
+        """`roles` maps leg names to roles; with `swap_channels` the right channel comes first."""
+        self.subprotocol = next(iter(handshake.subprotocols), None)  # FreeSWITCH can be configured to use any name
         self._parameters = {field: value for field, value in handshake.query.items() if field != "token"}
         self._roles = roles
         self._swap_channels = swap_channels
@@ -58,7 +58,7 @@ class Announced(Dialect):
         self._early: EarlyAudio[bytes] = EarlyAudio("the text frame that says call, rate and mix")
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one frame. See `Dialect.receive`."""
+        """Parse one frame. See `Dialect.receive`."""
         if isinstance(message, bytes):
             if self._started is None and self._missing():
                 self._early.hold(message, len(message))
@@ -66,29 +66,31 @@ class Announced(Dialect):
             if self._started is None:
                 return [self._start(), *self._first_audio(message)]
             return self._audio(message)
-        said = _flat(decode(_decode, message))
+        announced = _flat(decode(_decode, message))
         if self._started is not None:
-            self._check_again(self._started, said)
+            self._check_unchanged(self._started, announced)
             return []  # DTMF and the like
-        self._parameters |= said
+        self._parameters |= announced
         if missing := self._missing():
-            raise BadMessage(f"{missing}: expected in this text frame or in the URL, got none", "incomplete_start")
+            raise BadMessage(
+                f"{missing}: expected in this text frame or in the URL's query, got none", "incomplete_start"
+            )
         return [self._start(), *(event for early in self._early.release() for event in self._first_audio(early))]
 
     def awaits(self) -> str:
         """See `Dialect`."""
-        came = "audio came, but " if len(self._early) else ""
-        return f"a text frame with call_id, rate and mix; {came}nobody said {self._missing()}"
+        early = "audio came before it; " if len(self._early) else ""
+        return f"a text frame with call_id, rate and mix; {early}missing: {self._missing()}"
 
     def mix(self) -> str:
-        """Return how the speakers come: ``mono``, ``stereo`` or ``mixed``."""
+        """Return the arrangement of the speakers: ``mono``, ``stereo`` or ``mixed``."""
         mix = self._field(self.mix_fields).lower()
         if mix not in _LEGS:
             raise ProtocolError(f"{self.mix_fields[0]}: expected one of {', '.join(_LEGS)}, got {mix!r:.40}")
         return mix
 
     def rate_hz(self) -> int:
-        """Return the sampling rate; ``16k`` is FreeSWITCH's word for 16000."""
+        """Return the sampling rate; FreeSWITCH writes ``16k`` for 16000."""
         value = self._field(self.rate_fields).lower()
         return start_number(self.rate_fields[0], f"{value[:-1]}000" if value.endswith("k") else value)
 
@@ -97,20 +99,20 @@ class Announced(Dialect):
         return [AudioReceived(leg, audio) for leg, audio in zip(self._channels, payloads, strict=True)]
 
     def _first_audio(self, message: bytes) -> list[IngestEvent]:
-        """As `_audio`, but what is of no use is only counted: an error would take the start that it comes with away."""
+        """Like `_audio`, but count an invalid frame instead of raising, which would discard the start as well."""
         try:
             return self._audio(message)
         except BadMessage as error:
             return [MessageIgnored(error.reason)]
 
-    def _check_again(self, started: StreamStarted, said: dict[str, str]) -> None:
-        """Raises ProtocolError when what is said now is not how the audio has been read so far."""
+    def _check_unchanged(self, started: StreamStarted, announced: dict[str, str]) -> None:
+        """Raises ProtocolError if rate or mix differ from those with which audio has been parsed so far."""
         fields = (*self.rate_fields, *self.mix_fields)
-        if not any(field in said for field in fields):
+        if not any(field in announced for field in fields):
             return
-        self._parameters |= {field: said[field] for field in fields if field in said}
+        self._parameters |= {field: announced[field] for field in fields if field in announced}
         if self.rate_hz() != started.legs[0].format.rate_hz or len(_LEGS[self.mix()]) != len(started.legs):
-            raise ProtocolError("rate, mix: expected what the URL said and audio has been read by, got others")
+            raise ProtocolError("rate, mix: expected those of the URL, with which the stream started, got others")
 
     def _start(self) -> StreamStarted:
         call_id = names.call_id(self.call_id_fields[0], self._field(self.call_id_fields))
@@ -138,7 +140,7 @@ class Announced(Dialect):
         return self._started
 
     def _missing(self) -> str:
-        """Return what nobody has said yet; nothing when all is known."""
+        """Return the first missing parameter; empty if there is none."""
         needed = (self.call_id_fields, self.rate_fields, self.mix_fields)
         return next((fields[0] for fields in needed if not self._field(fields)), "")
 
@@ -165,15 +167,15 @@ class Jambonz(Announced):
 
 
 class Vonage(Announced):
-    """The websocket endpoint of Vonage's Voice API: always the mix of everybody else in the conversation."""
+    """The websocket endpoint of Vonage's Voice API: the mix of all other speakers in the conversation."""
 
     source = "vonage"
     call_id_fields = ("call_id", "uuid", "conversation_uuid")
     rate_fields = ("content-type",)
-    mix_fields = ("content-type",)  # it is always the same
+    mix_fields = ("content-type",)  # the mix does not depend on it
 
     def mix(self) -> str:
-        """Vonage documents that a single leg cannot be had."""
+        """Always mixed: according to Vonage's documentation a single leg is not available."""
         return "mixed"
 
     def rate_hz(self) -> int:

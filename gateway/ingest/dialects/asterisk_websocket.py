@@ -1,13 +1,11 @@
 """Asterisk's chan_websocket: one speaker on one connection.  [S]
 
-Source: Asterisk, ``channels/chan_websocket.c``. Text frames are control, plain (``MEDIA_START format:ulaw …``) or JSON;
-binary ones are the raw payloads of the negotiated codec. Which call and leg it is, the dial string says by ``v()``,
-which Asterisk puts into the URL's query: ``v(call_id=…,leg=caller)``.
+Source: Asterisk, ``channels/chan_websocket.c``. Text frames are control messages, plain (``MEDIA_START format:ulaw …``)
+or JSON; binary frames are raw payloads of the negotiated codec. Call and leg are in the dial string,
+``v(call_id=…,leg=caller)``, which Asterisk puts into the URL's query.
 
-Audio may come before ``MEDIA_START``; it waits for it.
-
-Releases before January 2026 hang up when they are pinged, so this connection is never pinged (see
-`gateway.http.connection`).
+Audio may come before ``MEDIA_START`` and is then held back. Releases before January 2026 close the connection on a
+ping, so it is never pinged (see `gateway.http.connection`).
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _FORMATS = {
 """Asterisk's names of codecs."""
 
 
-_UNNEEDED = (
+_IGNORED = (
     "DTMF_END",
     "ERROR",
     "MEDIA_BUFFERING_COMPLETED",
@@ -53,7 +51,7 @@ _UNNEEDED = (
     "QUEUE_DRAINED",
     "STATUS",
 )
-"""DTMF, and the state of a queue that we put nothing into."""
+"""DTMF, and the state of the playback queue, which is not used."""
 
 
 class _Control(msgspec.Struct):
@@ -70,7 +68,7 @@ class AsteriskWebsocket(Dialect):
     subprotocol = SUBPROTOCOL
 
     def __init__(self, handshake: Handshake, roles: Mapping[str, str]) -> None:
-        """Read the URL. `roles` says who a leg is, by its name; a parameter ``role`` wins.
+        """Read the URL's query. `roles` maps leg names to roles; a parameter ``role`` has precedence.
 
         Raises:
             ProtocolError: names the parameter.
@@ -86,20 +84,20 @@ class AsteriskWebsocket(Dialect):
         self._role = names.role(self._leg, self._parameters, roles)
         self._audio: AudioFormat | None = None
         self._early: EarlyAudio[bytes] = EarlyAudio("MEDIA_START")
-        self._speaks_json = False
+        self._uses_json = False
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one frame. See `Dialect.receive`."""
+        """Parse one frame. See `Dialect.receive`."""
         if isinstance(message, bytes):
             if self._audio is not None:
                 return [AudioReceived(self._leg, message)]
             self._early.hold(message, len(message))
             return []
-        self._speaks_json = message.lstrip().startswith("{")
-        control = decode(_decode, message) if self._speaks_json else _plain(message)
+        self._uses_json = message.lstrip().startswith("{")
+        control = decode(_decode, message) if self._uses_json else _plain(message)
         event = control.event.strip().upper()
         if event != "MEDIA_START":
-            return [] if event in _UNNEEDED else [MessageIgnored("unknown_event")]
+            return [] if event in _IGNORED else [MessageIgnored("unknown_event")]
         return self._start(control)
 
     def awaits(self) -> str:
@@ -121,15 +119,15 @@ class AsteriskWebsocket(Dialect):
         )
         return [started, *(AudioReceived(self._leg, payload) for payload in self._early.release())]
 
-    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  Asterisk asks for none
-        """Hang up, in the words that Asterisk used."""
-        return ['{"command":"HANGUP"}' if self._speaks_json else "HANGUP"]
+    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  Asterisk takes no reason
+        """Return the command to hang up, in the form that Asterisk uses."""
+        return ['{"command":"HANGUP"}' if self._uses_json else "HANGUP"]
 
 
 def _plain(message: str) -> _Control:
-    """Read ``MEDIA_START connection_id:… channel:… format:ulaw …``; what is not known is of no concern."""
+    """Parse ``MEDIA_START connection_id:… channel:… format:ulaw …``; unknown fields are ignored."""
     event, *fields = message.split() or [""]
     if not event:
-        raise BadMessage("message: expected a word of control, got none")
+        raise BadMessage("message: expected a control message, got an empty one")
     values = dict(field.partition(":")[::2] for field in fields)
     return _Control(event, values.get("format", ""))

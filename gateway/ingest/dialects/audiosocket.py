@@ -1,8 +1,8 @@
 """Asterisk AudioSocket: one speaker on one TCP connection.  [S]
 
-Source: Asterisk, ``res/res_audiosocket.c`` and ``include/asterisk/res_audiosocket.h``. A frame is its type (one byte),
-the length of its payload (two bytes, big-endian) and the payload. The first frame brings a UUID, and that UUID is all
-that Asterisk says about the call: whoever dialled chose it, so who it stands for is for `identify` to know.
+Source: Asterisk, ``res/res_audiosocket.c`` and ``include/asterisk/res_audiosocket.h``. A frame has a type (one byte),
+the length of the payload (two bytes, big-endian) and the payload. The first frame has a UUID, the only information
+about the call. The dialplan chooses it; `identify` maps it to a speaker.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _RATES_HZ = {
 }
 _HEADER = struct.Struct(">BH")
 HANGUP = _HEADER.pack(_HANGUP, 0)
-"""Besides audio, the only frame that Asterisk takes: it ends the channel, or the dialplan's `AudioSocket()`."""
+"""The only frame besides audio that Asterisk accepts: it ends the channel, or the dialplan's `AudioSocket()`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Whose voice a connection brings."""
+    """The speaker whose audio a connection carries."""
 
     call_id: CallId
     leg: LegId
@@ -60,12 +60,12 @@ class AudioSocket:
     subprotocol = None
 
     def __init__(self, identify: Callable[[UUID], Speaker], slin_rate_hz: int = 8_000) -> None:
-        """Understand one connection.
+        """Parse one connection.
 
         Args:
-            identify: says whom a UUID stands for; raises RequestError for one that nobody announced.
-            slin_rate_hz: rate of type 0x10. Asterisk before the releases above has no other type, and a channel of
-                another rate sends its audio under this one.
+            identify: returns the speaker of a UUID; raises RequestError for an unknown one.
+            slin_rate_hz: rate of type 0x10. Asterisk before the releases above sends all audio under this type,
+                whatever the channel's rate.
         """
         self._identify = identify
         self._rates_hz = _RATES_HZ | {_SLIN: slin_rate_hz}
@@ -75,7 +75,7 @@ class AudioSocket:
         self._rate_hz = 0
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take what came off the socket, in pieces of any size. See `Dialect.receive`."""
+        """Parse bytes from the socket, in pieces of any size. See `Dialect.receive`."""
         if isinstance(message, str):
             raise WrongFrameKind("message: expected bytes, got text")
         data, at = self._buffer + message, 0
@@ -91,10 +91,10 @@ class AudioSocket:
         return events
 
     def replies(self) -> list[str | bytes]:
-        """Return nothing: we only listen."""
+        """Return nothing."""
         return []
 
-    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  AudioSocket has no words for it
+    def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002  AudioSocket cannot send a reason
         """Return the frame that hangs up."""
         return [HANGUP]
 
@@ -107,7 +107,7 @@ class AudioSocket:
             return self._introduce(payload)
         if self._speaker is None:
             raise ProtocolError(f"type: expected the UUID (0x01) first, got 0x{kind:02x}")
-        if kind == _DTMF:  # no speech, yet it counts as something that came
+        if kind == _DTMF:  # no audio, but it shows that the peer is alive
             return [AudioReceived(self._speaker.leg, b"")] if self._rate_hz else []
         if kind not in self._rates_hz:
             return [MessageIgnored("unknown_type")]
@@ -125,11 +125,11 @@ class AudioSocket:
         return []
 
     def _audio(self, speaker: Speaker, rate_hz: int, payload: bytes) -> list[IngestEvent]:
-        """The first audio tells the rate, so the stream starts with it and not with the UUID."""
+        """Return the audio. The first frame determines the rate, so the stream starts with it and not with the UUID."""
         audio = AudioReceived(speaker.leg, payload)
         if self._rate_hz:
             if rate_hz != self._rate_hz:
-                raise UnsupportedMedia(f"type: expected {self._rate_hz} Hz as before, got {rate_hz} Hz")
+                raise UnsupportedMedia(f"type: expected {self._rate_hz} Hz as at the start, got {rate_hz} Hz")
             return [audio]
         self._rate_hz = rate_hz
         leg = LegDescription(speaker.leg, AudioFormat("s16le", rate_hz), speaker.role)

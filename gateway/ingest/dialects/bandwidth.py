@@ -1,7 +1,7 @@
 """Bandwidth's <StartStream>.  [S]
 
-Source: Bandwidth, "StartStream" (BXML); the messages as its partners' readers have them: `eventType`, a start with
-`metadata`, then `track` and `payload` at top level, PCMU at 8 kHz.
+Source: Bandwidth, "StartStream" (BXML); details of the messages from partners' implementations: `eventType`, a start
+with `metadata`, then `track` and `payload` at top level, PCMU at 8 kHz.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Bandwidth(TrackDialect):
     formats: ClassVar[Formats] = {"audio/pcmu": ("mulaw", (8000,)), "pcmu": ("mulaw", (8000,))}
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one text frame. See `Dialect.receive`."""
+        """Parse one text frame. See `Dialect.receive`."""
         decoded = _reader.read(message)
         if isinstance(decoded, _Media):
             return self.audio(decoded.track, decoded.payload)

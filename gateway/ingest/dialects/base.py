@@ -1,4 +1,4 @@
-"""What a dialect is: one wire format, as messages in and events and messages out.  [S]"""
+"""The interface of a dialect: a parser of one wire format, which turns messages into events.  [S]"""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ from gateway.ingest.events import IngestEvent, StreamStarted
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What is known of a websocket before its first message."""
+    """The facts of a websocket upgrade."""
 
     url: str
-    """As the peer called it: the public address where one is configured."""
+    """As the peer addressed it: under the public URL if one is configured."""
     query: Mapping[str, str]
     headers: Mapping[str, str]
     """By lower-case name."""
     peer_ip: str
     time_s: float
-    """When it came, in Unix time: signatures age."""
+    """Time of the upgrade in Unix time, since signatures expire."""
 
     @property
     def subprotocols(self) -> list[str]:
-        """What the peer offers to speak, without what browsers have to smuggle in there."""
+        """The subprotocols offered, except those with which browsers pass a token."""
         offered = (item.strip() for item in self.headers.get("sec-websocket-protocol", "").split(","))
         return [item for item in offered if item and not item.startswith("bearer.")]
 
 
 class Dialect(Protocol):
-    """Understands the messages of one stream. One object a connection. Implementations inherit, for the defaults."""
+    """Parses the messages of one stream; one object per connection. Implementations inherit the defaults."""
 
     subprotocol: str | None = None
-    """Agreed upon in the upgrade; one of those that the handshake offered."""
+    """The subprotocol accepted in the upgrade; one of those offered."""
     started: StreamStarted | None = None
-    """For a dialect whose URL says it all; otherwise a message opens the stream."""
+    """Set if the URL alone starts the stream; otherwise a message does."""
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one websocket message: `str` for a text frame, `bytes` for a binary one.
+        """Parse one websocket message: `str` for a text frame, `bytes` for a binary one.
 
         Raises:
-            BadMessage: this message is of no use; the stream goes on. Names the field, what was expected, what came.
-            ProtocolError: likewise, and the stream is over.
+            BadMessage: the message is invalid; the stream continues. Names the field, the expected and the actual
+                value.
+            ProtocolError: likewise, but the stream ends.
         """
         ...
 
     def awaits(self) -> str:
-        """Return what is still missing for the stream to start, for the error when it does not come in time."""
+        """Return what is missing for the stream to start, for the error when it does not start in time."""
         return "a start"
 
     def replies(self) -> list[str | bytes]:
-        """Return what must be sent now; asked after each `receive`, when its events have had their effect."""
+        """Return the messages to send now; called after the events of each `receive` were handled."""
         return []
 
     def goodbye(self, reason: str) -> list[str | bytes]:  # noqa: ARG002
-        """Return what must be sent before we close, because the gateway ends the stream."""
+        """Return the messages to send before the gateway closes the stream."""
         return []

@@ -1,4 +1,4 @@
-"""Channels that come interleaved, sample by sample: each is a payload of its own.  [S]"""
+"""Splits interleaved channels into one payload per channel.  [S]"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.ingest.codecs import UNDECODABLE
 
 
 def deinterleave(message: bytes, channels: int, sample_bytes: int) -> list[bytes]:
-    """Return the payload of each channel. Raises BadMessage when `message` does not hold whole frames."""
+    """Return the payload of each channel. Raises BadMessage if `message` does not hold whole frames."""
     frame_bytes = channels * sample_bytes
     if len(message) % frame_bytes:
         raise BadMessage(f"message: expected a multiple of {frame_bytes} bytes, got {len(message)}", UNDECODABLE)

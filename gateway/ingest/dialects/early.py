@@ -1,8 +1,7 @@
-"""Audio that comes before the words that say what it is: held for a moment, never guessed at.  [S]
+"""Holds back audio that arrives before the message with its format; formats are never guessed.  [S]
 
-Asterisk's chan_websocket may send frames before ``MEDIA_START``, FreeSWITCH's mod_audio_stream
-before its metadata; where messages have no order, a start may be overtaken. How long is
-waited is the door's `start_deadline_s`.
+Asterisk's chan_websocket may send frames before ``MEDIA_START``, FreeSWITCH's mod_audio_stream before its metadata, and
+transports without order may deliver a start late. The limit on time is the endpoint's `start_deadline_s`.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from typing import Generic, TypeVar
 from gateway.errors import ProtocolError
 
 MAX_BYTES = 512 * 1024
-"""Five seconds of 16 kHz stereo and more: what comes within a start's deadline."""
+"""More than five seconds of stereo at 16 kHz: as much as a start's deadline allows."""
 MAX_FRAMES = 1_000
 _Frame = TypeVar("_Frame")
 
 
 class EarlyAudio(Generic[_Frame]):
-    """What one stream sent too early, in the order it came."""
+    """The early audio of one stream, in the order of arrival."""
 
     def __init__(self, awaited: str) -> None:
-        """`awaited` is what must come first, for the error: ``MEDIA_START``."""
+        """`awaited` names the message that must come first, for the error: ``MEDIA_START``."""
         self.awaited = awaited
         self._frames: list[_Frame] = []
         self._bytes = 0
 
     def hold(self, frame: _Frame, size_bytes: int) -> None:
-        """Keep a frame. Raises ProtocolError when there are too many."""
+        """Store a frame. Raises ProtocolError if there are too many."""
         self._bytes += size_bytes
         if self._bytes > MAX_BYTES or len(self._frames) >= MAX_FRAMES:
             raise ProtocolError(f"message: expected {self.awaited} before so much audio")
         self._frames.append(frame)
 
     def release(self) -> list[_Frame]:
-        """Return what was held, oldest first, and hold it no longer."""
+        """Remove and return the stored frames, oldest first."""
         frames, self._frames, self._bytes = self._frames, [], 0
         return frames
 

@@ -1,7 +1,7 @@
-"""Exotel's Stream and Voicebot applets: the caller, and only the caller.  [S]
+"""Exotel's Stream and Voicebot applets: the caller only.  [S]
 
-Source: Exotel, "WebSocket protocol" of AgentStream: snake_case, raw 16-bit little-endian PCM of about 100 ms a message,
-and no word for tracks, because there is but one.
+Source: Exotel, "WebSocket protocol" of AgentStream: snake_case, raw 16-bit little-endian PCM of about 100 ms per
+message; a track is not named, because there is only one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Exotel(TrackDialect):
     """One Exotel stream: leg ``caller`` of the call named by its call_sid."""
 
     source = "exotel"
-    # The documentation's own editions call the same samples by three names.
+    # Versions of the documentation use three names for the same format.
     formats: ClassVar[Formats] = {
         "audio/x-raw": ("s16le", _PCM_HZ),
         "raw/slin": ("s16le", _PCM_HZ),
@@ -77,7 +77,7 @@ class Exotel(TrackDialect):
     }
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one text frame. See `Dialect.receive`."""
+        """Parse one text frame. See `Dialect.receive`."""
         decoded = _reader.read(message)
         if isinstance(decoded, _Media):
             media = decoded.media

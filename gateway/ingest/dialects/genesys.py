@@ -1,11 +1,11 @@
-"""Genesys AudioHook, version 2: a contact centre's two speakers on one connection.  [S]
+"""Genesys AudioHook, version 2: both speakers of a contact centre's conversation on one connection.  [S]
 
 Source: Genesys Cloud, "AudioHook protocol reference", and the vendor's reference implementation. Text frames are JSON
-messages, numbered in each direction; binary ones are samples, interleaved where both channels come: `external` is the
-customer, `internal` the agent. Audio time goes on while audio is discarded (on hold, in a secure pause), and the client
-says by how much; that is a gap here.
+messages, numbered in each direction; binary frames are samples, interleaved for two channels: `external` is the
+customer, `internal` the agent. The position advances while audio is discarded (on hold, in a secure pause); the client
+sends by how much, which is a gap here.
 
-PCMU is asked for where it is offered. L16 is taken as little-endian, as the reference implementation has it.
+PCMU is selected if offered. L16 is little-endian, as in the reference implementation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIGNED = (
     "audiohook-correlation-id",
     "x-api-key",
 )
-"""What a signature must cover."""
+"""Components that a signature must cover."""
 MAX_TEXT = 65_535
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _ROLES = {"external": "customer", "internal": "agent"}
@@ -97,7 +97,7 @@ class AudioHook(Dialect):
     """One AudioHook session: legs ``external`` and ``internal`` of the conversation."""
 
     def __init__(self, handshake: Handshake, roles: Mapping[str, str]) -> None:
-        """Read the upgrade's headers. `roles` says who a leg is, by its name, if not customer and agent.
+        """Read the upgrade's headers. `roles` maps leg names to roles; the defaults are customer and agent.
 
         Raises:
             ProtocolError: there is no session id.
@@ -115,7 +115,7 @@ class AudioHook(Dialect):
         self._replies: list[str | bytes] = []
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one frame. See `Dialect.receive`."""
+        """Parse one frame. See `Dialect.receive`."""
         if isinstance(message, bytes):
             return self._audio(message)
         if len(message) > MAX_TEXT:
@@ -136,7 +136,7 @@ class AudioHook(Dialect):
             case "resumed" | "discarded":
                 self._discard(decode(msgspec.json.Decoder(_Gap).decode, raw), resumed=kind == "resumed")
             case "update":
-                self._say("updated", {})
+                self._reply("updated", {})
             case "close":
                 return self._close(decode(msgspec.json.Decoder(_Close).decode, raw))
             case "dtmf" | "error" | "playback_started" | "playback_completed":
@@ -146,26 +146,26 @@ class AudioHook(Dialect):
         return []
 
     def replies(self) -> list[str | bytes]:
-        """Return what is to be answered. See `Dialect.replies`."""
+        """Return the pending messages. See `Dialect.replies`."""
         replies, self._replies = self._replies, []
         return replies
 
     def goodbye(self, reason: str) -> list[str | bytes]:
-        """Ask for another connection when we shut down; otherwise say that this was it."""
+        """Ask the peer to reconnect if the gateway shuts down; otherwise end the session."""
         if self._state == "closed":
             return []
         if reason == "shutdown":
-            self._say("reconnect", {"info": reason})
+            self._reply("reconnect", {"info": reason})
         else:
             kind = "completed" if reason == "call_too_long" else "error"
-            self._say("disconnect", {"reason": kind, "info": reason})
+            self._reply("disconnect", {"reason": kind, "info": reason})
         return self.replies()
 
     def _check(self, message: _Message, kind: str) -> list[IngestEvent] | None:
         """Say what becomes of a message that need not be read: nothing, and it's counted. None for one to be read.
 
         Raises:
-            BadMessage: it is not of this session, or comes before it is open.
+            BadMessage: it is of another session, or comes before `open`.
         """
         if whole_number("version", message.version) != VERSION:
             raise BadMessage(f"version: expected {VERSION}, got {message.version!r:.40}")
@@ -188,9 +188,9 @@ class AudioHook(Dialect):
         encoding, self._sample_bytes = _ENCODINGS[media.format]
         self._format = AudioFormat(encoding, int(media.rate))
         self._state = "open"
-        self._say("opened", {"media": [media], "startPaused": False})
+        self._reply("opened", {"media": [media], "startPaused": False})
         if offer.conversation_id == _NOBODY:
-            return []  # Genesys tries whether we are there; it closes right away
+            return []  # a probe by Genesys, which closes right away
         self._legs = [LegId(channel) for channel in media.channels]
         parameters = parameters_of(offer.custom_config) | {"organizationId": offer.organization_id}
         if participant := parameters_of(offer.participant).get("id"):
@@ -210,8 +210,8 @@ class AudioHook(Dialect):
         ]
 
     def _ping(self) -> list[IngestEvent]:
-        self._say("pong", {})
-        # A pause may be long; while it lasts, the pings show that the peer is there.
+        self._reply("pong", {})
+        # During a pause, which may be long, pings show that the peer is alive.
         return [AudioReceived(leg, b"") for leg in self._legs] if self._state == "paused" else []
 
     def _discard(self, gap: _Gap, *, resumed: bool) -> None:
@@ -221,11 +221,11 @@ class AudioHook(Dialect):
             self._state = "open"
 
     def _close(self, close: _Close) -> list[IngestEvent]:
-        self._say("closed", {})
+        self._reply("closed", {})
         self._state = "closed"
         return [StreamStopped("stopped" if close.reason in (None, "end") else f"{close.reason:.40}")]
 
-    def _say(self, kind: str, parameters: dict[str, Any]) -> None:
+    def _reply(self, kind: str, parameters: dict[str, Any]) -> None:
         self._seq += 1
         message = {
             "version": "2",
@@ -239,7 +239,7 @@ class AudioHook(Dialect):
 
 
 def _read_open(raw: str) -> _Open:
-    """Read the parameters of ``open``. Raises ProtocolError: without them there is no session."""
+    """Parse the parameters of ``open``. Raises ProtocolError, since there is no session without them."""
     try:
         return decode(msgspec.json.Decoder(_Open).decode, raw)
     except BadMessage as error:

@@ -1,7 +1,7 @@
-"""LiveKit's track egress: one socket a track, 16-bit little-endian samples, and text when it is muted.  [S]
+"""LiveKit's track egress: one websocket per track, 16-bit little-endian samples, text when it is muted.  [S]
 
-Source: LiveKit, "Track egress". Nothing is announced and no header can be set, so the URL names call and leg and
-carries the token: ``/v1/media/livekit?token=…&call_id=…&leg=…[&rate=48000][&channels=1]``.
+Source: LiveKit, "Track egress". There is no metadata and no header can be set, so the URL has call, leg and token:
+``/v1/media/livekit?token=…&call_id=…&leg=…[&rate=48000][&channels=1]``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gateway.ingest.events import AudioFormat, AudioReceived, IngestEvent, LegDe
 
 
 class LiveKit(Dialect):
-    """One track of one participant; a stereo track is still one speaker, heard by its left channel."""
+    """The track of one participant. A stereo track is one speaker; its left channel is used."""
 
     started: StreamStarted
 
     def __init__(self, query: Mapping[str, str], roles: Mapping[str, str]) -> None:
-        """Read the URL's query. Raises ProtocolError, UnsupportedMedia: names the parameter."""
+        """Parse the URL's query. Raises ProtocolError, UnsupportedMedia; both name the parameter."""
         audio = AudioFormat("s16le", start_number("rate", query.get("rate", "48000")))
         open_decoder(audio)
         if (channels := query.get("channels", "1").strip()) not in ("1", "2"):
@@ -42,7 +42,7 @@ class LiveKit(Dialect):
         )
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one frame; text says `muted`, and then nothing comes. See `Dialect.receive`."""
+        """Parse one frame; text says `muted`, after which no audio comes. See `Dialect.receive`."""
         if isinstance(message, str):
             return []
         return [AudioReceived(self._leg, deinterleave(message, self._channels, 2)[0])]

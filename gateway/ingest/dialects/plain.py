@@ -1,10 +1,9 @@
-"""Plain audio for anyone who can write a websocket client: the URL says what comes, binary frames bring it.  [S]
+"""Plain audio for any websocket client: the URL describes the stream, binary frames carry the audio.  [S]
 
 ``/v1/media/plain?call_id=…&leg=…&encoding=mulaw|alaw|s16le&rate=8000&channels=1|2[&role=…]``
 
-With two channels, samples are interleaved and each channel is a leg: name both (``leg=caller,callee``), or one name
-gives ``name.0`` and ``name.1``. Frames may be of any length that holds whole samples; the stream ends when the socket
-closes.
+With two channels, samples are interleaved and each channel is a leg: name both (``leg=caller,callee``); a single name
+gives ``name.0`` and ``name.1``. A frame may have any number of whole samples. The stream ends when the socket closes.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ _PARAMETERS = ("call_id", "leg", "encoding", "rate", "channels", "role")
 
 
 class Plain(Dialect):
-    """One plain stream. Its `start` is the URL, so the stream is known before the first frame."""
+    """One plain stream. The URL starts it, so the stream is known before the first frame."""
 
     started: StreamStarted
 
     def __init__(self, query: Mapping[str, str], roles: Mapping[str, str] | None = None) -> None:
-        """Read the URL's query.
+        """Parse the URL's query.
 
         Raises:
             ProtocolError, UnsupportedMedia: names the parameter.
         """
         for field in query:
-            # `token` was read, and is none of our business, before we were asked.
+            # `token` was checked before.
             if field not in (*_PARAMETERS, "token") and not field.startswith("role_"):
-                raise ProtocolError(f"{field:.40}: there is no such parameter; expected {', '.join(_PARAMETERS)}")
+                raise ProtocolError(f"{field:.40}: unknown parameter; expected {', '.join(_PARAMETERS)}")
         call_id = names.call_id("call_id", _required(query, "call_id"))
         encoding = _one_of(query, "encoding", "mulaw", tuple(_SAMPLE_BYTES))
         channels = int(_one_of(query, "channels", "1", ("1", "2")))
@@ -47,7 +46,9 @@ class Plain(Dialect):
         if channels == 2 and len(legs) == 1:
             legs = [names.leg_id("leg", f"{legs[0]}.{channel}") for channel in range(2)]
         if len(legs) != channels or len(set(legs)) != channels:
-            raise ProtocolError(f"leg: expected {channels} different name(s), one a channel, got {query['leg']!r:.40}")
+            raise ProtocolError(
+                f"leg: expected {channels} different name(s), one per channel, got {query['leg']!r:.40}"
+            )
         parameters = {field: value for field, value in query.items() if field.startswith("role")}
         self.started = StreamStarted(
             call_id,
@@ -58,7 +59,7 @@ class Plain(Dialect):
         self._sample_bytes = _SAMPLE_BYTES[encoding]
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one binary frame. See `Dialect.receive`."""
+        """Parse one binary frame. See `Dialect.receive`."""
         if isinstance(message, str):
             raise WrongFrameKind("message: expected a binary frame of audio, got a text one")
         channels = deinterleave(message, len(self._legs), self._sample_bytes)

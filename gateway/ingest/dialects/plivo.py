@@ -1,7 +1,7 @@
 """Plivo audio streaming.  [S]
 
-Source: Plivo, "Audio Streaming"; plivo-python, `utils/signature_v3.py`. No ``connected``, timestamps in Unix time, and
-the end is the end of the socket.
+Source: Plivo, "Audio Streaming"; plivo-python, `utils/signature_v3.py`. There is no ``connected``, timestamps are in
+Unix time, and the stream ends with the socket.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Media(_Message, tag="media"):
 
 
 class _Stop(_Message, tag="stop"):
-    """Not documented, but seen."""
+    """Undocumented, but received in practice."""
 
 
 _reader: Reader[_Start | _Media | _Stop] = Reader(
@@ -82,7 +82,7 @@ class Plivo(TrackDialect):
     }
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one text frame. See `Dialect.receive`."""
+        """Parse one text frame. See `Dialect.receive`."""
         decoded = _reader.read(message)
         if isinstance(decoded, _Media):
             media = decoded.media
@@ -104,16 +104,17 @@ class Plivo(TrackDialect):
 
 
 def read_extra_headers(text: str) -> dict[str, str]:
-    """Read ``k=v;k2=v2``, or ``{X-PH-k: v, …}`` as some editions have it; the prefix goes."""
+    """Parse ``k=v;k2=v2``, or ``{X-PH-k: v, …}`` in other versions; the prefix is removed."""
     pairs = (re.split(r"[=:]", part, maxsplit=1) for part in re.split(r"[;,]", text.strip().strip("{}")))
     return {re.sub(r"(?i)^x-ph-", "", pair[0].strip(" \"'")): pair[1].strip(" \"'") for pair in pairs if len(pair) == 2}
 
 
 def signature_matches(auth_token: str, url: str, nonce: str, signatures: str) -> bool:
-    """Whether one of `signatures` (header X-Plivo-Signature-V3, commas between) is Plivo's for an upgrade to `url`.
+    """Whether one of `signatures` (header X-Plivo-Signature-V3, separated by commas) is Plivo's for an upgrade to
+    `url`.
 
-    It is base64(HMAC-SHA256(auth token, URL with its query sorted + "." + nonce)); whether the websocket's scheme was
-    signed or that of HTTP is not said, so both are tried.
+    A signature is base64(HMAC-SHA256(auth token, URL with its query sorted + "." + nonce)). The documentation does not
+    say whether the websocket's scheme or that of HTTP is signed, so both are tried.
     """
     parts = urlsplit(url)
     query = "&".join(f"{key}={value}" for key, value in sorted(parse_qsl(parts.query, keep_blank_values=True)))

@@ -1,7 +1,7 @@
-"""SignalWire's <Stream>: Twilio's messages, with linear PCM as well.  [S]
+"""SignalWire's <Stream>: Twilio's messages, also with linear PCM.  [S]
 
-Source: SignalWire, "cXML Stream". ``connected`` says version 0.2.0, ``start`` has no streamSid at top level and
-``stop`` has nothing but its name; all of that Twilio's reader takes already.
+Source: SignalWire, "cXML Stream". ``connected`` has version 0.2.0, ``start`` has no streamSid at top level and ``stop``
+has no fields; the parser for Twilio accepts all of this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class SignalWire(Twilio):
     """One SignalWire stream: legs ``inbound`` and ``outbound``."""
 
     source = "signalwire"
-    # Little-endian, as all of this family; SignalWire does not say.
+    # The byte order is not documented; little-endian, like the other vendors' linear PCM.
     formats: ClassVar[Formats] = {
         "audio/x-mulaw": ("mulaw", (8000,)),
         "audio/x-l16": ("s16le", (8000, 16_000, 24_000)),

@@ -1,7 +1,7 @@
 """Telnyx media streaming.  [S]
 
-Source: Telnyx, "Stream call media over WebSocket" (AsyncAPI): snake_case, the payloads of RTP packets, and no promise
-of order, so that `chunk` is what puts them right.
+Source: Telnyx, "Stream call media over WebSocket" (AsyncAPI): snake_case, RTP payloads, no guaranteed order; `chunk`
+defines the order.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _reader: Reader[_Start | _Media | _Stop] = Reader(
 class Telnyx(TrackDialect):
     """One Telnyx stream: legs ``inbound`` and ``outbound`` of the call named by its call_control_id.
 
-    The start does not say which tracks come, so both legs are there, and one of them stays silent where only one does.
+    The start does not list the tracks, so both legs exist; if only one is sent, the other stays silent.
     """
 
     source = "telnyx"
@@ -81,7 +81,7 @@ class Telnyx(TrackDialect):
         "pcma": ("alaw", (8000,)),
         "g722": ("g722", (8000, 16_000)),
         "opus": ("opus", (8000, 16_000, 48_000)),
-        "l16": ("s16le", (8000, 16_000, 24_000, 48_000)),  # made so by `_LittleEndian`
+        "l16": ("s16le", (8000, 16_000, 24_000, 48_000)),  # converted by `_LittleEndian`
     }
 
     def __init__(self, roles: Mapping[str, str] | None = None) -> None:
@@ -90,7 +90,7 @@ class Telnyx(TrackDialect):
         self._little_endian: _LittleEndian | None = None
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one text frame. See `Dialect.receive`."""
+        """Parse one text frame. See `Dialect.receive`."""
         decoded = _reader.read(message)
         if isinstance(decoded, _Media):
             media = decoded.media
@@ -127,9 +127,10 @@ class Telnyx(TrackDialect):
 
 
 class _LittleEndian:
-    """Linear samples whose byte order is in dispute: RTP's is big-endian, and both have been met in the field.
+    """Converts linear samples of unknown byte order: RTP's is big-endian, but both occur.
 
-    Sound is smooth, and read the wrong way round it is noise: the order with the smaller steps so far is the right one.
+    Audio is smooth, and noise in the wrong byte order: the order with the smaller sum of differences so far is the
+    right one.
     """
 
     def __init__(self) -> None:
@@ -138,7 +139,7 @@ class _LittleEndian:
     def convert(self, payload: bytes) -> bytes:
         """Return `payload` in little-endian order."""
         if len(payload) % 2:
-            return payload  # the decoder refuses it
+            return payload  # the decoder raises an error
         for order in self._steps:
             self._steps[order] += float(np.abs(np.diff(np.frombuffer(payload, order).astype(np.int32))).sum())
         is_big = self._steps[">i2"] <= self._steps["<i2"]

@@ -1,11 +1,11 @@
-"""What the JSON media dialects share: a `start` that names call and tracks, then base64 audio of either track.  [S]
+"""Common part of the JSON media dialects: a `start` with call and tracks, then base64 audio of each track.  [S]
 
-A party's own voice arrives on the `inbound` track; `outbound` is what the platform plays to that party: the far side,
-and prompts and hold music with it.
+The `inbound` track carries the audio from a party; `outbound` is the audio that the platform plays to that party: the
+other party, prompts and hold music.
 
-Vendors add messages and leave fields out without notice, and emulators spell them otherwise. So a message is first
-read as documented, which is quick; one that does not fit is looked at again: by the kind it says it is, in any case, it
-is of no concern, or is read as what it means, or is refused by its field.
+Vendors add messages and omit fields without notice, and emulators use other spellings. So a message is first parsed as
+documented, which is fast. If that fails, its type is compared without regard to case, and the message is ignored,
+parsed, or refused with the name of the field.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from gateway.ingest.events import (
 
 TRACKS = ("inbound", "outbound")
 _DECODED_RATE_HZ: dict[Encoding, int] = {"g722": 16_000, "opus": 48_000}
-"""Of codecs whose announced rate is that of their RTP clock, or of the encoder's input."""
+"""Decoder rate of codecs whose announced rate is that of the RTP clock or of the encoder's input."""
 UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
-"""What msgspec raises for a text: the last one where it nests a thousand levels deep."""
+"""Raised by msgspec for text; RecursionError if it nests a thousand levels deep."""
 _Message = TypeVar("_Message")
 
 Number = int | float | str
-"""As peers send numbers."""
+"""Numbers come as JSON numbers or strings."""
 Formats = Mapping[str, tuple[Encoding, tuple[int, ...]]]
-"""What a vendor may announce: its word, in lower case, to our encoding and the rates it comes at."""
+"""The formats of a vendor: its name in lower case, our encoding, and the possible rates in hertz."""
 
 
 class TrackDialect(Dialect):
-    """Legs are tracks. Subclasses read their vendor's messages and call `begin` and `audio`."""
+    """A dialect whose legs are tracks. Subclasses parse their vendor's messages and call `begin` and `audio`."""
 
     source: ClassVar[str]
     track_field: ClassVar[str] = "media.track"
@@ -54,7 +54,8 @@ class TrackDialect(Dialect):
     formats: ClassVar[Formats]
 
     def __init__(self, roles: Mapping[str, str] | None = None) -> None:
-        """`roles` says who a leg is, by its name; the peer's parameter ``role_inbound`` or ``role_outbound`` wins."""
+        """`roles` maps leg names to roles; the peer's parameters ``role_inbound`` and ``role_outbound`` have
+        precedence."""
         self._roles = roles or {}
         self._legs: dict[str, LegId] = {}
         self._started: tuple[StreamStarted, str] | None = None
@@ -63,16 +64,16 @@ class TrackDialect(Dialect):
     def begin(
         self, call_id: str, tracks: Mapping[str, AudioFormat], parameters: dict[str, str], stream_id: str = ""
     ) -> list[IngestEvent]:
-        """Name the legs, and let go the audio that came too early; a second start of the same stream is of no concern.
+        """Start the stream, and release audio that came before; a repeated start of the same stream is ignored.
 
         Args:
-            call_id: checked.
-            tracks: with what each brings.
-            parameters: the peer's own.
-            stream_id: tells two streams of one call apart; empty where the vendor has none.
+            call_id: validated.
+            tracks: the format of each track.
+            parameters: the peer's own parameters.
+            stream_id: distinguishes streams of one call; empty if the vendor has no such id.
 
         Raises:
-            ProtocolError: it is the start of another stream: whose audio would come next, nobody could tell.
+            ProtocolError: the start is of another stream, to which the following audio could belong.
         """
         legs = tuple(
             LegDescription(
@@ -101,8 +102,8 @@ class TrackDialect(Dialect):
         """Put a payload to its leg; before the start, hold it. One of no track is of the only leg, if there is one.
 
         Raises:
-            BadMessage: that track was not announced.
-            ProtocolError: too much came before the start.
+            BadMessage: the track was not announced.
+            ProtocolError: too much audio came before the start.
         """
         leg = self._legs.get(track or "")
         if leg is not None:
@@ -118,7 +119,7 @@ class TrackDialect(Dialect):
         )
 
     def payload(self, payload: bytes) -> bytes:
-        """Return a payload as the leg's format has it. Subclasses turn theirs."""
+        """Convert a payload to the leg's format. Subclasses override this if theirs differs."""
         return payload
 
     def awaits(self) -> str:
@@ -133,44 +134,44 @@ class TrackDialect(Dialect):
 
 
 class Reader(Generic[_Message]):
-    """Reads the messages of one vendor, which say in one field of what kind they are."""
+    """Parses the messages of one vendor, whose type is in one of their fields."""
 
-    def __init__(self, model: Any, kind_field: str, kinds: tuple[str, ...], unneeded: tuple[str, ...] = ()) -> None:
-        """Know what there is.
+    def __init__(self, model: Any, kind_field: str, kinds: tuple[str, ...], ignored: tuple[str, ...] = ()) -> None:
+        """Prepare the parser.
 
         Args:
-            model: what msgspec decodes a text frame to.
-            kind_field: names the kind.
-            kinds: those that `model` is about, as the vendor spells them; ``start`` must be among them.
-            unneeded: others that the vendor documents; they are let pass without being counted.
+            model: the type to which msgspec decodes a text frame.
+            kind_field: the field with the message type.
+            kinds: types in `model`, in the vendor's spelling; ``start`` must be one of them.
+            ignored: other documented types, which are ignored without being counted.
         """
         self._decode: Callable[[str], _Message] = msgspec.json.Decoder(model).decode
         self._model = model
         self._kind_field = kind_field
         self._kinds = {kind.lower(): kind for kind in kinds}
-        self._unneeded = unneeded
+        self._ignored = ignored
 
     def read(self, message: str | bytes) -> _Message | list[IngestEvent]:
-        """Read one text frame; for one of a kind that is of no concern return the events that it comes to.
+        """Parse one text frame; for a type that is ignored return events instead of a message.
 
         Raises:
-            ProtocolError: it is a `start` that nothing can be begun with; names the field.
-            BadMessage: it is another message, and wrong; names the field.
-            WrongFrameKind: it is binary.
+            ProtocolError: an invalid `start`; names the field.
+            BadMessage: another invalid message; names the field.
+            WrongFrameKind: a binary frame.
         """
         if isinstance(message, bytes):
             raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
         try:
             return self._decode(message)
         except UNREADABLE:
-            return self._read_again(message)
+            return self._read_leniently(message)
 
-    def _read_again(self, message: str) -> _Message | list[IngestEvent]:
+    def _read_leniently(self, message: str) -> _Message | list[IngestEvent]:
         fields = decode(_decode_any, message)
-        said = fields.get(self._kind_field)
-        if not isinstance(said, str) or not said.strip():
-            raise BadMessage(f"{self._kind_field}: expected the kind of this message, got {said!r:.40}")
-        kind = said.strip().lower()
+        name = fields.get(self._kind_field)
+        if not isinstance(name, str) or not name.strip():
+            raise BadMessage(f"{self._kind_field}: expected the type of this message, got {name!r:.40}")
+        kind = name.strip().lower()
         if kind not in self._kinds:
             return [] if kind in self._unneeded else [MessageIgnored("unknown_event")]
         fields = _with_plain_base64(fields) | {self._kind_field: self._kinds[kind]}
@@ -184,7 +185,7 @@ class Reader(Generic[_Message]):
 
 
 def decode(decoder: Callable[[str], _Message], message: str | bytes) -> _Message:
-    """Read one text frame. Raises BadMessage naming the field, WrongFrameKind."""
+    """Parse one text frame. Raises BadMessage naming the field, WrongFrameKind."""
     if isinstance(message, bytes):
         raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
     try:
@@ -207,15 +208,15 @@ def _with_plain_base64(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def track_name(track: str) -> str:
-    """Return a track's name as we have it: ``Inbound_Track`` is ``inbound``."""
+    """Return our name of a track: ``inbound`` for ``Inbound_Track``."""
     return track.strip().lower().removesuffix("_track")
 
 
 def announced_tracks(field: str, tracks: list[str] | None) -> list[str]:
-    """Return the tracks of a start as we name them; ``both`` is two, none given is ``inbound``.
+    """Return our names of the tracks in a start; ``both`` means two, None means ``inbound``.
 
     Raises:
-        ProtocolError: one is unknown, or comes twice.
+        ProtocolError: a track is unknown or repeated.
     """
     named = [track_name(track) for track in tracks or ["inbound"]]
     if named in (["both"], ["both_tracks"]):
@@ -231,7 +232,7 @@ def parameters_of(given: object) -> dict[str, str]:
 
 
 def check_tracks(field: str, tracks: list[str]) -> None:
-    """Raises ProtocolError unless `tracks` are known and each is there once."""
+    """Raises ProtocolError unless all tracks are known and different."""
     for track in tracks:
         if track not in TRACKS:
             raise ProtocolError(f"{field}: expected inbound or outbound, got {track!r:.40}")
@@ -248,7 +249,7 @@ def audio_format(
     rate_key: str = "sampleRate",
     channels: Number | None = None,
 ) -> AudioFormat:
-    """Return the format that a start announces; what it leaves out must be the only one there is.
+    """Return the format in a start; a field may be omitted if only one value is possible.
 
     Raises:
         ProtocolError, UnsupportedMedia: names `field`.
@@ -270,7 +271,7 @@ def audio_format(
 
 
 def start_number(field: str, value: Number) -> int:
-    """As `whole_number`, of a start: without it the stream cannot begin. Raises ProtocolError."""
+    """Like `whole_number`, for a start, which is invalid without it. Raises ProtocolError."""
     try:
         return int(whole_number(field, value))
     except BadMessage as error:
@@ -278,7 +279,7 @@ def start_number(field: str, value: Number) -> int:
 
 
 def whole_number(field: str, value: Number) -> float:
-    """Read a number that may have come as a string. Raises BadMessage."""
+    """Parse a whole number, which may be a string. Raises BadMessage."""
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -291,7 +292,7 @@ def whole_number(field: str, value: Number) -> float:
 
 
 def media_time_ms(field: str, value: Number | None) -> float | None:
-    """Read the time of a payload in ms; None where none is given. Raises BadMessage."""
+    """Parse the time of a payload in ms; None if there is none. Raises BadMessage."""
     if value is None or value == "":
         return None
     try:
@@ -304,13 +305,13 @@ def media_time_ms(field: str, value: Number | None) -> float | None:
 
 
 def required(field: str, value: _Message | None) -> _Message:
-    """Return what a message must have. Raises BadMessage."""
+    """Return a mandatory value. Raises BadMessage if it is None."""
     if value is None:
         raise BadMessage(f"{field}: expected in this message, got none")
     return value
 
 
 def _explain(error: msgspec.ValidationError) -> str:
-    """msgspec says "Expected `str`, got `int` - at `$.media.payload`"; put the field first, like all our errors."""
+    """Put the field first, as in all our errors; msgspec says "Expected `str`, got `int` - at `$.media.payload`"."""
     text, _, path = str(error).partition(" - at ")
     return f"{path.strip('`').removeprefix('$').lstrip('.') or 'message'}: {text[:1].lower()}{text[1:]}"

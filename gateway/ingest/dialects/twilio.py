@@ -1,8 +1,8 @@
 """Twilio Media Streams.  [S]
 
-Source: Twilio, "Media Streams - WebSocket messages"; "Security - Validating requests are coming from Twilio".
-JSON text frames: ``connected``, ``start``, then ``media`` of one or both tracks interleaved, ``stop``. Numbers come as
-strings from Twilio and as numbers from some emulators; both are taken.
+Source: Twilio, "Media Streams - WebSocket messages"; "Security - Validating requests are coming from Twilio". JSON text
+frames: ``connected``, ``start``, then ``media`` of one or both tracks, interleaved, ``stop``. Twilio sends numbers as
+strings, some emulators as numbers; both are accepted.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ class Twilio(TrackDialect):
     formats: ClassVar[Formats] = {"audio/x-mulaw": ("mulaw", (8000,))}
 
     def receive(self, message: str | bytes) -> list[IngestEvent]:
-        """Take one text frame. See `Dialect.receive`."""
+        """Parse one text frame. See `Dialect.receive`."""
         decoded = _reader.read(message)
-        if isinstance(decoded, _Media):  # first: 50 of them a second and track
+        if isinstance(decoded, _Media):  # first, since there are 50 per second and track
             media = decoded.media
-            # No `chunk`: whether the two tracks share that counter is not said, and the socket keeps the order anyway.
+            # `chunk` is not needed, as the socket keeps the order; whether tracks share it is not documented.
             start_ms = media_time_ms("media.timestamp", media.timestamp)
             return self.audio(media.track, media.payload, start_ms=start_ms)
         if isinstance(decoded, _Start):
@@ -101,9 +101,9 @@ class Twilio(TrackDialect):
 def signature_matches(auth_token: str, urls: Iterable[str], signature: str) -> bool:
     """Whether `signature` (header X-Twilio-Signature) is Twilio's for a websocket upgrade to one of `urls`.
 
-    The signature is base64(HMAC-SHA1(auth token, URL)); an upgrade has no parameters to add. Which spelling of the URL
-    was signed depends on the account's age and the proxy in between, so each URL is tried as ``wss`` and ``https``,
-    with and without port 443, with and without a trailing slash.
+    The signature is base64(HMAC-SHA1(auth token, URL)); an upgrade has no parameters to add. Which form of the URL is
+    signed depends on the account's age and on proxies, so each URL is tried as ``wss`` and ``https``, with and without
+    port 443, with and without a final slash.
     """
     expected = [
         base64.b64encode(hmac.new(auth_token.encode(), spelling.encode(), hashlib.sha1).digest())
@@ -111,7 +111,7 @@ def signature_matches(auth_token: str, urls: Iterable[str], signature: str) -> b
         for spelling in _spellings(url)
     ]
     given = signature.encode()
-    return any([hmac.compare_digest(given, one) for one in expected])  # noqa: C419  all compared: no timing to learn from
+    return any([hmac.compare_digest(given, one) for one in expected])  # noqa: C419  constant time: all are compared
 
 
 def _spellings(url: str) -> list[str]:

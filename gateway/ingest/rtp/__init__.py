@@ -1,1 +1,1 @@
-"""RTP: packets in, legs out."""
+"""RTP: parses packets into the audio of legs."""

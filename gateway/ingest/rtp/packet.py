@@ -1,17 +1,17 @@
-"""What the 16 and 32 bit counters of RTP mean over a whole call (RFC 3550 section 5.1).  [S]"""
+"""Unwraps RTP's 16-bit sequence numbers and 32-bit timestamps (RFC 3550 section 5.1).  [S]"""
 
 from __future__ import annotations
 
 from gateway.errors import ProtocolError
 
 MAX_SOURCES = 16
-"""SSRCs one session may go through; a sender that restarts takes a new one, but not every few packets."""
+"""SSRCs per session: a sender that restarts uses a new one, but not every few packets."""
 NEW_SOURCE_STEP = 1 << 20
-"""How far the counter jumps when the source changes: further than any reordering, so that it reads as a restart."""
+"""Jump of the sequence number for a new source: larger than any reordering, so that it is treated as a restart."""
 
 
 class PacketClock:
-    """Turns sequence numbers and timestamps, which wrap, into numbers that do not."""
+    """Turns wrapping sequence numbers and timestamps into monotonic ones."""
 
     def __init__(self, clock_hz: int) -> None:
         self._clock_hz = clock_hz
@@ -20,14 +20,14 @@ class PacketClock:
         self._timestamp = 0
 
     def place(self, ssrc: int, sequence_number: int, timestamp: int) -> tuple[int, float] | None:
-        """Say where a packet belongs.
+        """Return the position of a packet.
 
         Returns:
-            The sequence number, and the media time of the first sample in ms, both unwrapped and of any origin. None
-            for a straggler from a source (SSRC) that another one has replaced: two voices are never mixed.
+            The sequence number, and the media time of the first sample in ms, both unwrapped and with an arbitrary
+            origin. None for a late packet of a source (SSRC) that another one has replaced: two voices are never mixed.
 
         Raises:
-            ProtocolError: the source changed more often than `MAX_SOURCES`.
+            ProtocolError: there were more than `MAX_SOURCES` sources.
         """
         if not self._sources or ssrc != self._sources[-1]:
             if ssrc in self._sources:
@@ -39,14 +39,14 @@ class PacketClock:
 
     def _begin(self, ssrc: int, sequence_number: int, timestamp: int) -> None:
         if len(self._sources) == MAX_SOURCES:
-            raise ProtocolError(f"ssrc: expected one source a session, got more than {MAX_SOURCES}")
+            raise ProtocolError(f"ssrc: expected one source per session, got more than {MAX_SOURCES}")
         self._seq += sequence_number - (self._seq & 0xFFFF) + (NEW_SOURCE_STEP if self._sources else 0)
         self._timestamp = timestamp
         self._sources.append(ssrc)
 
 
 def _unwrap(newest: int, value: int, bits: int) -> tuple[int, int]:
-    """Return the newest number so far, and the one nearest to it that ends in the `bits` of `value`."""
+    """Return the greatest number so far, and the number nearest to it whose low `bits` are `value`."""
     span = 1 << bits
     step = (value - newest) % span
     unwrapped = newest + (step if step < span // 2 else step - span)

@@ -1,7 +1,7 @@
 """RTP without signalling: Janus ``rtp_forward``, mediasoup, rtpengine, Asterisk ``externalMedia``.  [IO]
 
-A leg starts with its first packet and ends when its sender says goodbye (RTCP BYE), is silent for too long, or goes on
-in another codec; the next packet starts it anew.
+A leg starts with its first packet. It ends with an RTCP BYE, after silence, or when the sender changes its codec; the
+next packet starts it again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gateway.ingest.rtp.voice import CODEC_CHANGE_PACKETS, Address, RtpDemux, Vo
 from gateway.ingest.tolerance import Tolerance
 
 REFUSED_PAUSE_S = 5.0
-"""After a leg was refused (no room) or broken off (too fast), its packets are dropped for this long: they come fifty a
-second."""
+"""After a leg was refused (no room) or ended (too fast), its packets are dropped for this time, since they come at 50
+per second."""
 FAULTS = (ProtocolError.ended_by, TooFast.ended_by)
 _log = logs.get(__name__)
 
@@ -33,11 +33,11 @@ class RtpPorts:
 
     @property
     def addresses(self) -> dict[str, Address]:
-        """Where each port listens, by its name."""
+        """Bound address of each port, by name."""
         return {port.name: port.address for port in self._ports}
 
     async def open(self) -> None:
-        """Start to listen. Raises ConfigError when a port cannot be had."""
+        """Start to listen. Raises ConfigError if an address cannot be used."""
         try:
             for port in self._ports:
                 await port.open()
@@ -106,7 +106,7 @@ class _Port:
             return None
         if not self._legs:
             self._call_id = CallId(self._port.call_id or f"{self.name}-{secrets.token_hex(8)}")
-        assert voice.codec is not None, "a voice that is heard has a codec"
+        assert voice.codec is not None, "a voice with audio has a codec"
         role = self._port.legs[voice.leg].role or "unknown"
         started = StreamStarted(
             self._call_id, "rtp", (LegDescription(voice.leg, voice.codec.format, role),), tenant=self._port.tenant

@@ -1,4 +1,4 @@
-"""What an operator says about a UDP port where RTP comes in without any signalling.  [S]"""
+"""Settings of a UDP port for RTP without signalling.  [S]"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _host_port(value: str) -> str:
 
 
 def split_address(field: str, value: str) -> tuple[str, int]:
-    """Take ``HOST:PORT`` apart; IPv6 in brackets. Raises ValueError naming `field`."""
+    """Split ``HOST:PORT``; IPv6 in brackets. Raises ValueError naming `field`."""
     host, _, port = value.rpartition(":")
     try:
         ipaddress.ip_address(host.strip("[]"))
@@ -56,7 +56,7 @@ class RtpVoice(BaseModel):
 
 
 class RtpPort(BaseModel):
-    """A UDP port that listens: to one speaker, or to several told apart by SSRC."""
+    """A UDP port for one speaker, or for several with different SSRCs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class RtpPort(BaseModel):
     )
     call_id: str | None = Field(
         None,
-        description="the call of these legs; ports with the same one make one call. Not set: a new call each time",
+        description="the call of these legs; ports with the same id form one call. Not set: a new call each time",
         examples=["room-1234"],
     )
     tenant: str | None = Field(None, description="the tenant of this port's calls", examples=["blue"])
@@ -78,7 +78,7 @@ class RtpPort(BaseModel):
     srtp_suite: str = Field("AES_CM_128_HMAC_SHA1_80", description="SRTP crypto suite (RFC 4568)")
     srtp_key: SecretStr | None = Field(
         None,
-        description="SRTP master key and salt, 30 bytes in base64 (RFC 4568); then only SRTP is taken",
+        description="SRTP master key and salt, 30 bytes in base64 (RFC 4568); then only SRTP is accepted",
         examples=["MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk"],
     )
     allow_ips: tuple[Network, ...] = Field(
@@ -89,12 +89,12 @@ class RtpPort(BaseModel):
 
     @property
     def codecs(self) -> dict[int, RtpCodec]:
-        """By payload type."""
+        """The codecs by payload type."""
         named = {number: codec(rtpmap) for number, rtpmap in self.payload_types.items()}
         return STATIC | {number: known for number, known in named.items() if known is not None}
 
     @model_validator(mode="after")
-    def _is_sound(self) -> RtpPort:
+    def _is_consistent(self) -> RtpPort:
         try:
             if self.call_id is not None:
                 names.call_id("call_id", self.call_id)
@@ -110,7 +110,7 @@ class RtpPort(BaseModel):
                 )
         ssrcs = [voice.ssrc for voice in self.legs.values()]
         if len(ssrcs) > 1 and (None in ssrcs or len(set(ssrcs)) < len(ssrcs)):
-            raise ValueError("legs: expected each leg of a port to have an ssrc of its own")
+            raise ValueError("legs: expected a different ssrc for each leg of a port")
         host = split_address("listen", self.listen)[0]
         if not (self.allow_ips or self.srtp_key or ipaddress.ip_address(host).is_loopback):
             raise ValueError(f"allow_ips: {host} is reachable by others, so `allow_ips` or `srtp_key` must be set")
@@ -118,9 +118,9 @@ class RtpPort(BaseModel):
 
 
 def is_allowed(host: str, networks: tuple[Network, ...]) -> bool:
-    """Whether an address is in one of the networks; anyone is where none is named.
+    """Whether an address is in one of the networks; any address is if there are none.
 
-    What a proxy passes on as the peer's address need not be one; then it is in none.
+    A peer address passed on by a proxy may be malformed; then it is in none.
     """
     if not networks:
         return True

@@ -1,7 +1,7 @@
-"""Datagrams that reach a UDP port -> the payloads of the speakers expected there (RFC 3550, RFC 3551, RFC 3711).  [S]
+"""Assigns the datagrams of a UDP port to the expected speakers (RFC 3550, RFC 3551, RFC 3711).  [S]
 
-A port is open to whoever finds it, so a speaker is held fast in three ways: by payload type, by the address that was
-heard first (symmetric RTP, RFC 4961) and, where it is configured, by SSRC or key.
+Anybody can send to a port, so a speaker is identified by payload type, by the address of its first packet (symmetric
+RTP, RFC 4961) and, if configured, by SSRC or key.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from gateway.ingest.rtp.packet import PacketClock
 Address = tuple[str, int]
 
 RELATCH_S = 1.0
-"""A speaker silent for this long may go on from another address, as after a re-INVITE or behind a new NAT binding."""
-LONGEST_SIGNAL = 12
+"""After this silence a speaker may continue from another address, as after a re-INVITE or with a new NAT binding."""
+MAX_SIGNAL_BYTES = 12
 """Bytes of a payload that is no audio, whatever its type: a DTMF event has 4 (RFC 4733, 2.3), comfort noise up to 11
 (RFC 3389, 3)."""
 CODEC_CHANGE_PACKETS = 5
-"""So many packets in a row of another known codec mean that the sender changed it."""
+"""Consecutive packets of another known codec after which the sender is considered to have changed it."""
 RTCP_BYE = 203
 _L16_HZ = re.compile(r"[0-9]{4,5}")
 SRTP_KEY_BYTES = 30
@@ -42,25 +42,25 @@ SRTP_SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class RtpCodec:
-    """What one payload type means."""
+    """The codec of a payload type."""
 
     name: str
-    """As in ``a=rtpmap``: ``PCMU/8000``."""
+    """Name in ``a=rtpmap``: ``PCMU/8000``."""
     format: AudioFormat
     clock_hz: int
-    """Of the RTP timestamps; not always the audio's rate."""
+    """Rate of the RTP timestamps, which may differ from the audio's rate."""
 
 
 PCMU = RtpCodec("PCMU/8000", AudioFormat("mulaw", 8_000), 8_000)
 PCMA = RtpCodec("PCMA/8000", AudioFormat("alaw", 8_000), 8_000)
-G722 = RtpCodec("G722/8000", AudioFormat("g722", 16_000), 8_000)  # the clock is a slip kept for good: RFC 3551, 4.5.2
+G722 = RtpCodec("G722/8000", AudioFormat("g722", 16_000), 8_000)  # 8000 by historical error: RFC 3551, 4.5.2
 OPUS = RtpCodec("opus/48000/2", AudioFormat("opus", 48_000), 48_000)
 STATIC = {0: PCMU, 8: PCMA, 9: G722}
-"""RFC 3551 table 4, as far as we listen to it."""
+"""Static payload types that are supported (RFC 3551 table 4)."""
 
 
 def codec(rtpmap: str) -> RtpCodec | None:
-    """Return the codec of an ``a=rtpmap`` value, in any case; None for one that we do not take."""
+    """Return the codec of an ``a=rtpmap`` value, in any case; None if it is not supported."""
     name, _, rest = rtpmap.lower().partition("/")
     rate, _, channels = rest.partition("/")
     for known in (PCMU, PCMA, G722, OPUS):
@@ -72,14 +72,14 @@ def codec(rtpmap: str) -> RtpCodec | None:
 
 
 def srtp_session(suite: str, key: str) -> pylibsrtp.Session:
-    """Return what unprotects a peer's packets.
+    """Return the SRTP session that decrypts a peer's packets.
 
     Args:
         suite: one of `SRTP_SUITES`.
         key: 30 bytes of master key and salt in base64, as in ``a=crypto … inline:KEY`` (RFC 4568).
 
     Raises:
-        ProtocolError: names what is wrong.
+        ProtocolError: names the expected value.
     """
     if suite not in SRTP_SUITES:
         raise ProtocolError(f"crypto: expected {' or '.join(SRTP_SUITES)}, got {suite!r:.40}")
@@ -94,42 +94,43 @@ def srtp_session(suite: str, key: str) -> pylibsrtp.Session:
 
 
 class Voice:
-    """One speaker expected at a port."""
+    """One expected speaker."""
 
     def __init__(self, leg: LegId, codecs: Mapping[int, RtpCodec], ssrc: int | None = None) -> None:
         """Expect a speaker.
 
         Args:
-            codecs: by payload type; the first that is heard stays.
-            ssrc: the only source that is this speaker; None: whoever is heard.
+            leg: the speaker's leg.
+            codecs: by payload type; the codec of the first audio packet is kept.
+            ssrc: the speaker's source; None: any.
         """
         self.leg = leg
         self.ssrc = ssrc
         self.codec: RtpCodec | None = None
-        """What is being heard; None until the first audio."""
+        """The codec in use; None until the first audio."""
         self.others = 0
-        """Packets in a row of another known codec."""
+        """Consecutive packets of another known codec."""
         self._codecs = codecs
         self._clock: PacketClock | None = None
         self._address: Address | None = None
         self._heard_s = 0.0
 
     def is_from(self, address: Address, now_s: float) -> bool:
-        """Whether a packet from there may be this speaker's."""
+        """Whether a packet from this address may be this speaker's."""
         return self._address in (None, address) or now_s - self._heard_s > RELATCH_S
 
     def place(self, packet: RtpPacket, address: Address, now_s: float) -> AudioReceived | None:
-        """Return the payload at its place in time; None if it is none of this speaker's audio.
+        """Return the payload with its position; None if it is not audio of this speaker.
 
-        DTMF (RFC 4733) and comfort noise (RFC 3389) come without payload: they are counted in the sequence, so that
-        they are not taken for lost audio. So does audio in a codec that is not known here; it says so.
+        DTMF (RFC 4733), comfort noise (RFC 3389) and audio in an unknown codec are returned without a payload: they
+        count in the sequence, so that they are not taken for lost audio.
 
         Raises:
-            ProtocolError: the sender changed its source (SSRC) over and over.
+            ProtocolError: the sender changed its source (SSRC) too often.
         """
         codec = self._codecs.get(packet.payload_type)
         unreadable = None
-        if codec is None and len(packet.payload) > LONGEST_SIGNAL:
+        if codec is None and len(packet.payload) > MAX_SIGNAL_BYTES:
             unreadable = f"RTP payload type {packet.payload_type}"
         if self._clock is None:
             if codec is None or not packet.payload:
@@ -146,7 +147,7 @@ class Voice:
         return AudioReceived(self.leg, packet.payload, seq, start_ms)
 
     def forget(self) -> None:
-        """Expect somebody new: another address, codec and clock."""
+        """Expect a new speaker: another address, codec and clock."""
         self.codec = self._clock = self._address = None
         self.others = 0
 
@@ -155,21 +156,20 @@ Refusal = Literal["not_rtp", "not_authentic", "unknown_ssrc", "other_address"]
 
 
 class RtpDemux:
-    """All that reaches one port."""
+    """Parses and assigns the datagrams of one port."""
 
     def __init__(self, voices: Sequence[Voice], srtp: pylibsrtp.Session | None = None) -> None:
-        """Listen for `voices`; with `srtp`, to nothing that is not encrypted."""
+        """Expect `voices`; with `srtp`, accept encrypted packets only."""
         self.voices = voices
         self.refused: Counter[Refusal] = Counter()
         self.srtp = srtp
-        """Replaced when the peer changes its key."""
+        """Replaced if the peer changes its key."""
 
     def receive(self, datagram: bytes, address: Address, now_s: float) -> tuple[Voice, AudioReceived | None] | None:
-        """Take one datagram.
+        """Parse one datagram.
 
         Returns:
-            The speaker and what was said; None instead of audio when the speaker left (RTCP BYE). None at all for
-            whatever is of no interest here.
+            The speaker and its audio; None in place of audio after an RTCP BYE. None for any other datagram.
 
         Raises:
             ProtocolError: see `Voice.place`.
@@ -192,7 +192,7 @@ class RtpDemux:
         return (voice, audio) if audio is not None else None
 
     def _rtcp(self, datagram: bytes, address: Address, now_s: float) -> tuple[Voice, None] | None:
-        """Look for a BYE (RFC 3550 section 6.6); reports are not needed to listen."""
+        """Look for a BYE (RFC 3550 section 6.6); other reports are ignored."""
         packets = self.srtp.unprotect_rtcp(datagram) if self.srtp else datagram
         while len(packets) >= 8:
             length = 4 * (1 + int.from_bytes(packets[2:4], "big"))

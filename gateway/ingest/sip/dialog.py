@@ -1,4 +1,4 @@
-"""What two ends remember of each other between requests (RFC 3261 section 12, RFC 4028).  [S]"""
+"""The state of a SIP dialog (RFC 3261 section 12, RFC 4028).  [S]"""
 
 from __future__ import annotations
 
@@ -7,73 +7,73 @@ from typing import Protocol
 
 from sipmessage import URI, Request
 
-from gateway.ingest.sip.message import Heard
+from gateway.ingest.sip.message import ParsedRequest
 
 
 class Flow(Protocol):
-    """The way back to a peer: a TCP or TLS connection, or our UDP socket and the peer's address."""
+    """Sends to a peer: over its TCP or TLS connection, or over the UDP socket to the peer's address."""
 
     transport: str
     """``UDP``, ``TCP`` or ``TLS``."""
     peer: tuple[str, int]
     local: tuple[str, int]
-    """Our own address, as this peer reaches it."""
+    """Our address as the peer reaches it."""
 
     def send(self, data: bytes, port: int | None = None) -> None:
-        """Send a message; on UDP to another port than the peer's when one is given. Never waits or raises."""
+        """Send a message; on UDP to `port` instead of the peer's if it is given. Never waits or raises."""
         ...
 
 
 @dataclass(slots=True)
 class Dialog:
-    """One call, as SIP sees it. We are always the one that was called."""
+    """The dialog of one call, on the called side."""
 
     call_id: str
-    our_tag: str
-    their_tag: str
-    invitation: Heard
+    local_tag: str
+    remote_tag: str
+    invitation: ParsedRequest
     flow: Flow
-    """Where their last request came from. Ours go back there, whatever name or private address Contact holds."""
+    """From which the last request came. Requests are sent over it, since Contact may be a name or a private address."""
     remote_target: str
     remote_sequence: int
-    our_sequence: int = 0
+    local_sequence: int = 0
     refresh_s: float | None = None
-    """The session timer they keep; None for none."""
+    """The peer's session timer in seconds; None: there is none."""
     expires_s: float | None = None
-    """When the session is over unless it was refreshed."""
+    """When the session ends unless it is refreshed."""
     is_over: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """How later requests find it."""
-        return self.call_id, self.our_tag, self.their_tag
+        """Identifies the dialog of later requests."""
+        return self.call_id, self.local_tag, self.remote_tag
 
     def refreshed(self, interval_s: float | None, now_s: float) -> None:
-        """Start the session timer anew; a little is taken off for the answer to be lost (RFC 4028 section 10)."""
+        """Restart the session timer, minus a margin for a lost response (RFC 4028 section 10)."""
         self.refresh_s = interval_s
         self.expires_s = now_s + interval_s - min(32, interval_s / 3) if interval_s else None
 
     def bye(self, branch: str) -> bytes:
-        """Return the request that ends it."""
-        self.our_sequence += 1
-        asked = self.invitation.request
-        # Record-Route is already in the order a callee uses (RFC 3261 section 12.1.1).
+        """Return the BYE request."""
+        self.local_sequence += 1
+        invite = self.invitation.message
+        # Record-Route is already in the order for the called side (RFC 3261 section 12.1.1).
         request = Request("BYE", URI.parse(self.remote_target))
         host, port = self.flow.local
         via = f"SIP/2.0/{self.flow.transport} {_bracketed(host)}:{port};branch={branch};rport"
         request.headers.add("Via", via)
         request.headers.add("Max-Forwards", "70")
-        for route in asked.headers.getlist("Record-Route"):
+        for route in invite.headers.getlist("Record-Route"):
             request.headers.add("Route", route)
-        request.headers.add("From", f"{asked.headers['To']};tag={self.our_tag}")
-        request.headers.add("To", asked.headers["From"])
+        request.headers.add("From", f"{invite.headers['To']};tag={self.local_tag}")
+        request.headers.add("To", invite.headers["From"])
         request.headers.add("Call-ID", self.call_id)
-        request.headers.add("CSeq", f"{self.our_sequence} BYE")
+        request.headers.add("CSeq", f"{self.local_sequence} BYE")
         request.headers.add("Content-Length", "0")
         return bytes(request)
 
     def contact(self, *, is_recording: bool, public_host: str | None) -> str:
-        """Return our Contact."""
+        """Return our Contact header."""
         host, port = self.flow.local
         scheme = "sips" if self.flow.transport == "TLS" else "sip"
         transport = ";transport=tcp" if self.flow.transport == "TCP" else ""

@@ -1,6 +1,6 @@
-"""SIP messages: framed, read and answered (RFC 3261 sections 7, 8.2.6 and 18).  [S]
+"""Frames, parses and answers SIP messages (RFC 3261 sections 7, 8.2.6 and 18).  [S]
 
-`sipmessage` parses and prints; what a sender must have said for us to go on is checked here.
+`sipmessage` parses and prints; mandatory headers are checked here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sipmessage import Message, Request, Response
 from gateway.errors import MessageTooBig, ProtocolError
 
 SUPPORTED = ("siprec", "timer", "100rel")
-"""100rel (RFC 3262) asks nothing of us: the only provisional response that we send is 100, which is never reliable."""
+"""100rel (RFC 3262) requires nothing of us: we send no provisional response except 100, which is never reliable."""
 METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO")
 REASONS = {
     100: "Trying",
@@ -35,15 +35,15 @@ REASONS = {
     513: "Message Too Large",
 }
 MAX_HEADERS = 256
-"""Lines of one message; `sipmessage` compares each with all before it, which of 10,000 takes seconds."""
+"""Header lines per message; `sipmessage` compares each with all before, which takes seconds for 10,000."""
 _LENGTH = re.compile(rb"^(?:content-length|l)\s*:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A request with what every step needs of it, read once."""
+class ParsedRequest:
+    """A request, with the fields that every step needs."""
 
-    request: Request
+    message: Request
     method: str
     call_id: str
     from_tag: str
@@ -51,16 +51,16 @@ class Heard:
     sequence: int
     branch: str
     contact: str | None
-    """The URI where the sender wants its requests."""
+    """URI for requests to the sender."""
 
     @property
-    def invitation(self) -> tuple[str, str, int]:
-        """Of an INVITE and of the ACK to it: the same."""
+    def invite_key(self) -> tuple[str, str, int]:
+        """Identifies an INVITE; equal for the ACK to it."""
         return self.call_id, self.from_tag, self.sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ParsedResponse:
     """A response to a request of ours."""
 
     code: int
@@ -68,17 +68,17 @@ class Answer:
 
 
 class Framer:
-    """Cuts a stream of bytes into messages by their Content-Length (RFC 3261 section 18.3)."""
+    """Splits a stream of bytes into messages by Content-Length (RFC 3261 section 18.3)."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = b""
 
     def push(self, data: bytes) -> Iterator[bytes]:
-        """Take bytes as they come; yield the messages that are whole, one by one, so that a bad one can be the last.
+        """Add bytes; yield the complete messages one by one.
 
         Raises:
-            MessageTooBig, ProtocolError: the stream cannot be cut any more.
+            MessageTooBig, ProtocolError: the stream cannot be split any further.
         """
         self._buffer += data
         while True:
@@ -96,8 +96,8 @@ class Framer:
             yield message
 
 
-def read(data: bytes) -> Heard | Answer:
-    """Read a message. Raises ProtocolError when it is none, or lacks what RFC 3261 section 8.1.1 demands."""
+def read(data: bytes) -> ParsedRequest | ParsedResponse:
+    """Parse a message. Raises ProtocolError if it is invalid, or lacks headers required by RFC 3261 section 8.1.1."""
     head, end, body = data.partition(b"\r\n\r\n")
     head = re.sub(rb"\r\n[ \t]+", b" ", head)  # folded lines
     if head.count(b"\r\n") > MAX_HEADERS:
@@ -106,15 +106,15 @@ def read(data: bytes) -> Heard | Answer:
         message = Message.parse(head + end + body)
         if isinstance(message, Response):
             branches = [via.parameters.get("branch") or "" for via in message.via]
-            return Answer(message.code, branches[0] if branches else "")
+            return ParsedResponse(message.code, branches[0] if branches else "")
         length = message.content_length
         if length is not None:
             message.body = message.body[:length]
         via = message.via[0]
         if via.port is not None and not 0 < via.port < 1 << 16:
             raise ProtocolError(f"Via: expected a port from 1 to 65535, got {via.port}")
-        return Heard(
-            request=message,
+        return ParsedRequest(
+            message=message,
             method=message.method,
             call_id=message.call_id,
             from_tag=message.from_address.parameters.get("tag") or "",
@@ -124,17 +124,17 @@ def read(data: bytes) -> Heard | Answer:
             contact=str(message.contact[0].uri) if message.headers.get("Contact") else None,
         )
     except (ValueError, LookupError, TypeError) as error:
-        raise ProtocolError(f"sip: not a message (RFC 3261 section 8.1.1): {error}") from None
+        raise ProtocolError(f"sip: expected a message (RFC 3261 section 8.1.1): {error}") from None
 
 
-def reply_port(heard: Heard, source_port: int) -> int:
-    """Return where on UDP the answer goes: back where it came from, or as the Via says (RFC 3581 section 4)."""
-    via = heard.request.via[0]
+def reply_port(request: ParsedRequest, source_port: int) -> int:
+    """Return the UDP port for the response: that of the source, or that in the Via (RFC 3581 section 4)."""
+    via = request.message.via[0]
     return source_port if "rport" in via.parameters else via.port or 5060
 
 
 def respond(
-    heard: Heard,
+    request: ParsedRequest,
     code: int,
     source: tuple[str, int],
     *,
@@ -145,17 +145,21 @@ def respond(
     """Return a response (RFC 3261 section 8.2.6.2).
 
     Args:
-        source: where the request came from; told to the sender in its Via.
-        tag: ours, put into To where it has none yet.
+        request: the request to be answered.
+        code: status code.
+        source: address from which the request came; it is added to the Via.
+        tag: our tag, added to To if it has none.
+        headers: further headers.
+        body: the body.
     """
-    request = heard.request
+    message = request.message
     response = Response(code, REASONS[code], body)
-    first, *others = request.headers.getlist("Via")
+    first, *others = message.headers.getlist("Via")
     response.headers.setlist("Via", [_received(first, source), *others])
     for name in ("Record-Route", "From", "To", "Call-ID", "CSeq"):
-        for value in request.headers.getlist(name):
+        for value in message.headers.getlist(name):
             response.headers.add(name, value)
-    if tag and not heard.to_tag:
+    if tag and not request.to_tag:
         response.headers.set("To", f"{response.headers['To']};tag={tag}")
     for name, value in (headers or {}).items():
         response.headers.add(name, value)
@@ -164,7 +168,7 @@ def respond(
 
 
 def _received(via: str, source: tuple[str, int]) -> str:
-    """The topmost Via with the address it really came from (RFC 3261 section 18.2.1, RFC 3581)."""
+    """Return the topmost Via with the actual source address (RFC 3261 section 18.2.1, RFC 3581)."""
     top, comma, rest = via.partition(",")
     top = re.sub(r";rport(?=;|$)", f";rport={source[1]}", top.rstrip())
     return f"{top};received={source[0]}{comma}{rest}"

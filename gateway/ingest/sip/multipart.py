@@ -1,7 +1,7 @@
-"""Bodies of SIP messages, taken apart with more patience than senders have care (RFC 2046, RFC 5621).  [S]
+"""A tolerant parser of SIP message bodies (RFC 2046, RFC 5621).  [S]
 
-Seen in the field: line feeds alone, no final line end or closing delimiter, a boundary quoted or not or none named at
-all, a preamble, parts in any order.
+Seen in practice: bare line feeds, no final line end or closing delimiter, a quoted, unquoted or missing boundary, a
+preamble, parts in any order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ ACCEPTED = (SDP, *METADATA, "multipart/mixed")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What an invitation brings."""
+    """The parts of an INVITE's body."""
 
     sdp: bytes | None
     metadata: bytes | None
 
 
 def read(content_type: str | None, body: bytes) -> Body:
-    """Take a body apart. Raises UnsupportedMedia when it is of another type than we take."""
+    """Parse a body. Raises UnsupportedMedia for an unsupported type."""
     if not body.strip():
         return Body(None, None)
     kind = _kind(content_type or SDP)
@@ -46,7 +46,7 @@ def _kind(content_type: str) -> str:
 def _parts(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
     body = body.replace(b"\r\n", b"\n")
     named = re.search(r'boundary\s*=\s*(?:"([^"]+)"|([^;,\s]+))', content_type, re.IGNORECASE)
-    # Where the header is malformed, the body's first delimiter line tells.
+    # If the header is malformed, use the body's first delimiter line.
     first = re.search(rb"^--([^\s]+)[ \t]*$", body, re.MULTILINE)
     boundary = (named.group(1) or named.group(2)).encode() if named else b""
     if b"--" + boundary not in body or not boundary:

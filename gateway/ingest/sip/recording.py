@@ -1,8 +1,8 @@
-"""SIPREC metadata: who speaks on which stream (RFC 7865).  [S]
+"""SIPREC metadata: which participant speaks on which stream (RFC 7865).  [S]
 
-The one rule: the SDP's label names a stream, and the participant whose ``send`` names that stream speaks on it. Order
-means nothing; with one vendor the second participant sends on label 1. Elements are matched by their local names, for
-vendors disagree on namespaces, prefixes and on where identifiers stand.
+The SDP's label names a stream, and the participant whose ``send`` names that stream speaks on it. The order means
+nothing: with one vendor the second participant sends on label 1. Elements are matched by local name, because vendors
+differ in namespaces, prefixes and the position of identifiers.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from gateway.errors import ProtocolError
 Element = ET.Element
 
 MAX_KNOWN = 256
-"""Participants, or streams, of one call: its updates must not go on for ever."""
+"""Limit on participants, and on streams, of one call over all its updates."""
 
 MAX_DEPTH = 16
-"""Levels of elements; RFC 7865 has five, and vendors put theirs below."""
+"""Limit on the nesting of elements; RFC 7865 has five levels, and vendors nest theirs below."""
 
 
 @dataclass(slots=True)
 class Participant:
-    """Somebody in the recorded call."""
+    """A participant of the recorded call."""
 
     aor: str | None = None
-    """Their address, e.g. ``sip:+4930123@pbx.example.com``. Personal: never logged."""
+    """Address, e.g. ``sip:+4930123@pbx.example.com``. Personal data: never logged."""
     is_caller: bool | None = None
-    """As the metadata says outright (Oracle's ``callingParty``); None where it does not."""
+    """From Oracle's ``callingParty``; None if the metadata does not have it."""
 
 
 @dataclass(slots=True)
 class Metadata:
-    """What is known of a recorded call; `merge` takes updates in."""
+    """The metadata of a recorded call; `merge` applies updates."""
 
     participants: dict[str, Participant] = field(default_factory=dict)
     stream_of: dict[str, str] = field(default_factory=dict)
-    """Stream by label."""
+    """Stream id by label."""
     senders: dict[str, set[str]] = field(default_factory=dict)
-    """Participants by the stream they speak on."""
+    """Ids of the speaking participants by stream id."""
 
     def speakers(self, label: str | None) -> list[Participant]:
-        """Return who speaks on the stream of that label: one, unless it is unknown or mixed."""
+        """Return the speakers on the stream with this label: one, unless it is unknown or mixed."""
         stream = self.stream_of.get(label or "", "")
         return [self.participants[sender] for sender in sorted(self.senders.get(stream, ()))]
 
     def merge(self, xml: bytes) -> None:
-        """Take a document in, complete or partial: what it names replaces what was known of that.
+        """Apply a complete or partial document; what it contains replaces earlier values.
 
         Raises:
-            ProtocolError: it is not such a document.
+            ProtocolError: it is not a metadata document.
         """
         sent: dict[str, set[str]] = {}
         for element in _parse(xml).iter():
@@ -61,7 +61,10 @@ class Metadata:
                 self._participant(element)
             elif name == "stream":
                 self._stream(element)
-            if name in ("participant", "participantstreamassoc"):  # some vendors put `send` into the participant itself
+            if name in (
+                "participant",
+                "participantstreamassoc",
+            ):  # some vendors put `send` into the participant element
                 streams = {(child.text or "").strip() for child in element if _local(child) == "send"}
                 sent.setdefault(_id(element, "participant"), set()).update(streams)
         for participant, streams in sent.items():
@@ -97,7 +100,7 @@ class Metadata:
 
 
 def _check_room(known: Mapping[str, object], name: str) -> None:
-    """Raises ProtocolError when `name` would be one too many."""
+    """Raises ProtocolError if `name` would exceed the limit."""
     if name not in known and len(known) >= MAX_KNOWN:
         raise ProtocolError(f"metadata: expected at most {MAX_KNOWN} participants and streams in a call, got more")
 
@@ -105,13 +108,15 @@ def _check_room(known: Mapping[str, object], name: str) -> None:
 def _parse(xml: bytes) -> Element:
     try:
         text = xml.decode("utf-8-sig", "replace").strip()
-        if "\0" in text:  # UTF-16, which the parser would find out by itself: there a document type could hide
-            raise ProtocolError("metadata: not XML in UTF-8")
+        if (
+            "\0" in text
+        ):  # UTF-16, which the parser would detect, and which could hide a document type from the check below
+            raise ProtocolError("metadata: expected XML in UTF-8")
         if re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-            raise ProtocolError("metadata: expected no document type (entities can be made to explode)")
+            raise ProtocolError("metadata: expected no document type (entity expansion attacks)")
         root = ET.fromstring(text)  # noqa: S314  no entities: see above
     except ET.ParseError as error:
-        raise ProtocolError(f"metadata: not XML: {error}") from None
+        raise ProtocolError(f"metadata: expected XML: {error}") from None
     if _local(root) not in ("recording", "recording_session"):
         raise ProtocolError(f"metadata: expected <recording> (RFC 7865), got <{_local(root)[:40]}>")
     _check_depth(root)
@@ -119,7 +124,7 @@ def _parse(xml: bytes) -> Element:
 
 
 def _check_depth(root: Element) -> None:
-    """Raises ProtocolError where elements nest without end: each participant is looked through to its very bottom."""
+    """Raises ProtocolError if elements nest too deeply, since each participant is searched to any depth."""
     level = [root]
     for _ in range(MAX_DEPTH):
         level = [child for element in level for child in element]
@@ -128,11 +133,11 @@ def _check_depth(root: Element) -> None:
 
 
 def _local(element: Element) -> str:
-    """The element's name without namespace, in lower case."""
+    """Return the element's name without namespace, in lower case."""
     return str(element.tag).rpartition("}")[2].lower()
 
 
 def _id(element: Element, kind: str) -> str:
-    """The identifier in ``KIND_id`` or ``id``, whatever its namespace."""
+    """Return the identifier in ``KIND_id`` or ``id``, in any namespace."""
     attributes = {name.rpartition("}")[2].lower(): value.strip() for name, value in element.attrib.items()}
     return attributes.get(f"{kind}_id") or attributes.get("id") or ""

@@ -1,4 +1,4 @@
-"""Session descriptions of telephony: offers read, answers written (RFC 8866, RFC 3264, RFC 4568, RFC 4574).  [S]"""
+"""SDP in telephony: parses offers, writes answers (RFC 8866, RFC 3264, RFC 4568, RFC 4574).  [S]"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LISTENING, SILENT = "recvonly", "inactive"
 
 @dataclass(frozen=True, slots=True)
 class Crypto:
-    """An ``a=crypto`` that we can decrypt."""
+    """A supported ``a=crypto``."""
 
     tag: str
     suite: str
@@ -34,30 +34,30 @@ class MediaLine:
     payload_types: list[int]
     direction: str = "sendrecv"
     host: str = ""
-    """Where the offerer wants media, and usually sends it from."""
+    """Address at which the peer receives media, and from which it usually sends."""
     label: str | None = None
     rtpmaps: dict[int, str] = field(default_factory=dict)
     cryptos: list[Crypto] = field(default_factory=list)
     formats: str = ""
-    """As they came, for refusing the line in the same words."""
+    """Verbatim, for rejecting the line."""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it is audio that is not refused or removed."""
+        """Whether it is audio that is neither rejected nor removed."""
         return self.kind == "audio" and self.port != 0
 
     @property
     def sends(self) -> bool:
-        """Whether the offerer means to send; else it is on hold."""
+        """Whether the peer will send; otherwise it is on hold."""
         return self.direction in ("sendrecv", "sendonly")
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether it is SRTP with its keys in the offer."""
+        """Whether it is SRTP with keys in the offer."""
         return "SAVP" in self.profile
 
     def codecs(self) -> dict[int, RtpCodec]:
-        """Return the codecs that we take, in the offerer's order of preference, by payload type."""
+        """Return the supported codecs by payload type, in the peer's order of preference."""
         known = {
             number: codec(self.rtpmaps[number]) if number in self.rtpmaps else STATIC.get(number)
             for number in self.payload_types
@@ -65,25 +65,25 @@ class MediaLine:
         return {number: found for number, found in known.items() if found is not None}
 
     def dtmf(self) -> int | None:
-        """Return the payload type of ``telephone-event`` (RFC 4733), without which digits would be audible."""
+        """Return the payload type of ``telephone-event`` (RFC 4733); without it, digits would be sent as audio."""
         return next((n for n, name in self.rtpmaps.items() if name.lower() == "telephone-event/8000"), None)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
-    """What we say to one m-line."""
+    """The answer to one m-line."""
 
     offered: MediaLine
     port: int
-    """0 refuses the line."""
+    """0 rejects the line."""
     payload_type: int = 0
     codec: RtpCodec = PCMU
     crypto: Crypto | None = None
-    """Ours, with the tag and suite of the one accepted."""
+    """Our key, with the tag and suite of the accepted offer."""
 
 
 def read(body: bytes) -> list[MediaLine]:
-    """Return the m-lines of an offer or answer. Raises ProtocolError naming the line."""
+    """Parse the m-lines of an offer or answer. Raises ProtocolError naming the line."""
     lines: list[MediaLine] = []
     direction, host = "sendrecv", ""
     text = body.decode("utf-8", "replace")
@@ -132,12 +132,14 @@ def _attribute(media: MediaLine, value: str) -> None:
             media.rtpmaps[int(number)] = rtpmap.strip()
     elif name == "crypto" and (found := _CRYPTO.match(rest)):
         tag, suite, key, more = found.groups()
-        if suite in SRTP_SUITES and ":" not in (more or ""):  # with a master key index (MKI) packets look different
+        if suite in SRTP_SUITES and ":" not in (
+            more or ""
+        ):  # a master key index (MKI) would change the format of packets
             media.cryptos.append(Crypto(tag, suite, key))
 
 
 def write(host: str, session_id: int, version: int, lines: Sequence[AnswerLine]) -> bytes:
-    """Return our description: we listen, and send nothing."""
+    """Return our description: receive only."""
     family = "IP6" if ":" in host else "IP4"
     text = [
         "v=0",
@@ -170,6 +172,6 @@ def _write_line(line: AnswerLine) -> list[str]:
     return [*text, f"a={LISTENING if offered.sends else SILENT}"]
 
 
-def our_offer() -> MediaLine:
-    """Return what we stand up for where the invitation holds no offer (RFC 3261 section 13.2.1): what all can do."""
+def default_offer() -> MediaLine:
+    """Return our offer for an INVITE without one (RFC 3261 section 13.2.1), with codecs that every peer supports."""
     return MediaLine("audio", 9, "RTP/AVP", [0], rtpmaps={101: "telephone-event/8000"})

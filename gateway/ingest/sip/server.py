@@ -16,7 +16,7 @@ from gateway.ingest.sip.digest import Digest
 from gateway.ingest.sip.session import Ports, SipSession
 from gateway.ingest.sip.settings import SipSettings
 from gateway.ingest.sip.transport import SIP, Transports
-from gateway.ingest.sip.uas import TOLD, Transaction, Uas
+from gateway.ingest.sip.uas import CAPABILITIES, Transaction, Uas
 from gateway.sources import Sources
 
 TICK_S = 0.1
@@ -124,9 +124,9 @@ class SipServer:
         return session
 
     async def _described(self, transaction: Transaction, session: SipSession) -> bytes:
-        request = transaction.heard.request
+        request = transaction.request.message
         body = multipart.read(request.headers.get("Content-Type"), request.body)
-        if transaction.heard.method == "UPDATE" and body.sdp is None:
+        if transaction.request.method == "UPDATE" and body.sdp is None:
             return b""  # only the session timer is meant (RFC 4028 section 7.4)
         return await session.answer(body)
 
@@ -134,10 +134,10 @@ class SipServer:
         dialog = transaction.dialog
         assert dialog is not None, "an offer has a dialog"
         contact = dialog.contact(is_recording=session.is_recording, public_host=self._sip.public_host)
-        headers = {"Contact": contact} | TOLD
+        headers = {"Contact": contact} | CAPABILITIES
         if dialog.refresh_s is not None:
             headers["Session-Expires"] = f"{dialog.refresh_s:g};refresher=uac"
-            if "timer" in transaction.heard.request.supported:
+            if "timer" in transaction.request.message.supported:
                 headers["Require"] = "timer"
         if body:
             headers["Content-Type"] = multipart.SDP
@@ -170,5 +170,5 @@ def _refusal(code: int, error: RequestError) -> dict[str, str]:
     if code == 503:
         headers["Retry-After"] = str(error.retry_after_s) if isinstance(error, TooManyRequests) else "10"
     if code == 415:
-        headers["Accept"] = TOLD["Accept"]
+        headers["Accept"] = CAPABILITIES["Accept"]
     return headers

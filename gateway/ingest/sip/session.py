@@ -1,4 +1,4 @@
-"""The media of one SIP call: a pair of UDP ports and a leg for each m-line that we listen to.  [IO]"""
+"""The media of one SIP call: a pair of UDP ports and a leg for each m-line that is received.  [IO]"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = logs.get(__name__)
 
 @dataclass(slots=True)
 class Media:
-    """One m-line that is listened to."""
+    """An m-line that is received."""
 
     codec: RtpCodec
     payload_types: dict[int, RtpCodec]
@@ -41,19 +41,19 @@ class Media:
     transports: tuple[asyncio.DatagramTransport, asyncio.DatagramTransport]
     receiver: RtpReceiver
     listening: Listening
-    their_crypto: Crypto | None
-    our_crypto: Crypto | None
+    remote_crypto: Crypto | None
+    local_crypto: Crypto | None
     sends: bool
 
     def close(self, reason: str) -> None:
-        """End the leg and give the ports back."""
+        """End the leg and release the ports."""
         self.listening.end(reason)
         for transport in self.transports:
             transport.close()
 
 
 class Ports:
-    """The range of UDP ports that media may use, in pairs: RTP on the even one, RTCP above (RFC 3550 section 11)."""
+    """The range of UDP ports for media, used in pairs: RTP on the even port, RTCP above (RFC 3550 section 11)."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first = first + first % 2
@@ -61,7 +61,7 @@ class Ports:
         self._next = 0
 
     def take(self, host: str) -> tuple[int, socket.socket, socket.socket]:
-        """Return a free pair, bound. Raises Overloaded when there is none."""
+        """Return a free pair of ports, bound. Raises Overloaded if there is none."""
         for _ in range(self._pairs):
             port = self._first + 2 * self._next
             self._next = (self._next + 1) % self._pairs
@@ -73,11 +73,11 @@ class Ports:
                 return port, rtp, _bound(host, port + 1)
             except OSError:
                 rtp.close()
-        raise Overloaded("all ports for media are taken")
+        raise Overloaded("rtp_ports: all ports for media are in use")
 
 
 class SipSession:
-    """Listens to the call of one dialog."""
+    """Receives the media of one dialog."""
 
     def __init__(
         self,
@@ -88,10 +88,10 @@ class SipSession:
         ports: Ports,
         on_over: Callable[[str], None],
     ) -> None:
-        """`on_over` is called when the gateway or a broken stream ends the call, not when the peer does."""
+        """`on_over` is called when the gateway or an error ends the call, but not when the peer does."""
         self.is_recording = identity.is_recording(dialog.invitation)
         self.turn = asyncio.Lock()
-        """Held while an offer is answered: they are taken one after another."""
+        """Held while an offer is answered, so that offers are answered one after another."""
         self._dialog = dialog
         self._calls = calls
         self._settings = settings
@@ -107,14 +107,14 @@ class SipSession:
         self._idle_since_s = asyncio.get_running_loop().time()
 
     async def answer(self, body: Body) -> bytes:
-        """Take an offer, the first or a later one; return our answer to it.
+        """Process an offer, the first or a later one; return the answer.
 
         Raises:
-            CallscreenError: it cannot be served; what was agreed before still holds.
+            CallscreenError: it cannot be served; the earlier agreement remains.
         """
         if body.metadata is not None:
             self._metadata.merge(body.metadata)
-        lines = sdp.read(body.sdp) if body.sdp is not None else self._lines or [sdp.our_offer()]
+        lines = sdp.read(body.sdp) if body.sdp is not None else self._lines or [sdp.default_offer()]
         self._check(lines)
         answers = [await self._line(index, line) for index, line in enumerate(lines)]
         self._lines = lines
@@ -127,34 +127,35 @@ class SipSession:
             self._media.pop(index).close(reason)
 
     async def ended(self) -> None:
-        """Wait until the legs are over."""
+        """Wait until the legs have ended."""
         await asyncio.gather(*self._tasks)
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether nobody was heard for too long though somebody was expected. One speaker may well be silent."""
+        """Whether no media came for too long, although at least one speaker should send. A single speaker may be
+        silent."""
         if not any(media.sends for media in self._media.values()):
             self._idle_since_s = now_s
         heard_s = max((media.listening.heard_s for media in self._media.values()), default=now_s)
         return now_s - max(heard_s, self._idle_since_s) > self._settings.idle_deadline_s
 
     def _check(self, lines: list[MediaLine]) -> None:
-        """Refuse before anything is touched."""
-        if not any(self._is_taken(index, line) for index, line in enumerate(lines)):
+        """Check an offer before anything is changed. Raises Unprocessable, Forbidden."""
+        if not any(self._is_accepted(index, line) for index, line in enumerate(lines)):
             raise Unprocessable("sdp: expected audio in opus/48000, G722/8000, PCMU/8000, PCMA/8000 or L16, found none")
         for index, line in enumerate(lines):
             media = self._media.get(index)
             if media is not None and line.is_wanted and media.codec not in line.codecs().values():
-                raise Unprocessable(f"sdp: expected {media.codec.name}, which was agreed on, to be offered again")
+                raise Unprocessable(f"sdp: expected {media.codec.name} again, which was negotiated")
             if len(self._metadata.speakers(line.label)) > 1 and not self._sip.allow_mixed:
-                raise Forbidden("sdp: several participants speak on one stream; `sip.allow_mixed` is not set")
+                raise Forbidden("sdp: expected one participant per stream, got several; `sip.allow_mixed` accepts them")
 
-    def _is_taken(self, index: int, line: MediaLine) -> bool:
+    def _is_accepted(self, index: int, line: MediaLine) -> bool:
         is_spare = not self.is_recording and any(other < index for other in self._media)
         return line.is_wanted and bool(line.codecs()) and (bool(line.cryptos) or not line.is_encrypted) and not is_spare
 
     async def _line(self, index: int, line: MediaLine) -> AnswerLine:
         media = self._media.get(index)
-        if not self._is_taken(index, line):
+        if not self._is_accepted(index, line):
             if media is not None:
                 self._media.pop(index).close("stopped")
             return AnswerLine(line, 0)
@@ -164,9 +165,9 @@ class SipSession:
         media.payload_types[number] = media.codec
         media.sends = line.sends
         media.receiver.allow_only(self._senders(line))
-        if line.is_encrypted and line.cryptos[0] != media.their_crypto:
+        if line.is_encrypted and line.cryptos[0] != media.remote_crypto:
             _encrypt(media, line.cryptos[0])
-        return AnswerLine(line, media.port, number, media.codec, media.our_crypto)
+        return AnswerLine(line, media.port, number, media.codec, media.local_crypto)
 
     async def _open(self, index: int, line: MediaLine) -> Media:
         number, codec = next(iter(line.codecs().items()))
@@ -203,10 +204,11 @@ class SipSession:
         return Media(codec, payload_types, demux, port, (first, second), receiver, listening, None, None, line.sends)
 
     def _senders(self, line: MediaLine) -> tuple[Network, ...]:
-        """Who may send the media: as configured, else who signals and whom the offer names; not whoever is first."""
+        """Return the networks that may send media: those of the settings, or the signalling peer and the offer's
+        address."""
         networks = self._sip.allow_ips
         for host in () if networks else (self._dialog.flow.peer[0], line.host):
-            with contextlib.suppress(ValueError):  # a name, or nothing
+            with contextlib.suppress(ValueError):  # a host name, or empty
                 address = ipaddress.ip_address(host.partition("%")[0])
                 networks += (ipaddress.ip_network(getattr(address, "ipv4_mapped", None) or address),)
         return networks
@@ -229,12 +231,12 @@ class SipSession:
                 self._on_over(reason)
 
 
-def _encrypt(media: Media, theirs: Crypto) -> None:
-    """Decrypt by the peer's key from now on. We send nothing, yet the answer must name a key (RFC 4568 section 6)."""
-    media.their_crypto = theirs
-    media.demux.srtp = srtp_session(theirs.suite, theirs.key)
+def _encrypt(media: Media, crypto: Crypto) -> None:
+    """Use the peer's key from now on. We send nothing, but the answer must have a key (RFC 4568 section 6)."""
+    media.remote_crypto = crypto
+    media.demux.srtp = srtp_session(crypto.suite, crypto.key)
     key = base64.b64encode(secrets.token_bytes(SRTP_KEY_BYTES)).decode()
-    media.our_crypto = Crypto(theirs.tag, theirs.suite, key)
+    media.local_crypto = Crypto(crypto.tag, crypto.suite, key)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What an operator says about SIP.  [S]"""
+"""Settings of SIP.  [S]"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _pattern(value: str) -> str:
 
 
 class SipSettings(BaseModel):
-    """Where SIP comes in, from whom, and what its calls are called."""
+    """Addresses, access and naming of SIP calls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,16 +82,18 @@ class SipSettings(BaseModel):
         description="role of a recorded participant, by address; * matches anything",
         examples=[{"sip:agent*@pbx.example.com": "agent"}],
     )
-    allow_mixed: bool = Field(False, description="take recordings that mix the speakers in one stream", examples=[True])
+    allow_mixed: bool = Field(
+        False, description="accept recordings that mix the speakers in one stream", examples=[True]
+    )
 
     @model_validator(mode="after")
-    def _is_sound(self) -> SipSettings:
+    def _is_consistent(self) -> SipSettings:
         addresses = {field: getattr(self, field) for field in ("udp", "tcp", "tls")}
         listening = {field: split_address(field, value)[0] for field, value in addresses.items() if value}
         if not listening:
             raise ValueError("udp, tcp, tls: expected at least one address to listen on")
         if self.tls and not (self.tls_certificate and self.tls_key):
-            raise ValueError("tls: tls_certificate and tls_key must be set too")
+            raise ValueError("tls: tls_certificate and tls_key must be set, too")
         for field, host in listening.items():
             mutual = field == "tls" and self.tls_client_ca
             if not (self.allow_ips or self.users or mutual or ipaddress.ip_address(host).is_loopback):

@@ -1,1 +1,1 @@
-"""WebRTC: WHIP in front, aiortc behind."""
+"""WebRTC: signalled by WHIP, received through aiortc."""

@@ -1,11 +1,10 @@
-"""The receiving end of one voice over WebRTC: packets in, still coded.  [IO]
+"""The receiving side of a WebRTC connection with one speaker; packets are not decoded here.  [IO]
 
-Built of aiortc's ICE and DTLS transports, without its `RTCPeerConnection`. That one brings a decoder thread a track, a
-jitter buffer that turns one lost packet into 320 ms of silence, and a queue without bounds behind it; a leg here has
-its own order, its own decoder and its own bounds. Reports to the sender (RTCP receiver reports, RFC 3550 section 6.4.2)
-go out as usual.
+It uses aiortc's ICE and DTLS transports without its `RTCPeerConnection`, which has a decoder thread per track, a jitter
+buffer that turns one lost packet into 320 ms of silence, and an unbounded queue; a leg has its own ordering, decoder
+and limits. RTCP receiver reports (RFC 3550 section 6.4.2) are sent as usual.
 
-aiortc keeps the seam between a transport and its receiver private; all that is used of it stands in this file.
+aiortc's interface between a transport and its receiver is private; this is the only module that uses it.
 """
 # ruff: noqa: SLF001
 
@@ -32,11 +31,12 @@ from gateway.ingest.webrtc.sdp import Offer, write_answer
 
 LOOPBACK = "127.0.0.1"
 REPORT_INTERVAL_S = 1.0
-"""Mean; each one is stretched by a random half, so that reports do not fall in step (RFC 3550 section 6.3.1)."""
+"""Mean interval; each is varied by up to a half, so that reports do not synchronise (RFC 3550 section 6.3.1)."""
 
 
 class AudioPeer:
-    """Answers one offer, connects, and hands on each packet as it arrives: `answer`, then `run`, then `close`."""
+    """Answers an offer, connects, and passes each packet on as it arrives. Call `answer`, `run`, `close`, in this
+    order."""
 
     def __init__(
         self,
@@ -45,13 +45,14 @@ class AudioPeer:
         ice_servers: Sequence[str] = (),
         loopback: bool = False,
     ) -> None:
-        """Sets nothing in motion yet.
+        """Start nothing yet.
 
         Args:
+            offer: the accepted offer.
             on_packet: called on the event loop for each RTP packet of the negotiated codec, in order of arrival. Must
                 not raise.
             ice_servers: STUN or TURN URLs.
-            loopback: be reachable at 127.0.0.1 too, which ICE leaves out (RFC 8445 section 5.1.1.1).
+            loopback: also offer 127.0.0.1, which ICE leaves out (RFC 8445 section 5.1.1.1).
         """
         self._offer = offer
         self._on_packet = on_packet
@@ -66,7 +67,7 @@ class AudioPeer:
         self._sender_report: tuple[int, float] | None = None
 
     async def answer(self) -> str:
-        """Open the ports; return the answer, candidates complete. Raises CallscreenError without any address."""
+        """Open the ports; return the answer with all candidates. Raises CallscreenError if there is no address."""
         gatherer = self._ice.iceGatherer
         await gatherer.gather()
         if self._loopback:
@@ -74,17 +75,17 @@ class AudioPeer:
             connection._local_candidates += await connection.get_component_candidates(1, [LOOPBACK])
         candidates = gatherer.getLocalCandidates()
         if not candidates:
-            raise CallscreenError("this gateway has no network address to receive media at")
+            raise CallscreenError("this gateway has no network address for media")
         fingerprints = self._dtls.getLocalParameters().fingerprints
         session_id = secrets.randbits(62)
         return write_answer(self._offer, session_id, candidates, gatherer.getLocalParameters(), fingerprints)
 
     async def run(self) -> str:
-        """Connect, and receive until it is over. ICE may take for ever: the caller sets the deadline.
+        """Connect, and receive until the end. ICE has no deadline; the caller sets one.
 
         Returns:
-            ``unreachable``, ``stopped`` when the peer said goodbye, ``disconnected`` when it was gone without (ICE
-            consent, RFC 7675, is asked for every 5 s and runs out after six times).
+            ``unreachable``; ``stopped`` after a BYE; ``disconnected`` if the peer disappeared (ICE consent, RFC 7675,
+            is checked every 5 s and expires after six failures).
         """
         await self._ice.start(self._offer.ice)
         if self._ice.state != "completed":
@@ -102,10 +103,10 @@ class AudioPeer:
         return self._over.result()
 
     async def close(self) -> None:
-        """Say goodbye and close the ports, upon which `run` returns.
+        """Close the connection and the ports; then `run` returns.
 
-        Cancelling `run` instead is not enough: up to Python 3.11 `asyncio.wait_for`, on which the DTLS handshake waits,
-        may swallow it.
+        Cancelling `run` is not enough: up to Python 3.11 `asyncio.wait_for`, used by the DTLS handshake, may swallow
+        the cancellation.
         """
         self._end("closed")
         await self._dtls.stop()
@@ -120,7 +121,7 @@ class AudioPeer:
             self._end("disconnected")
 
     async def _report(self) -> None:
-        """Tell the sender what arrived: by this it judges the path, and knows that somebody listens."""
+        """Send a receiver report, by which the sender estimates the path, and sees that it is received."""
         if self._source is None or self._over.done():
             return
         last_report, delay = 0, 0
@@ -142,7 +143,7 @@ class AudioPeer:
         except ConnectionError:
             self._end("disconnected")
 
-    # What aiortc's transport asks of a receiver (`aiortc.rtcdtlstransport.RtpReceiver`).
+    # Called by aiortc's transport (`aiortc.rtcdtlstransport.RtpReceiver`).
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:  # noqa: ARG002
         if packet.ssrc != self._source:
@@ -159,4 +160,4 @@ class AudioPeer:
             self._end("stopped")
 
     def _handle_disconnect(self) -> None:
-        pass  # the transport's change of state tells, this and every other way it may end
+        pass  # `_on_dtls_state` handles every kind of end

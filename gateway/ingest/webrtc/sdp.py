@@ -1,11 +1,11 @@
-"""A WHIP offer read, and its answer written.  [S]
+"""Parses a WHIP offer, and writes the answer.  [S]
 
-One session is one voice, so an offer holds one audio m-line that sends; video and data channels beside it are rejected
-with port 0 (RFC 3264 section 6). The answer names exactly one codec: the first of the offerer's that we take. Then what
-a leg's payloads are is settled before the first of them arrives.
+One session is one speaker, so an offer has one audio m-line that sends; video and data channels are rejected with port
+0 (RFC 3264 section 6). The answer names one codec, the first of the offer that is supported, so the format of the
+payloads is known before the first one arrives.
 
-aiortc parses and prints the SDP (RFC 8866); what we accept of it is decided here (RFC 9725 section 4.2, RFC 8829). It
-is strict, so it gets the lines that we need and no others: odd ones of no use to us do no harm.
+aiortc parses and prints the SDP (RFC 8866); this module decides what is accepted (RFC 9725 section 4.2, RFC 8829).
+aiortc's parser is strict, so it is given only the necessary lines, and unusual ones that are not needed do no harm.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CODECS = {
     ("pcma", 8_000): AudioFormat("alaw", 8_000),
 }
 MAX_CANDIDATES = 32
-"""More than any host has; we send connectivity checks to each, so a stranger must not choose how many."""
+"""More than any host has. Connectivity checks are sent to each, so the peer must not choose their number."""
 
 _DTLS_ROLE = {"auto": "client", "client": "server", "server": "client"}
-"""Ours by theirs (RFC 5763 section 5): to ``actpass`` we answer ``active``, so that we may begin at once."""
+"""Our role by the peer's (RFC 5763 section 5): ``active`` for ``actpass``, so that we can start at once."""
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _FLAGS = {"ice-lite", "rtcp-mux", *_DIRECTIONS}
 _VALUES = {
@@ -45,22 +45,22 @@ _VALUES = {
     "rtpmap": re.compile(r"\d+ [^/ ]+/\d+(/\d+)?$"),
     "setup": re.compile(r"\S+$"),
 }
-"""The attributes that we need, and how much of their values (RFC 8839, RFC 8842, RFC 8866, RFC 9143)."""
+"""Needed attributes, and the needed part of their values (RFC 8839, RFC 8842, RFC 8866, RFC 9143)."""
 _FINGERPRINTS = ("sha-256", "sha-384", "sha-512")
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an acceptable offer says."""
+    """An accepted offer."""
 
     lines: tuple[MediaDescription, ...]
     """All m-lines; the answer has as many."""
     voice: int
-    """Which of them is listened to."""
+    """Index of the m-line that is received."""
     mid: str
     profile: str
     codec: RTCRtpCodecParameters
-    """The one codec that will be answered, with the offerer's payload type."""
+    """The codec in the answer, with the offer's payload type."""
     format: AudioFormat
     ice: RTCIceParameters
     dtls: RTCDtlsParameters
@@ -69,16 +69,16 @@ class Offer:
 
     @property
     def dtls_role(self) -> str:
-        """Ours: ``client`` or ``server``."""
+        """Our DTLS role: ``client`` or ``server``."""
         return _DTLS_ROLE[self.dtls.role]
 
 
 def read_offer(text: str) -> Offer:
-    """Read an offer.
+    """Parse an offer.
 
     Raises:
-        ProtocolError: it is not SDP, or lacks what WebRTC demands.
-        Unprocessable: it is fine, but not one voice that we can listen to.
+        ProtocolError: it is not SDP, or lacks what WebRTC requires.
+        Unprocessable: it is valid, but not one speaker in a supported codec.
     """
     session = _parse(text)
     media = _the_voice(session)
@@ -105,10 +105,10 @@ def write_answer(
     ice: RTCIceParameters,
     fingerprints: Sequence[RTCDtlsFingerprint],
 ) -> str:
-    """Return the answer: we only listen, to one m-line, with this one codec, at these addresses.
+    """Return the answer: receive only, one m-line, one codec, at these addresses.
 
     Args:
-        session_id: of the ``o=`` line: a number that no other session of ours has (RFC 8866 section 5.2).
+        session_id: for the ``o=`` line, unique (RFC 8866 section 5.2).
     """
     media = MediaDescription("audio", candidates[0].port, offer.profile, [offer.codec.payloadType])
     media.host = candidates[0].ip
@@ -126,7 +126,7 @@ def write_answer(
 
 
 def _rejected(line: MediaDescription) -> str:
-    """Return the m-line that refuses an offered one."""
+    """Return the m-line that rejects an offered one."""
     mid = f"a=mid:{line.rtp.muxId}\r\n" if line.rtp.muxId else ""
     formats = " ".join(map(str, line.fmt))
     return f"m={line.kind} 0 {line.profile} {formats}\r\nc=IN IP4 0.0.0.0\r\n{mid}a=inactive\r\n"
@@ -136,15 +136,17 @@ def _parse(text: str) -> SessionDescription:
     try:
         session = SessionDescription.parse(_needed(text))
     except (AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
-        # With any of these aiortc's parser stumbles over a malformed line.
-        raise ProtocolError(f"offer: not a session description (RFC 8866): {str(error) or 'malformed line'}") from None
+        # aiortc's parser raises any of these for a malformed line.
+        raise ProtocolError(
+            f"offer: expected a session description (RFC 8866): {str(error) or 'malformed line'}"
+        ) from None
     if session.origin is None:
-        raise ProtocolError("offer: not a session description (RFC 8866): expected v=, o=, s=, t= and m= lines")
+        raise ProtocolError("offer: expected a session description (RFC 8866) with v=, o=, s=, t= and m= lines")
     return session
 
 
 def _needed(text: str) -> str:
-    """Return the lines that we need, each as far as we need it."""
+    """Return the needed lines, with the needed part of their values."""
     needed: list[str] = []
     at = 0
     for line in re.split(r"[\r\n]+", text):
@@ -155,7 +157,7 @@ def _needed(text: str) -> str:
         elif line.startswith("m="):
             at = len(needed)
             needed.append(line.strip())
-        elif line.strip() == "a=bundle-only" and at:  # then port 0 does not refuse it (RFC 9143 section 6)
+        elif line.strip() == "a=bundle-only" and at:  # then port 0 does not mean rejected (RFC 9143 section 6)
             needed[at] = re.sub(r"^(m=\S+) 0 ", r"\1 9 ", needed[at])
         elif line.startswith("a=") and (name in _FLAGS or found):
             needed.append(f"a={name}" + (f":{found[0]}" if found else ""))
@@ -173,13 +175,14 @@ def _the_voice(session: SessionDescription) -> MediaDescription:
         raise Unprocessable(f"offer: expected a=sendonly or a=sendrecv, found a={audio[0].direction or 'inactive'}")
     if len(sending) > 1:
         raise Unprocessable(
-            f"offer: expected one audio m-line, found {len(sending)}; publish each speaker as a session of its own"
+            f"offer: expected one audio m-line, found {len(sending)}; publish each speaker in a separate session"
         )
     return sending[0]
 
 
 def _transport(session: SessionDescription, media: MediaDescription) -> MediaDescription:
-    """Return the m-line whose ICE and DTLS are those of `media`: in a bundle it may be another (RFC 9143, 7.1.2)."""
+    """Return the m-line with the ICE and DTLS parameters of `media`: in a bundle it may be another (RFC 9143,
+    7.1.2)."""
     if media.ice and media.ice.usernameFragment:
         return media
     for group in session.group:
@@ -189,7 +192,7 @@ def _transport(session: SessionDescription, media: MediaDescription) -> MediaDes
 
 
 def _first_known_codec(media: MediaDescription) -> tuple[RTCRtpCodecParameters, AudioFormat]:
-    """The offerer's order is its preference (RFC 3264 section 5.1)."""
+    """Return the first supported codec; the offer is in order of preference (RFC 3264 section 5.1)."""
     codecs = {codec.payloadType: codec for codec in media.rtp.codecs}
     for payload_type in media.fmt:
         codec = codecs.get(payload_type)
@@ -204,25 +207,25 @@ def _first_known_codec(media: MediaDescription) -> tuple[RTCRtpCodecParameters, 
 
 def _ice(media: MediaDescription) -> RTCIceParameters:
     if media.ice is None or not (media.ice.usernameFragment and media.ice.password):
-        raise ProtocolError("offer: a=ice-ufrag or a=ice-pwd is missing (RFC 8839 section 5.4)")
+        raise ProtocolError("offer: expected a=ice-ufrag and a=ice-pwd (RFC 8839 section 5.4)")
     if not media.rtcp_mux:
-        raise Unprocessable("offer: a=rtcp-mux is missing; RTCP on a port of its own is not taken (RFC 8858)")
+        raise Unprocessable("offer: expected a=rtcp-mux; RTCP on a separate port is not supported (RFC 8858)")
     return media.ice
 
 
 def _dtls(media: MediaDescription) -> RTCDtlsParameters:
     if media.dtls is None or media.dtls.role not in _DTLS_ROLE:
-        raise ProtocolError("offer: a=setup is missing (RFC 8842 section 5.1)")
+        raise ProtocolError("offer: expected a=setup (RFC 8842 section 5.1)")
     if not any(fingerprint.algorithm.lower() in _FINGERPRINTS for fingerprint in media.dtls.fingerprints):
         raise ProtocolError(f"offer: expected a=fingerprint with one of {', '.join(_FINGERPRINTS)}")
     return media.dtls
 
 
 def _is_usable(candidate: RTCIceCandidate) -> bool:
-    """Whether we can check it ourselves.
+    """Whether we can send connectivity checks to a candidate.
 
-    A browser hides its addresses behind names in ``.local``. They are not looked up: its own checks reach us anyway,
-    and tell its address.
+    Browsers hide their addresses behind names in ``.local``, which are not resolved: their own checks reach us and
+    reveal the address.
     """
     is_media = candidate.protocol.lower() == "udp" and candidate.component == 1
     return is_media and 0 < candidate.port < 1 << 16 and not candidate.ip.endswith(".local")

@@ -1,11 +1,11 @@
-"""WebRTC in, the standard way: WHIP (RFC 9725).  [IO]
+"""WebRTC attach point, signalled by WHIP (RFC 9725).  [IO]
 
-One session is one speaker, `POST /v1/whip/{call_id}/{leg}`; the two sessions of a call share its id. The answer
-carries all our candidates, so neither trickle ICE nor restarts are needed, and PATCH is 405, as the RFC has it for
-servers that do neither.
+A session is one speaker, `POST /v1/whip/{call_id}/{leg}`; the two sessions of a call share its id. The answer has all
+our candidates, so neither trickle ICE nor ICE restarts are supported, and PATCH is 405, as the RFC requires in that
+case.
 
-A gateway that listens on loopback offers 127.0.0.1 to WebRTC peers too; any other offers the addresses of its
-interfaces alone.
+A gateway that listens on loopback also offers 127.0.0.1 to WebRTC peers; any other offers the addresses of its
+interfaces only.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ ENDPOINT = "/v1/whip/{call_id}/{leg}"
 SESSION = ENDPOINT + "/{session}"
 SDP = "application/sdp"
 CONNECT_ALLOWANCE = 4
-"""Start deadlines until the first packet: ICE tries address after address, and a lost DTLS flight is repeated after
-1 s, 2 s, 4 s (RFC 6347 section 4.2.4.1)."""
+"""Number of start deadlines until the first packet: ICE tries several addresses, and a lost DTLS flight is repeated
+after 1 s, 2 s, 4 s (RFC 6347 section 4.2.4.1)."""
 
 _log = logs.get(__name__)
 
@@ -46,7 +46,7 @@ class Whip:
     """The WHIP endpoint and its sessions."""
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
-        """Make the endpoint; its handlers raise CallscreenError, which the application turns into a response.
+        """Create the endpoint. Its handlers raise CallscreenError, which the application turns into a response.
 
         Raises:
             ConfigError: one of `settings.ice_servers` is not a STUN or TURN URL.
@@ -91,13 +91,13 @@ class Whip:
             return Response(status_code=204)
         session = self._sessions.get(request.path_params["session"])
         if session is None or not access_of(request.scope).sees(session.tenant):
-            raise NotFound("session: there is none at this address, or it is over")
+            raise NotFound("session: there is no such session, or it has ended")
         session.end("stopped")
         await asyncio.wait([self._tasks[session.id]])
         return Response(status_code=200)
 
     async def _open(self, request: Request) -> _Session:
-        """Let a speaker in. Raises CallscreenError; then nothing is left behind."""
+        """Start a session. Raises CallscreenError; then nothing was started."""
         content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if content_type != SDP:
             raise UnsupportedMedia(f"Content-Type: expected {SDP}, got {content_type or 'none'!r:.80}")
@@ -159,7 +159,7 @@ class _Session:
         self._deadline_s = self._loop.time() + CONNECT_ALLOWANCE * (door.start_deadline_s or 0.0)
 
     async def prepare(self) -> None:
-        """Make the answer."""
+        """Create the answer."""
         try:
             self.answer = await self._peer.answer()
         except BaseException:
@@ -168,10 +168,10 @@ class _Session:
             raise
 
     async def run(self) -> None:
-        """Listen until the peer, the gateway, a deadline or `end` ends it; then give everything back."""
+        """Receive until the peer, the gateway, a deadline or `end` ends the session; then release everything."""
         endings = [
             self._ended,
-            *map(asyncio.ensure_future, (self._peer.run(), self._stream.closed(), self._run_out_of_time())),
+            *map(asyncio.ensure_future, (self._peer.run(), self._stream.closed(), self._timeout())),
         ]
         reason = "failed"
         try:
@@ -186,18 +186,18 @@ class _Session:
             await asyncio.gather(*endings, return_exceptions=True)
 
     def end(self, reason: str) -> None:
-        """Let `run` finish."""
+        """Make `run` return."""
         if not self._ended.done():
             self._ended.set_result(reason)
 
-    async def _run_out_of_time(self) -> str:
-        """Wait until nothing was heard for too long. Each packet moves the deadline, and none has to wake us for it."""
+    async def _timeout(self) -> str:
+        """Wait for the idle deadline. Packets only move the deadline, so that they need not wake this task."""
         while (left_s := self._deadline_s - self._loop.time()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(min(left_s, self._idle_deadline_s))  # the first packet may bring the deadline nearer
+            await asyncio.sleep(min(left_s, self._idle_deadline_s))  # the first packet may shorten the deadline
         return "timeout"
 
     def _receive(self, packet: RtpPacket) -> None:
-        if self._ended.done() or not packet.payload:  # a packet of padding only probes the path
+        if self._ended.done() or not packet.payload:  # a packet without payload only probes the path
             return
         try:
             place = self._clock.place(packet.ssrc, packet.sequence_number, packet.timestamp)

@@ -99,19 +99,19 @@ class _House:
         headers = {"Contact": dialog.contact(is_recording=True, public_host=None)}
         if dialog.refresh_s is not None:
             headers["Session-Expires"] = f"{dialog.refresh_s:g};refresher=uac"
-        headers["Require"] = "timer" if "timer" in transaction.heard.request.supported else ""
+        headers["Require"] = "timer" if "timer" in transaction.request.message.supported else ""
         self.uas.answer(transaction, code, 0.0, headers, body)
 
     def ended(self, dialog: Dialog, reason: str) -> None:
         assert dialog.is_over or reason
 
     def _described(self, transaction: Transaction) -> bytes:
-        heard = transaction.heard
-        identity.is_recording(heard)
-        identity.call_id(heard, SIP)
-        identity.tenant(heard, SIP)
-        identity.plain_leg(heard, SIP, {})
-        body = multipart.read(heard.request.headers.get("Content-Type"), heard.request.body)
+        request = transaction.request
+        identity.is_recording(request)
+        identity.call_id(request, SIP)
+        identity.tenant(request, SIP)
+        identity.plain_leg(request, SIP, {})
+        body = multipart.read(request.message.headers.get("Content-Type"), request.message.body)
         if body.metadata is not None:
             self._metadata.merge(body.metadata)
         return answered(body.sdp or b"", self._metadata)

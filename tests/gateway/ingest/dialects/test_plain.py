@@ -64,7 +64,7 @@ def test_the_role_comes_from_the_query_then_the_settings_then_the_name() -> None
         ({"rate": "fast"}, ProtocolError, "rate: expected a whole number of hertz, got 'fast'"),
         ({"rate": "4000"}, UnsupportedMedia, "rate: expected 8000 to 192000 Hz, got 4000"),
         ({"role": "boss"}, ProtocolError, "role: expected one of"),
-        ({"codec": "mulaw"}, ProtocolError, "codec: there is no such parameter; expected call_id, leg"),
+        ({"codec": "mulaw"}, ProtocolError, "codec: unknown parameter; expected call_id, leg"),
     ],
 )
 def test_a_bad_url_is_refused_by_its_parameter(change: dict[str, str], kind: type[RequestError], says: str) -> None:

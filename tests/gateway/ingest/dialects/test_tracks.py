@@ -74,7 +74,7 @@ def test_faults_are_told_by_their_field(vendor: type[TrackDialect], golden: Gold
         vendor().receive(b"\x00")
     with pytest.raises(BadMessage, match="expected JSON"):
         vendor().receive("{")
-    with pytest.raises(BadMessage, match=f"{kind}: expected the kind of this message"):
+    with pytest.raises(BadMessage, match=f"{kind}: expected the type of this message"):
         vendor().receive("{}")
     with pytest.raises(BadMessage, match="invalid base64"):
         hear(vendor(), *golden.opening, golden.media.replace("/38AgA==", "*"))

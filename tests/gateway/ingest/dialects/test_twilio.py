@@ -107,7 +107,7 @@ def test_unknown_fields_are_ignored_and_dtmf_and_mark_are_no_audio() -> None:
     [
         ("{", "message: expected JSON, got '{'"),
         ('"text"', "message: expected `object`, got `str`"),
-        ("{}", "event: expected the kind of this message, got None"),
+        ("{}", "event: expected the type of this message, got None"),
         (changed(MEDIA, "media.payload", "a*b="), "media.payload: invalid base64"),
         (changed(MEDIA, "media.payload", 7), "media.payload: expected `bytes`, got `int`"),
         (changed(MEDIA, "media.payload", None), "media: object missing required field `payload`"),

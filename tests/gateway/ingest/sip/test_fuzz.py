@@ -36,7 +36,7 @@ def test_messages(messages: list[bytes]) -> None:
         with contextlib.suppress(RequestError):
             server.uas.receive(data, server.wire, 0.0)
     for offer in server.offers:
-        request = offer.heard.request
+        request = offer.request.message
         with contextlib.suppress(RequestError):
             body = multipart.read(request.headers.get("Content-Type"), request.body)
             sdp.read(body.sdp or b"")

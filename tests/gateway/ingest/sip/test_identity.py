@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import ProtocolError
 from gateway.ingest.sip import identity
-from gateway.ingest.sip.message import Heard, read
+from gateway.ingest.sip.message import ParsedRequest, read
 from gateway.ingest.sip.recording import Participant
 from gateway.ingest.sip.settings import SipSettings
 from tests.gateway.ingest.sip.phone import MULTIPART, PCMU_SDP, SIPREC, Phone
@@ -18,9 +18,9 @@ def sip(**settings: Any) -> SipSettings:
     return SipSettings.model_validate({"udp": "127.0.0.1:5060"} | settings)
 
 
-def invited(body: str = PCMU_SDP, **headers: Any) -> Heard:
+def invited(body: str = PCMU_SDP, **headers: Any) -> ParsedRequest:
     heard = read(Phone("UDP").request("INVITE", body, **headers))
-    assert isinstance(heard, Heard)
+    assert isinstance(heard, ParsedRequest)
     return heard
 
 
@@ -34,7 +34,7 @@ def invited(body: str = PCMU_SDP, **headers: Any) -> Heard:
         (invited(MULTIPART, Content_Type="multipart/mixed;boundary=b1"), True),
     ],
 )
-def test_a_recording_is_known_by_any_of_its_signs(heard: Heard, is_one: bool) -> None:
+def test_a_recording_is_known_by_any_of_its_signs(heard: ParsedRequest, is_one: bool) -> None:
     assert identity.is_recording(heard) is is_one
 
 

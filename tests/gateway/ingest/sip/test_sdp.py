@@ -72,4 +72,4 @@ def test_lines_that_are_odd_are_passed_over() -> None:
 
 
 def test_what_we_offer_where_nothing_is_offered() -> None:
-    assert b"m=audio 6000 RTP/AVP 0 101" in sdp.write("::1", 1, 1, [AnswerLine(sdp.our_offer(), 6000)])
+    assert b"m=audio 6000 RTP/AVP 0 101" in sdp.write("::1", 1, 1, [AnswerLine(sdp.default_offer(), 6000)])

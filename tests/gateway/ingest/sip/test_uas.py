@@ -138,7 +138,7 @@ def test_cancel_comes_too_late_or_for_nothing() -> None:
     server = Server()
     server.invited()
     server.phone.to_tag = ""
-    server.hear("CANCEL", branch=server.offers[0].heard.request.via[0].parameters["branch"])
+    server.hear("CANCEL", branch=server.offers[0].request.message.via[0].parameters["branch"])
     assert (server.wire.codes[-1], server.endings) == (200, [])
     server.hear("CANCEL", branch="z9hG4bKother")
     assert server.wire.codes[-1] == 481
@@ -163,7 +163,7 @@ def test_our_goodbye_takes_the_recorded_route_and_is_repeated_until_answered() -
     bye = server.wire.sent[-1]
     assert bye.first == "BYE sip:alice@127.0.0.1:5099 SIP/2.0"
     assert bye.headers["route"] == "<sip:proxy.example;lr>"
-    assert bye.headers["from"].endswith(f"tag={dialog.our_tag}")
+    assert bye.headers["from"].endswith(f"tag={dialog.local_tag}")
     assert (bye.headers["to"].endswith("tag=a1"), bye.headers["cseq"]) == (True, "1 BYE")
     sent = len(server.wire.sent)
     server.uas.tick(0.6)
