@@ -71,7 +71,7 @@ class AudioSocketPort:
             if not is_allowed(peer_ip, door.allow_ips):
                 raise Forbidden(f"allow_ips: {peer_ip} may not connect")
             self._sources.take(peer_ip, clock.monotonic_s())
-            if len(self._tasks) > LEGS_OF_A_CALL * self._settings.max_calls:
+            if len(self._tasks) > CONNECTIONS_PER_CALL * self._settings.max_calls:
                 raise Overloaded("max_calls: there is no room for another connection")
             await connection.run()
         except CallscreenError as error:

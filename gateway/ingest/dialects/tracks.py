@@ -173,7 +173,7 @@ class Reader(Generic[_Message]):
             raise BadMessage(f"{self._kind_field}: expected the type of this message, got {name!r:.40}")
         kind = name.strip().lower()
         if kind not in self._kinds:
-            return [] if kind in self._unneeded else [MessageIgnored("unknown_event")]
+            return [] if kind in self._ignored else [MessageIgnored("unknown_event")]
         fields = _with_plain_base64(fields) | {self._kind_field: self._kinds[kind]}
         try:
             read: _Message = msgspec.convert(fields, self._model)
