@@ -271,7 +271,7 @@ async def test_a_door_starts_in_its_own_time(serve: Serve) -> None:
     [
         ({"dialect": "klingon"}, "doors.x.dialect: expected one of"),
         ({}, "doors.x.dialect: expected one of"),
-        ({"dialect": "plain", "signing_key": "k"}, "doors.x.signing_key: plain does not sign"),
+        ({"dialect": "plain", "signing_key": "k"}, "doors.x.signing_key: plain has no signatures"),
     ],
 )
 async def test_a_door_that_cannot_be_is_refused_at_the_start(serve: Serve, door: dict[str, Any], says: str) -> None:

@@ -85,9 +85,9 @@ def test_every_signed_header_matters(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"url": "wss://audiohook.example.com/elsewhere"}, "not that of this request"),
-        ({"url": "wss://evil.example.com/api/v1/voicebiometrics/ws"}, "not that of this request"),
-        ({"signature": "sig1=:AAAA:"}, "not that of this request"),
+        ({"url": "wss://audiohook.example.com/elsewhere"}, "expected that of this request"),
+        ({"url": "wss://evil.example.com/api/v1/voicebiometrics/ws"}, "expected that of this request"),
+        ({"signature": "sig1=:AAAA:"}, "expected that of this request"),
         ({"signature": "sig1=:!:"}, "Signature: expected base64"),
         ({"signature": "sig2=:AAAA:"}, "expected one HTTP message signature"),
         ({"signature": ""}, "expected one HTTP message signature"),
@@ -98,7 +98,7 @@ def test_every_signed_header_matters(name: str) -> None:
         ({"signature_input": INPUT.replace("VGhpc0lzQVVuaXF1ZU5vbmNl", "short")}, "nonce"),
         ({"signature_input": INPUT.replace("created=1641013200;", "")}, "created"),
         ({"signature_input": INPUT.replace("3282026430", "1641013100")}, "expired"),
-        ({"signature_input": INPUT.replace('"x-api-key")', '"x-api-key" "x-gone")')}, "x-gone: signed, but not there"),
+        ({"signature_input": INPUT.replace('"x-api-key")', '"x-api-key" "x-gone")')}, "x-gone: signed, but missing"),
         ({"time_s": CREATED + 11}, "created within the last 10 s"),
         ({"time_s": CREATED - 4}, "created within the last 10 s"),
     ],

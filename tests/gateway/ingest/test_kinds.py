@@ -68,7 +68,7 @@ def test_a_door_without_checks_has_none() -> None:
     ("configured", "says"),
     [
         ({"dialect": "klingon"}, "doors.x.dialect: expected one of"),
-        ({"dialect": "plain", "signing_key": "k"}, "doors.x.signing_key: plain does not sign"),
+        ({"dialect": "plain", "signing_key": "k"}, "doors.x.signing_key: plain has no signatures"),
     ],
 )
 def test_what_cannot_be_is_refused(configured: dict[str, Any], says: str) -> None:

@@ -96,7 +96,7 @@ def test_metadata_must_not_contradict_how_audio_was_read(later: str) -> None:
     dialect = FreeSwitch(handshake(call_id="c-1", rate="16k", mix="stereo"), {})
     dialect.receive(bytes(1280))
     assert dialect.receive('{"rate":16000.0,"mix":"STEREO"}') == []
-    with pytest.raises(ProtocolError, match="rate, mix: expected what the URL said"):
+    with pytest.raises(ProtocolError, match="rate, mix: expected those of the URL"):
         dialect.receive(later)
 
 
@@ -124,9 +124,9 @@ def test_mixed_is_said_to_be_mixed(vendor: type[Announced], first: str) -> None:
     ("vendor", "first", "says"),
     [
         (FreeSwitch, "hello", "message: expected JSON"),
-        (FreeSwitch, '{"rate":"8k","mix":"mono"}', "call_id: expected in this text frame or in the URL, got none"),
-        (FreeSwitch, '{"call_id":"c","rate":"8k"}', "mix: expected in this text frame or in the URL, got none"),
-        (FreeSwitch, '{"call_id":"c","mix":"mono"}', "rate: expected in this text frame or in the URL, got none"),
+        (FreeSwitch, '{"rate":"8k","mix":"mono"}', "call_id: expected in this text frame or in the URL's query, got none"),
+        (FreeSwitch, '{"call_id":"c","rate":"8k"}', "mix: expected in this text frame or in the URL's query, got none"),
+        (FreeSwitch, '{"call_id":"c","mix":"mono"}', "rate: expected in this text frame or in the URL's query, got none"),
         (FreeSwitch, '{"call_id":"c","mix":"mono","rate":null}', "rate: expected in this text frame"),
         (FreeSwitch, '{"call_id":"../c","rate":"8k","mix":"mono"}', "call_id: expected 1 to 128 letters"),
         (

@@ -118,7 +118,7 @@ def test_what_later_versions_may_send_is_let_pass(frames: str, reason: str) -> N
 
 
 def test_a_rate_does_not_change() -> None:
-    with pytest.raises(UnsupportedMedia, match="expected 8000 Hz as before, got 16000 Hz"):
+    with pytest.raises(UnsupportedMedia, match="expected 8000 Hz as at the start, got 16000 Hz"):
         AudioSocket(identify).receive(HELLO + bytes.fromhex("10 0000 12 0000"))
 
 

@@ -103,7 +103,7 @@ async def test_only_those_allowed_may_send(serve: Serve) -> None:
     [
         ({"listen": "0.0.0.0:5004", "legs": {"a": {}}}, "`allow_ips` or `srtp_key` must be set"),
         ({"listen": "example:5004", "legs": {"a": {}}}, "expected ADDRESS:PORT"),
-        ({"listen": ANYWHERE, "legs": {"a": {}, "b": {}}}, "an ssrc of its own"),
+        ({"listen": ANYWHERE, "legs": {"a": {}, "b": {}}}, "expected a different ssrc"),
         ({"listen": ANYWHERE, "legs": {"a": {}}, "payload_types": {"96": "speex/8000"}}, "96 = 'speex/8000'"),
         ({"listen": ANYWHERE, "legs": {"a": {}}, "srtp_key": "c2hvcnQ="}, "a key of 30 bytes"),
         ({"listen": ANYWHERE, "legs": {"a/b": {}}}, "letters, digits"),

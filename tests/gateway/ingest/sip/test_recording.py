@@ -111,11 +111,11 @@ def test_an_unknown_label_has_no_speaker() -> None:
 @pytest.mark.parametrize(
     ("xml", "complaint"),
     [
-        (b"<recording>", "not XML"),
+        (b"<recording>", "expected XML"),
         (b"<html/>", "expected <recording>"),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>', "no document type"),
-        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16"), "not XML"),
-        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16-le"), "not XML"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16"), "expected XML"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><recording>&a;</recording>'.encode("utf-16-le"), "expected XML"),
     ],
 )
 def test_metadata_that_is_none(xml: bytes, complaint: str) -> None:

@@ -96,9 +96,9 @@ def test_no_more_candidates_are_taken_than_a_host_has() -> None:
 @pytest.mark.parametrize(
     ("offer", "error", "says"),
     [
-        ("", ProtocolError, "expected v=, o=, s="),
-        ("hello", ProtocolError, "expected v=, o=, s="),
-        (AUDIO, ProtocolError, "expected v=, o=, s="),
+        ("", ProtocolError, "with v=, o=, s="),
+        ("hello", ProtocolError, "with v=, o=, s="),
+        (AUDIO, ProtocolError, "with v=, o=, s="),
         (SESSION, Unprocessable, "found none"),
         (SESSION + VIDEO, Unprocessable, "found video"),
         (OFFER + AUDIO.replace("a=mid:0", "a=mid:1"), Unprocessable, "expected one audio m-line, found 2"),

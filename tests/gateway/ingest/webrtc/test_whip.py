@@ -270,7 +270,7 @@ async def test_what_the_rfc_asks_of_the_other_methods(http: httpx.AsyncClient) -
         (PATH, OFFER, "text/plain", 415, "Content-Type: expected application/sdp"),
         (PATH, "x" * 100_000, "application/sdp", 413, "offer: expected at most 65536 bytes"),
         (PATH, b"\xff", "application/sdp", 400, "offer: expected UTF-8"),
-        (PATH, "hello", "application/sdp", 400, "offer: not a session description"),
+        (PATH, "hello", "application/sdp", 400, "offer: expected a session description"),
         (PATH, OFFER.partition("m=")[0], "application/sdp", 422, "offer: expected one audio m-line, found none"),
         (PATH, SESSION + VIDEO, "application/sdp", 422, "found video"),
         (PATH, OFFER.replace("sendonly", "recvonly"), "application/sdp", 422, "found a=recvonly"),
