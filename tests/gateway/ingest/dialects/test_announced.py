@@ -124,9 +124,17 @@ def test_mixed_is_said_to_be_mixed(vendor: type[Announced], first: str) -> None:
     ("vendor", "first", "says"),
     [
         (FreeSwitch, "hello", "message: expected JSON"),
-        (FreeSwitch, '{"rate":"8k","mix":"mono"}', "call_id: expected in this text frame or in the URL's query, got none"),
+        (
+            FreeSwitch,
+            '{"rate":"8k","mix":"mono"}',
+            "call_id: expected in this text frame or in the URL's query, got none",
+        ),
         (FreeSwitch, '{"call_id":"c","rate":"8k"}', "mix: expected in this text frame or in the URL's query, got none"),
-        (FreeSwitch, '{"call_id":"c","mix":"mono"}', "rate: expected in this text frame or in the URL's query, got none"),
+        (
+            FreeSwitch,
+            '{"call_id":"c","mix":"mono"}',
+            "rate: expected in this text frame or in the URL's query, got none",
+        ),
         (FreeSwitch, '{"call_id":"c","mix":"mono","rate":null}', "rate: expected in this text frame"),
         (FreeSwitch, '{"call_id":"../c","rate":"8k","mix":"mono"}', "call_id: expected 1 to 128 letters"),
         (
