@@ -1,1 +1,1 @@
-"""A pretend telephone world: calls a real gateway over real sockets, and checks what it says of them."""
+"""Simulated telephone calls: places calls at a real gateway over real sockets, and checks its events."""

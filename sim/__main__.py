@@ -29,22 +29,22 @@ from sim.voices import EngineMissing
 
 UNUSABLE = 2
 INTERRUPTED = 130
-"""As a shell tells of a command that SIGINT ended."""
+"""Exit code of a shell for a command that was ended by SIGINT."""
 COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
-  callscreen sim demo                                     start a gateway, call it, look at the alerts
-  callscreen sim list                                     the scenarios that ship
-  callscreen sim run swap                                 on a virtual clock, in this process: the same each time
-  callscreen sim run swap --serve                         over sockets, against a gateway that is started for it
+  callscreen sim demo                                     start a gateway, place calls, watch the alerts
+  callscreen sim list                                     list the shipped scenarios
+  callscreen sim run swap                                 in this process on a virtual clock: the same result each time
+  callscreen sim run swap --serve                         over sockets, against a gateway started for it
   callscreen sim run smoke --gateway http://127.0.0.1:8080
   callscreen sim run busy --gateway https://gw.example.com --report out/
   callscreen sim run my.toml --gateway URL --manifest corpus/manifest.csv --split test
   callscreen sim matrix --data clips.csv --split test --report out/
-  callscreen sim replay recording.wav                     a stereo recording of a call, one speaker a channel
-  callscreen sim load --calls 100 --ramp 10 --seconds 60  against a gateway that is started for it
+  callscreen sim replay recording.wav                     a stereo recording of a call, one speaker on each channel
+  callscreen sim load --calls 100 --ramp 10 --seconds 60  against a gateway started for it
 
-exit codes: 0 every alert was right, or the load was held; 1 not so; 2 wrong usage, or no connection; 130 interrupted
+exit codes: 0 all alerts correct, or load held; 1 not; 2 wrong usage, or no connection; 130 interrupted
 """
 
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "callscreen sim") -> int
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands and their options."""
-    parser.description = "Play simulated telephone calls against a real gateway, and check the alerts of each leg."
+    parser.description = "Place simulated telephone calls at a real gateway, and check the alerts on each leg."
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -73,20 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_load(commands)
     _add_matrix(commands)
     _add_replay(commands)
-    commands.add_parser("list", help="show the scenarios that ship").set_defaults(run=_list)
+    commands.add_parser("list", help="list the shipped scenarios").set_defaults(run=_list)
     for name, help_text, command in (
-        ("show", "show what a scenario plays, and what is expected", _show),
-        ("validate", "read scenarios, and say what is wrong with them", _validate),
+        ("show", "show the calls and expectations of a scenario", _show),
+        ("validate", "check scenario files", _validate),
     ):
         reading = commands.add_parser(name, help=help_text)
         reading.add_argument("scenario", metavar="SCENARIO", nargs="+", help="a TOML file, or a shipped one")
         reading.set_defaults(run=command)
 
-    show = commands.add_parser("demo", help="start a gateway here, make the calls of the demo, check the alerts")
-    show.add_argument(
-        "--model", metavar="NAME_OR_PATH", help="the model that the gateway takes; by default its own choice"
-    )
-    show.add_argument("--svg", metavar="FILE", type=Path, help="save the picture of the terminal")
+    show = commands.add_parser("demo", help="start a gateway, place the demo's calls, check the alerts")
+    show.add_argument("--model", metavar="NAME_OR_PATH", help="model of the gateway (the gateway's default)")
+    show.add_argument("--svg", metavar="FILE", type=Path, help="save a picture of the terminal")
     _add_voices(show)
     show.set_defaults(run=_demo)
 
@@ -106,7 +104,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--report", metavar="DIR", type=Path, help="write report.json and junit.xml there")
     _add_tokens(run)
     run.add_argument("--speed", type=float, metavar="X", help="X times real time, over sockets (not with WebRTC)")
-    run.add_argument("--seed", type=int, metavar="N", help="another seed than the scenario's")
+    run.add_argument("--seed", type=int, metavar="N", help="seed instead of the scenario's")
     _add_voices(run)
     run.set_defaults(run=_run)
 
@@ -114,11 +112,11 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     load = commands.add_parser(
         "load",
-        help="drive many calls at once, and measure what the gateway holds",
-        description="Drive many two-party Twilio calls from several processes against a gateway. Reports the calls "
-        "held, windows skipped, delay from audio sent to event received, and the gateway's CPU and memory over time.",
+        help="place many calls at once, and measure the capacity of the gateway",
+        description="Place many two-party Twilio calls from several processes. Reports calls held, windows skipped, "
+        "delay from audio sent to event received, and the gateway's CPU and memory over time.",
     )
-    load.add_argument("--gateway", "--url", metavar="URL", help="against this one; else one is started for it")
+    load.add_argument("--gateway", "--url", metavar="URL", help="gateway to call; without it, one is started")
     _add_tokens(load)
     load_command.add_arguments(load)
 
@@ -126,9 +124,9 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     matrix = commands.add_parser(
         "matrix",
-        help="measure the detector: a manifest's voices over codec, loss, noise and length",
+        help="measure the detector over codec, loss, noise and call length, with a manifest's voices",
         description="Play a manifest's voices as calls, on a virtual clock, under every combination of codec, loss, "
-        "noise and length. Reports misses, false alarms per leg and per hour of people's speech, time to alert and "
+        "noise and length. Reports misses, false alarms per leg and per hour of human speech, time to alert and "
         "calibration of each, with 95 % intervals, as JSON and as one HTML page.",
     )
     matrix_command.add_arguments(matrix)
@@ -137,9 +135,9 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     recording = commands.add_parser(
         "replay",
-        help="replay a stereo recording of a call, one speaker a channel",
-        description="Replay a stereo recording as a two-party Twilio call, one speaker a channel: on a virtual clock "
-        "against a gateway in this process, or over sockets. Tells what the gateway says of each channel.",
+        help="replay a stereo recording of a call, one speaker on each channel",
+        description="Replay a stereo recording as a two-party Twilio call, one speaker on each channel: on a virtual "
+        "clock against a gateway in this process, or over sockets. Shows the result for each channel.",
     )
     _add_where(recording)
     _add_tokens(recording)
@@ -149,30 +147,30 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_where(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--gateway", "--url", metavar="URL", help="over sockets, against this one, e.g. http://127.0.0.1:8080"
+        "--gateway", "--url", metavar="URL", help="play over sockets, against this gateway: http://127.0.0.1:8080"
     )
-    where.add_argument("--serve", action="store_true", help="over sockets, against one that is started for it")
+    where.add_argument("--serve", action="store_true", help="play over sockets, against a gateway started for it")
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"
+        "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (default: CALLSCREEN_TOKEN)"
     )
     parser.add_argument(
         "--twilio-auth-token",
         metavar="TOKEN",
         default=os.environ.get("CALLSCREEN_TWILIO_AUTH_TOKEN"),
-        help="sign Twilio calls with it (else from CALLSCREEN_TWILIO_AUTH_TOKEN)",
+        help="key for signing Twilio calls (default: CALLSCREEN_TWILIO_AUTH_TOKEN)",
     )
 
 
 def _add_voices(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "voices", "Without these: shipped synthetic voices, and the human prompts that Debian packages for Asterisk."
+        "voices", "Default: the shipped synthetic voices, and the human prompts that Debian packages for Asterisk."
     )
     source = group.add_mutually_exclusive_group()
     source.add_argument(
-        "--clips", metavar="DIR", type=Path, help="recordings in DIR/human and DIR/synthetic, or of people"
+        "--clips", metavar="DIR", type=Path, help="recordings in DIR/human and DIR/synthetic, or of humans in DIR"
     )
     source.add_argument("--manifest", metavar="CSV", type=Path, help="columns path, label[, split, system, speaker]")
     group.add_argument("--split", help="only rows of the manifest with this split")
@@ -182,7 +180,7 @@ def _library(args: argparse.Namespace) -> Library:
     if args.manifest is not None:
         return from_manifest(args.manifest, args.split)
     if args.split is not None:
-        raise ClipError("--split: goes with --manifest")
+        raise ClipError("--split: expected together with --manifest")
     return from_folder(args.clips or human_prompts())
 
 

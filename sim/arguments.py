@@ -1,4 +1,4 @@
-"""Types of command-line arguments, for `argparse`."""
+"""Argument types for `argparse`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _Number = TypeVar("_Number", int, float)
 
 
 def number(kind: Callable[[str], _Number], low: _Number, high: _Number, also: str = "") -> Callable[[str], _Number]:
-    """Return a type: a number from `low` to `high`, both included.
+    """Return an argument type: a number from `low` to `high`, inclusive.
 
     Args:
-        also: what else the argument may be, as the message begins, e.g. ``none or ``.
+        also: other accepted values, for the error message, e.g. ``none or ``.
     """
 
     def read(text: str) -> _Number:
@@ -22,5 +22,5 @@ def number(kind: Callable[[str], _Number], low: _Number, high: _Number, also: st
             raise argparse.ArgumentTypeError(f"expected {also}{low:g} to {high:g}, got {text}")
         return value
 
-    read.__name__ = "number"  # argparse names it where the text is none
+    read.__name__ = "number"  # argparse uses it in the message for text that is no number
     return read

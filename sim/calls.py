@@ -1,4 +1,4 @@
-"""From a scenario and a library of voices to calls that can be played: the same ones for the same seed.  [S]"""
+"""Makes the calls of a scenario from a library of voices: the same ones for the same seed.  [S]"""
 
 from __future__ import annotations
 
@@ -22,92 +22,93 @@ BABBLE_VOICES = 6
 
 @dataclass(slots=True)
 class Call:
-    """One call, ready to be played."""
+    """A call, ready to be played."""
 
     call_id: str
     plan: CallPlan
     start_s: float
-    """On the scenario's clock."""
+    """In scenario time."""
     parts: dict[str, Part]
     lines: dict[str, Line]
     prompts: dict[tuple[str, int], Samples] = field(default_factory=dict)
-    """What is said in the sounds of a leg that are speech, by leg and the sound's number."""
+    """Speech of the leg's sounds, by leg and index of the sound."""
     noises: dict[str, Samples] = field(default_factory=dict)
     """Background noise, by leg."""
     seed: str = ""
-    """Of what is drawn while the audio is made."""
+    """Seed of the random parts of the audio."""
     began_s: float | None = None
-    """When its first packet was really sent, on the scenario's clock; None before."""
+    """When its first packet was sent, in scenario time; None before."""
     connected_at_s: list[float] = field(default_factory=list)
-    """Where in the call each of its connections began: the media time of the gateway's legs counts from there."""
+    """When each of its connections began, in seconds of the call; the gateway's media time of a leg counts from
+    there."""
     late_s: float = 0.0
-    """By how many real seconds its worst packet missed its time; callers that are themselves too slow prove nothing."""
+    """Largest delay of a packet in real seconds; if the caller itself is late, the measurement is invalid."""
 
     @property
     def transport(self) -> str:
-        """``twilio``, ``plain``, ``webrtc`` …"""
+        """Name of the attach point, such as ``twilio``."""
         return self.plan.transport
 
     def render(self) -> dict[str, Samples]:
-        """Return what each leg carries, from the first sample of the call to the last: float32, 16 kHz, mono."""
+        """Return the audio of each leg for the whole call: float32, 16 kHz, mono."""
         count = round(self.plan.duration_s * CLIP_RATE_HZ)
         near = {leg: self._at_the_phone(leg, plan, count) for leg, plan in self.plan.legs.items()}
         return {leg: self._over_the_line(leg, plan, near) for leg, plan in self.plan.legs.items()}
 
     def _at_the_phone(self, leg: str, plan: LegPlan, count: int) -> Samples:
-        """The speaker in their room, with what is heard around them."""
+        """Return the speaker's voice with room, noise and sounds."""
         rng = np.random.default_rng(list(f"{self.seed}/{leg}".encode()))
-        heard = self.parts[leg].read(0, count)
+        audio = self.parts[leg].read(0, count)
         if plan.room_s:
-            heard = line.in_room(heard, plan.room_s, rng)
+            audio = line.in_room(audio, plan.room_s, rng)
         if (noise := self.noises.get(leg)) is not None:
-            heard = line.with_noise(heard, noise, plan.noise_snr_db)
+            audio = line.with_noise(audio, noise, plan.noise_snr_db)
         for number, sound in enumerate(plan.sound):
-            _lay(heard, self.prompts.get((leg, number)), sound, rng)
-        return heard
+            _add_sound(audio, self.prompts.get((leg, number)), sound, rng)
+        return audio
 
     def _over_the_line(self, leg: str, plan: LegPlan, near: Mapping[str, Samples]) -> Samples:
-        heard = near[leg]
+        audio = near[leg]
         for other, samples in near.items():
             if other != leg and plan.echo_db is not None:
-                heard = line.with_echo(heard, samples, plan.echo_ms, plan.echo_db)
-        return line.through_codecs(np.clip(heard, -1.0, 1.0), plan.codec)
+                audio = line.with_echo(audio, samples, plan.echo_ms, plan.echo_db)
+        return line.through_codecs(np.clip(audio, -1.0, 1.0), plan.codec)
 
 
-def _lay(heard: Samples, prompt: Samples | None, sound: Sound, rng: np.random.Generator) -> None:
-    """Put a sound into a leg, in place."""
+def _add_sound(audio: Samples, prompt: Samples | None, sound: Sound, rng: np.random.Generator) -> None:
+    """Add a sound to a leg, in place."""
     length_s = sound.ends_s - sound.at_s
     if sound.kind == "dtmf":
-        made = sounds.dtmf(sound.digits, sound.level_db)
+        samples = sounds.dtmf(sound.digits, sound.level_db)
     elif sound.kind == "beep":
-        made = sounds.beep(sound.level_db)
+        samples = sounds.beep(sound.level_db)
     elif sound.kind == "ringback":
-        made = sounds.ringback(length_s, sound.level_db)
+        samples = sounds.ringback(length_s, sound.level_db)
     elif sound.kind == "busy":
-        made = sounds.busy(length_s, sound.level_db)
+        samples = sounds.busy(length_s, sound.level_db)
     elif sound.kind == "hold-music":
-        made = sounds.hold_music(length_s, sound.level_db, rng)
+        samples = sounds.hold_music(length_s, sound.level_db, rng)
     elif prompt is not None:
-        made = prompt[: round(length_s * CLIP_RATE_HZ)]
+        samples = prompt[: round(length_s * CLIP_RATE_HZ)]
         if sound.kind == "voicemail":
-            made = np.concatenate([made, np.zeros(CLIP_RATE_HZ // 2, np.float32), sounds.beep(sound.level_db)])
+            samples = np.concatenate([samples, np.zeros(CLIP_RATE_HZ // 2, np.float32), sounds.beep(sound.level_db)])
     else:
         return
     start = round(sound.at_s * CLIP_RATE_HZ)
-    room = heard[start : start + len(made)]
-    room += made[: len(room)]
+    room = audio[start : start + len(samples)]
+    room += samples[: len(room)]
 
 
 def cast_calls(scenario: Scenario, library: Library, run_id: str) -> list[Call]:
-    """Choose voices and write every call.
+    """Choose voices and make all calls.
 
     Args:
-        scenario: its seed decides everything that is drawn.
-        library: voices to choose from, where a leg does not bring its own.
-        run_id: goes into the call ids, so that a second run is not mistaken for the first one by the gateway.
+        scenario: its seed determines all random choices.
+        library: voices for legs without voices of their own.
+        run_id: part of the call ids, so that the gateway distinguishes the calls of two runs.
 
     Raises:
-        ClipError: no voice fits, or a recording cannot be read.
+        ClipError: no voice matches, or a recording cannot be read.
     """
     return sorted(_calls(scenario, library, run_id), key=lambda call: call.start_s)
 
@@ -127,7 +128,7 @@ def _calls(scenario: Scenario, library: Library, run_id: str) -> Iterator[Call]:
 
 
 def _quiet(plan: CallPlan) -> list[tuple[float, float]]:
-    """Return when nobody speaks, because something else is heard."""
+    """Return the times of sounds during which nobody speaks."""
     spans = [(sound.at_s, sound.ends_s) for leg in plan.legs.values() for sound in leg.sound]
     return sorted(span for span in spans if span[1] > span[0])
 
@@ -138,7 +139,7 @@ def _cast(plan: CallPlan, leg: LegPlan, library: Library, rng: random.Random) ->
         library = from_paths(labels[0], leg.clips)
     elif leg.manifest:
         library = _manifest(leg.manifest, leg.split)
-    # The machine first: it was drawn first when a call could have but one change of voice.
+    # The synthetic voice first: this keeps the choices of existing seeds.
     chosen: dict[str, Voice] = {}
     if "synthetic" in labels:
         chosen["synthetic"] = library.choose("synthetic", "*" if leg.clips else leg.system, rng)
@@ -153,7 +154,7 @@ def _manifest(manifest: str, split: str) -> Library:
 
 
 def _add_surroundings(call: Call, library: Library, rng: random.Random) -> None:
-    """Choose what is heard besides the speakers."""
+    """Choose prompts and noise."""
     for leg, plan in call.plan.legs.items():
         for number, sound in enumerate(plan.sound):
             if sound.kind in ("ivr", "voicemail"):

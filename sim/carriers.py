@@ -1,4 +1,4 @@
-"""One connection of a call, of whatever attach point: legs' audio in, packets out.  [IO]"""
+"""Connections of a call, for each attach point: audio of legs in, packets out.  [IO]"""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from sim.caller import Gateway
 
 Packet = tuple[str, Any]
-"""The leg whose line it goes over, and what is transmitted."""
+"""Leg whose line it is sent over, and the packet."""
 UNORDERED = ("telnyx", "webrtc")
-"""Attach points where packets overtake each other."""
+"""Attach points whose packets can be reordered."""
 
 _TRACK_CALLS: dict[str, type[TrackCall]] = {
     "signalwire": SignalWireCall,
@@ -46,19 +46,19 @@ _FORKS: dict[str, tuple[type[Fork], str]] = {
 
 
 class Socket(Protocol):
-    """What every client of the gateway can do."""
+    """The common interface of the gateway's clients."""
 
     async def transmit(self, packet: Any) -> None:
         """Send one packet."""
         ...
 
     async def stop(self) -> None:
-        """Send what is left, and what this peer says at the end."""
+        """Send the rest and the end of the stream."""
         ...
 
 
 class Carrier:
-    """One connection, and the legs that it carries."""
+    """One connection, with the legs that it carries."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class Carrier:
     ) -> None:
         self.socket = socket
         self.opening = opening
-        """Connected while this context is entered."""
+        """The connection is open while this context is entered."""
         self.packets = packets
-        """Takes what is heard next on each leg of the call; returns what that completes."""
+        """Takes the next audio of each leg of the call; returns the packets that are complete."""
 
 
 def carriers(call: Call, gateway: Gateway) -> list[Carrier]:
-    """Return the connections of a call, not yet opened: one for all its legs, or one a leg."""
+    """Return the connections of a call, not yet opened: one for all legs, or one for each leg."""
     transport, legs = call.transport, list(call.parts)
     if transport in ("twilio", *_TRACK_CALLS):
         return [_of_tracks(call, legs, gateway)]
@@ -100,8 +100,8 @@ def _of_tracks(call: Call, legs: Sequence[str], gateway: Gateway) -> Carrier:
         tracks = vendor(gateway.url, call.call_id, tuple(legs), _roles(call), headers, encoding)
     tracks.dial = gateway.dial
 
-    def packets(heard: Mapping[str, Samples]) -> list[Packet]:
-        return [(leg, packet) for leg in legs for packet in tracks.packets(leg, heard[leg])]
+    def packets(audio: Mapping[str, Samples]) -> list[Packet]:
+        return [(leg, packet) for leg in legs for packet in tracks.packets(leg, audio[leg])]
 
     return Carrier(tracks, tracks, packets)
 
@@ -113,8 +113,8 @@ def _of_channels(call: Call, legs: Sequence[str], gateway: Gateway) -> Carrier:
     fork.dial = gateway.dial
     first, second = sorted(legs)  # inbound is the left channel
 
-    def packets(heard: Mapping[str, Samples]) -> list[Packet]:
-        return [(first, packet) for packet in fork.packets(np.column_stack([heard[first], heard[second]]))]
+    def packets(audio: Mapping[str, Samples]) -> list[Packet]:
+        return [(first, packet) for packet in fork.packets(np.column_stack([audio[first], audio[second]]))]
 
     return Carrier(fork, fork, packets)
 
@@ -131,8 +131,8 @@ def _of_leg(call: Call, leg: str, gateway: Gateway) -> Carrier:
     if isinstance(stream, MediaSocket):
         stream.dial = gateway.dial
 
-    def packets(heard: Mapping[str, Samples]) -> list[Packet]:
-        return [(leg, packet) for packet in stream.packets(heard[leg])]
+    def packets(audio: Mapping[str, Samples]) -> list[Packet]:
+        return [(leg, packet) for packet in stream.packets(audio[leg])]
 
     return Carrier(stream, stream, packets)
 

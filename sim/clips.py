@@ -1,7 +1,7 @@
-"""Voices to make calls with: recordings grouped by who speaks, chosen by seed, decoded when first needed.
+"""Voices for calls: recordings grouped by speaker, chosen by seed, decoded on first use.
 
-A *voice* is all clips of one speaker by one system. They come from a manifest (CSV), from folders, or from the
-synthetic voices that are shipped here.
+A *voice* is all clips of one speaker by one system. Voices come from a manifest (CSV), from folders, or are the
+shipped synthetic ones.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gateway.client.codecs import CLIP_RATE_HZ, Samples
 Label = Literal["human", "synthetic"]
 
 SHIPPED = Path(__file__).parent / "voices"
-"""One folder a synthetic voice; see `sim.voices`."""
+"""One folder for each synthetic voice; see `sim.voices`."""
 _LABELS: dict[str, Label] = {"human": "human", "real": "human", "synthetic": "synthetic", "fake": "synthetic"}
 _AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".au", ".aiff", ".sln"})
 _ONSET_BELOW_PEAK = 10 ** (-30 / 20)
 
 
 class ClipError(Exception):
-    """A recording, a manifest or a folder of recordings cannot be used; the text names the file and what is wrong."""
+    """A recording, manifest or folder cannot be used; the text names the file and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Voice:
 
     label: Label
     system: str
-    """What made the voice, ``human`` for people."""
+    """The synthesis system, ``human`` for human voices."""
     speaker: str
     paths: tuple[Path, ...]
 
@@ -50,7 +50,7 @@ class Voice:
 
 
 class Library:
-    """The voices there are to choose from."""
+    """The available voices."""
 
     def __init__(self, voices: Iterable[Voice]) -> None:
         self.voices = tuple(sorted(voices, key=lambda voice: (voice.label, voice.system, voice.speaker)))
@@ -59,7 +59,7 @@ class Library:
         """Return one voice of `label` whose system and speaker match these patterns (``*`` for any).
 
         Raises:
-            ClipError: there is none.
+            ClipError: no voice matches.
         """
         fitting = [
             voice
@@ -71,7 +71,7 @@ class Library:
         if not fitting:
             asked = {"system": system, "speaker": speaker}
             wanted = ", ".join([label, *(f"{name} {value!r}" for name, value in asked.items() if value != "*")])
-            raise ClipError(f"no voice to choose from: {wanted} (there are {self})")
+            raise ClipError(f"expected a voice: {wanted}; got {self}")
         return rng.choice(fitting)
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Row:
     """One clip of a manifest."""
 
     line: int
-    """Where it stands in the manifest."""
+    """Line in the manifest."""
     label: Label
     system: str
     speaker: str
@@ -92,10 +92,10 @@ class Row:
 
 
 def read_manifest(manifest: Path, split: str | None = None) -> list[Row]:
-    """Read a CSV with columns path and label, and perhaps split, system and speaker. Paths are relative to it.
+    """Read a CSV with columns path and label, and optionally split, system and speaker. Paths are relative to it.
 
     Raises:
-        ClipError: not readable, a column is missing, a label is unknown, or no row is left.
+        ClipError: not readable, a missing column, an unknown label, or no matching row.
     """
     found: list[Row] = []
     try:
@@ -114,12 +114,12 @@ def read_manifest(manifest: Path, split: str | None = None) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClipError(f"{manifest}: {error}") from None
     if not found:
-        raise ClipError(f"{manifest}: no clip{f' with split {split!r}' if split else ''}: expected one row at least")
+        raise ClipError(f"{manifest}: expected clips{f' with split {split!r}' if split else ''}, got none")
     return found
 
 
 def from_manifest(manifest: Path, split: str | None = None) -> Library:
-    """Take the voices of a manifest; see `read_manifest`. Raises ClipError."""
+    """Return the voices of a manifest; see `read_manifest`. Raises ClipError."""
     groups: dict[tuple[Label, str, str], list[Path]] = {}
     for row in read_manifest(manifest, split):
         groups.setdefault((row.label, row.system, row.speaker), []).append(row.path)
@@ -127,36 +127,36 @@ def from_manifest(manifest: Path, split: str | None = None) -> Library:
 
 
 def from_folder(folder: Path) -> Library:
-    """Take the voices in ``human/`` and ``synthetic/``; a sub-folder there, or a file, is one voice.
+    """Return the voices in ``human/`` and ``synthetic/``; a subfolder there, or a file, is one voice.
 
-    A folder that has neither holds people only. Where it holds no synthetic voices the shipped ones are taken.
+    A folder with neither contains human voices only. Without synthetic voices, the shipped ones are used.
 
     Raises:
-        ClipError: there is no recording in it.
+        ClipError: the folder has no recordings.
     """
     has_labels = any((folder / label).is_dir() for label in ("human", "synthetic"))
     voices = list(_voices_in(folder / "human" if has_labels else folder, "human"))
     synthetic = list(_voices_in(folder / "synthetic", "synthetic")) if has_labels else []
     if not voices and not synthetic:
-        raise ClipError(f"{folder}: no recording in it ({', '.join(sorted(_AUDIO_SUFFIXES))})")
+        raise ClipError(f"{folder}: expected recordings ({', '.join(sorted(_AUDIO_SUFFIXES))}), found none")
     return Library([*voices, *(synthetic or shipped())])
 
 
 def from_paths(label: Label, paths: Sequence[str]) -> Library:
-    """Take recordings, and all that is in folders, as one voice of `label`.
+    """Return recordings, and those in folders, as one voice of `label`.
 
     Raises:
-        ClipError: there is no recording among them.
+        ClipError: there are no recordings.
     """
     files = [file for path in map(Path, paths) for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     recordings = tuple(file for file in files if file.suffix.lower() in _AUDIO_SUFFIXES)
     if not recordings:
-        raise ClipError(f"{', '.join(paths)}: no recording in it ({', '.join(sorted(_AUDIO_SUFFIXES))})")
+        raise ClipError(f"{', '.join(paths)}: expected recordings ({', '.join(sorted(_AUDIO_SUFFIXES))}), found none")
     return Library([Voice(label, label, recordings[0].stem, recordings)])
 
 
 def shipped() -> list[Voice]:
-    """Return the synthetic voices that come with this package."""
+    """Return the shipped synthetic voices."""
     return list(_voices_in(SHIPPED, "synthetic"))
 
 
@@ -165,7 +165,7 @@ def load(path: Path) -> Samples:
     """Decode one recording: mono float32 at 16 kHz, read-only.
 
     Raises:
-        ClipError: it is missing, unreadable or holds no audio.
+        ClipError: it is missing, unreadable or has no audio.
     """
     samples: Samples = _decode(path, "mono")[0]
     samples.flags.writeable = False
@@ -173,30 +173,30 @@ def load(path: Path) -> Samples:
 
 
 def load_channels(path: Path) -> list[Samples]:
-    """Decode each channel of a recording by itself: float32 at 16 kHz. Raises ClipError as `load` does."""
+    """Decode each channel of a recording: float32 at 16 kHz. Raises ClipError as `load`."""
     return list(_decode(path, None))
 
 
 def _decode(path: Path, layout: str | None) -> Samples:
-    """Return a recording in a layout of libav, None: its own; float32 at 16 kHz, shape ``(channels, n)``."""
+    """Return a recording in a libav channel layout (None: its own); float32 at 16 kHz, shape ``(channels, n)``."""
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=CLIP_RATE_HZ)
     pieces: list[Samples] = []
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise ClipError(f"{path}: holds no audio")
+                raise ClipError(f"{path}: expected an audio stream, found none")
             for frame in (*container.decode(audio=0), None):
                 pieces += [np.asarray(some.to_ndarray(), np.float32) for some in resampler.resample(frame)]
     except (OSError, av.FFmpegError) as error:
         raise ClipError(f"{path}: cannot be read: {error}") from None
     samples = np.concatenate(pieces, axis=1) if pieces else np.empty((1, 0), np.float32)
     if not samples.any():
-        raise ClipError(f"{path}: is empty or silent")
+        raise ClipError(f"{path}: expected audio, got {'silence' if samples.size else 'none'}")
     return samples
 
 
 def onset_samples(samples: Samples) -> int:
-    """Return where a recording gets louder than 30 dB below its peak: where somebody begins to speak."""
+    """Return the first sample louder than 30 dB below the peak: the start of speech."""
     loudness = np.abs(samples)
     return int(np.argmax(loudness > loudness.max() * _ONSET_BELOW_PEAK))
 
@@ -204,7 +204,7 @@ def onset_samples(samples: Samples) -> int:
 def _rows(reader: csv.DictReader[str], manifest: Path, *, needs_split: bool) -> Iterator[dict[str, str]]:
     needed = {"path", "label"} | ({"split"} if needs_split else set())
     if missing := needed - set(reader.fieldnames or ()):
-        raise ClipError(f"{manifest}: column {min(missing)!r} is missing")
+        raise ClipError(f"{manifest}: expected a column {min(missing)!r}")
     yield from reader
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: a gateway of our own on loopback, pretend calls against it, and a check of every alert.  [IO]"""
+"""The demonstration: a gateway on loopback, simulated calls, and a check of every alert.  [IO]"""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PICTURE_COLUMNS = 118
 
 
 async def run(library: Library, console: Console, svg: Path | None = None, model: str | None = None) -> Play:
-    """Play ``demo.toml`` against a gateway that is started for it and stopped after it.
+    """Play ``demo.toml`` against a gateway that is started for it and stopped afterwards.
 
     Args:
-        library: voices to call with.
-        console: where it is shown.
+        library: voices for the calls.
+        console: where the play is shown.
         svg: where to save a picture of the terminal.
-        model: what the gateway judges with; by default its own choice.
+        model: model of the gateway; None for its default.
 
     Raises:
-        GatewayError, ClipError, FleetError: it could not be played, or the gateway did not end well.
+        GatewayError, ClipError, FleetError: it could not be played, or the gateway did not stop cleanly.
     """
     console.print(f"{library}; starting a gateway …", highlight=False)
     async with own_gateway(*(["--model", model] if model else [])) as gateway:
@@ -39,7 +39,7 @@ async def run(library: Library, console: Console, svg: Path | None = None, model
 
 
 def _save_picture(played: Play, svg: Path) -> None:
-    """Draw what the terminal shows in the end."""
+    """Save the final state of the terminal as SVG."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         picture = Console(record=True, file=nowhere, width=PICTURE_COLUMNS, force_terminal=True)
         picture.print("$ make demo", highlight=False)

@@ -1,4 +1,4 @@
-"""Plays many calls at once on one clock, and listens to what the gateway says of them.  [IO]"""
+"""Plays many calls on one clock, and follows the gateway's events.  [IO]"""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sim.calls import Call
 from sim.observe import Ledger
 
 LISTEN_AHEAD_S = 0.3
-"""Time for the subscription to stand before the first call."""
+"""Time for the subscription to be open before the first call."""
 VERDICTS_WITHIN_S = 20.0
-"""How long after the last call the gateway may take to tell how each leg ended."""
+"""How long to wait for the verdicts after the last call."""
 SCORES_UP_TO_LEGS = 40
-"""Beyond this the scores of every window are not asked for: the picture would flicker and the events pile up."""
+"""With more legs than this, `score` events are not requested: they would be too many to show."""
 
 INTERRUPTED = "interrupted"
-"""Why a call was not played to its end."""
+"""Reason of a call that was not played to its end."""
 EVENTS = (
     "call.started",
     "leg.started",
@@ -40,7 +40,7 @@ class FleetError(Exception):
 
 
 class ScenarioClock:
-    """Scenario time, `speed` times as fast as real time, from the moment it is made."""
+    """Scenario time from the creation of this object on; `speed` times as fast as real time."""
 
     def __init__(self, speed: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -48,18 +48,18 @@ class ScenarioClock:
         self._zero_s = self._loop.time() + LISTEN_AHEAD_S
 
     def now_s(self) -> float:
-        """Return the time since the scenario began."""
+        """Return the time since the start of the scenario."""
         return (self._loop.time() - self._zero_s) * self._speed
 
     async def until(self, due_s: float) -> float:
-        """Wait until that moment; return by how many real seconds it was missed."""
+        """Wait until this time; return the delay in real seconds."""
         if (wait_s := (due_s - self.now_s()) / self._speed) > 0:
             await asyncio.sleep(wait_s)
         return (self.now_s() - due_s) / self._speed
 
 
 class Fleet:
-    """Calls under way."""
+    """Calls that are played together."""
 
     def __init__(
         self,
@@ -69,28 +69,28 @@ class Fleet:
         restarts_s: Sequence[float] = (),
         restart_takes_s: float = 0.0,
     ) -> None:
-        """Take the calls, where to call, and when the gateway is restarted, which `gateway` must be able to do."""
+        """Take the calls, the gateway, and the times of its restarts, for which `gateway.restart` must be set."""
         self.calls = calls
         self.ledger = Ledger((call.call_id, leg) for call in calls for leg in call.parts)
         self.failures: dict[str, str] = {}
         """Why a call could not be played to its end, by call id."""
         self.clock: ScenarioClock | None = None
         self.interrupted = False
-        """Whether `run` was cancelled before all was played; calls that were not are among the `failures`."""
+        """Whether `run` was cancelled before the end; unfinished calls are among the `failures`."""
         self._gateway = gateway
         self._speed = speed
         self._restarts_s, self._restart_takes_s = restarts_s, restart_takes_s
         self._played = False
-        self._all_told = asyncio.Event()
+        self._all_verdicts = asyncio.Event()
 
     async def run(self, on_event: OnEvent) -> None:
-        """Play everything and wait for the verdicts; cancelled (Ctrl-C), end with what there is.
+        """Play all calls and wait for the verdicts; when cancelled (Ctrl-C), end with the results so far.
 
         Args:
-            on_event: called with each event of our calls, and when it came on the scenario's clock.
+            on_event: called with each event of these calls and its time of arrival in scenario time.
 
         Raises:
-            FleetError: the gateway's events cannot be followed. A call that fails only goes into `failures`.
+            FleetError: the gateway's events cannot be followed. A call that fails is added to `failures`.
         """
         self.clock = ScenarioClock(self._speed)
         try:
@@ -99,7 +99,7 @@ class Fleet:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
             self.interrupted = True
-            for call_id in self._untold():
+            for call_id in self._without_verdict():
                 self.failures.setdefault(call_id, INTERRUPTED)
 
     async def _run(self, clock: ScenarioClock, on_event: OnEvent) -> None:
@@ -110,9 +110,9 @@ class Fleet:
                 restarting = group.create_task(self._restart(clock), name="restart")
                 await asyncio.wait([*playing, restarting])
                 self._played = True
-                self._check_all_told()
+                self._check_verdicts()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._all_told.wait(), VERDICTS_WITHIN_S)
+                    await asyncio.wait_for(self._all_verdicts.wait(), VERDICTS_WITHIN_S)
                 listening.cancel()
         except* (EventStreamError, ValueError) as errors:
             raise FleetError(f"{self._gateway.url}: events: {errors.exceptions[0]}") from None
@@ -136,12 +136,12 @@ class Fleet:
             async for event in events:
                 if self.ledger.update(event, clock.now_s()):
                     on_event(event, clock.now_s())
-                    self._check_all_told()
+                    self._check_verdicts()
 
-    def _check_all_told(self) -> None:
-        if self._played and not self._untold() - self.failures.keys():
-            self._all_told.set()
+    def _check_verdicts(self) -> None:
+        if self._played and not self._without_verdict() - self.failures.keys():
+            self._all_verdicts.set()
 
-    def _untold(self) -> set[str]:
-        """Return the calls of which a leg has no verdict yet."""
+    def _without_verdict(self) -> set[str]:
+        """Return the calls with a leg without a verdict."""
         return {call_id for (call_id, _), seen in self.ledger.legs.items() if seen.verdict is None}

@@ -1,8 +1,8 @@
-"""A whole gateway in this process, on a virtual clock: the same code, without sockets and without waiting.  [IO]
+"""A complete gateway in this process on a virtual clock: the same code, without sockets and without waiting.  [IO]
 
-What a call sends goes into the gateway's ASGI application as its websocket server would put it there, so that doors,
-dialects, legs, models, decisions, journal and event socket are those of a gateway that serves. What it cannot show is
-what needs real time or UDP: how long things take, overload, and WebRTC.
+Calls enter the gateway's ASGI application as its websocket server would deliver them, so endpoints, dialects, legs,
+models, decisions, journal and event socket are those of a real gateway. Real time and UDP are not simulated: no
+durations, no overload, no WebRTC.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from sim.scenario import Scenario, ScenarioError
 from sim.virtual import VirtualLoop
 
 URL = "http://127.0.0.1"
-"""What calls are told to call; nothing listens there."""
+"""Address given to the clients; nothing listens there."""
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-"""The wall clock's time at the virtual clock's 0."""
+"""Wall-clock time at 0 of the virtual clock."""
 LOST = 1006
-"""RFC 6455, section 7.4.1: the connection was lost."""
+"""RFC 6455, section 7.4.1: connection lost."""
 _Result = TypeVar("_Result")
 
 
 class InProcess:
-    """The gateway. Make one within `run`; `start` it, let calls use `gateway`, `stop` it."""
+    """A gateway in this process. Create it within `run`; `start` it, use `gateway` for calls, `stop` it."""
 
     def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
-        """Take settings of the gateway, and a folder for its journal. Raises ScenarioError: a setting is wrong."""
+        """Take settings of the gateway, and a folder for its journal. Raises ScenarioError for a wrong setting."""
         self._settings = settings_of(settings, folder)
-        self._house: Server | None = None
+        self._server: Server | None = None
         self._running = AsyncExitStack()
         self._up = asyncio.Event()
 
     @property
     def gateway(self) -> Gateway:
-        """How calls reach it."""
+        """Address and transport for calls."""
         token = self._settings.token
         return Gateway(
             URL,
@@ -65,40 +65,40 @@ class InProcess:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that it judges with, while it runs: the light one and the verifier, if there is one."""
-        assert self._house is not None
-        return tuple(name for name in (self._house.model, self._house.verifier) if name)
+        """Names of its models while it runs: the light model and, if there is one, the verifier."""
+        assert self._server is not None
+        return tuple(name for name in (self._server.model, self._server.verifier) if name)
 
     @property
     def alert_p(self) -> float:
-        """The probability from which it raises an alert, while it runs."""
-        assert self._house is not None
-        return self._house.engine.policies.usual.rules.raise_p
+        """Probability from which it raises an alert, while it runs."""
+        assert self._server is not None
+        return self._server.engine.policies.usual.rules.raise_p
 
     async def start(self) -> None:
-        """Open models and journal. Raises ScenarioError: a setting is wrong."""
+        """Open models and journal. Raises ScenarioError for a wrong setting."""
         try:
-            self._house = await self._running.enter_async_context(running(self._settings))
+            self._server = await self._running.enter_async_context(running(self._settings))
         except ConfigError as error:
             raise ScenarioError(f"gateway: {error}") from None
         self._up.set()
 
     async def stop(self) -> None:
-        """End all calls with their verdicts, tell the subscribers, close the journal."""
+        """End all calls with their verdicts, close subscribers and journal."""
         self._up.clear()
         await self._running.aclose()
-        self._house = None
+        self._server = None
 
     async def restart(self, takes_s: float) -> None:
-        """Stop, and start again so much later."""
+        """Stop, and start again after `takes_s` seconds."""
         await self.stop()
         await asyncio.sleep(takes_s)
         await self.start()
 
     async def _dial(self, url: str, headers: Mapping[str, str], subprotocol: str | None) -> MemoryWire:
-        if self._house is None:
+        if self._server is None:
             raise ConnectionRefusedError("the gateway is not running")
-        wire = MemoryWire(self._house.app, url, headers, subprotocol)
+        wire = MemoryWire(self._server.app, url, headers, subprotocol)
         await wire.open()
         return wire
 
@@ -126,7 +126,7 @@ class InProcess:
 
 
 def settings_of(settings: Mapping[str, Any], folder: Path) -> Settings:
-    """Return a gateway's settings with a throw-away journal in `folder`. Raises ScenarioError: a setting is wrong."""
+    """Return a gateway's settings with a temporary journal in `folder`. Raises ScenarioError for a wrong setting."""
     try:
         return load_settings(environ={}, **{"port": 0, "journal": folder / "journal.sqlite3", **settings})
     except ConfigError as error:
@@ -134,7 +134,7 @@ def settings_of(settings: Mapping[str, Any], folder: Path) -> Settings:
 
 
 def settings_for(scenario: Scenario) -> dict[str, Any]:
-    """Return the settings that a scenario needs: its own, and a door for each attach point."""
+    """Return the gateway settings for a scenario: its own, and an endpoint for each attach point."""
     transports = {plan.transport for plan in scenario.call}
     doors: dict[str, Any] = {name: {} for name in sorted(transports - {"twilio", "plain", "webrtc"})}
     most = sum(plan.count for plan in scenario.call)
@@ -143,25 +143,25 @@ def settings_for(scenario: Scenario) -> dict[str, Any]:
 
 
 def run(body: Callable[[Path], Awaitable[_Result]]) -> _Result:
-    """Run `body`, which is given a folder for the journal, on a virtual clock of its own."""
+    """Run `body` on a virtual clock; it gets a folder for the journal."""
     with tempfile.TemporaryDirectory(prefix="callscreen-") as folder, virtual_time() as runner:
         return runner.run(_awaited(body(Path(folder))))
 
 
 def check(scenario: Scenario) -> None:
-    """Raise ScenarioError when a scenario cannot be played here."""
+    """Raise ScenarioError if a scenario cannot be played in this process."""
     if any(plan.transport == "webrtc" for plan in scenario.call):
         raise ScenarioError("transport: webrtc needs UDP and real time; use --gateway or --serve")
 
 
 def check_settings(scenario: Scenario) -> None:
-    """Raise ScenarioError when the gateway does not know a setting of the scenario."""
+    """Raise ScenarioError if the gateway refuses the scenario's settings."""
     settings_of(settings_for(scenario), Path())
 
 
 @contextmanager
 def virtual_time() -> Iterator[asyncio.Runner]:
-    """Let this process live on a virtual clock; all that is to happen runs by the runner."""
+    """Put this process on a virtual clock; run everything with the yielded runner."""
     with (
         threadpool_limits(1, user_api="blas"),
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
@@ -178,8 +178,8 @@ async def _awaited(body: Awaitable[_Result]) -> _Result:
 
 
 async def _end_tasks() -> None:
-    """Cancel what still runs until it has ended: `asyncio.wait_for` may lose a cancellation (Python 3.11), and the
-    runner cancels but once."""
+    """Cancel the remaining tasks until they have ended: `asyncio.wait_for` may lose a cancellation (Python 3.11), and
+    the runner cancels only once."""
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         for task in tasks:
             task.cancel()
@@ -187,7 +187,7 @@ async def _end_tasks() -> None:
 
 
 class MemoryWire:
-    """A websocket into an ASGI application; a `gateway.client.media.Wire`."""
+    """A websocket connection into an ASGI application; implements `gateway.client.media.Wire`."""
 
     def __init__(self, app: Any, url: str, headers: Mapping[str, str], subprotocol: str | None) -> None:
         parts = urlsplit(url)
@@ -217,13 +217,13 @@ class MemoryWire:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect. Raises ConnectionError when the gateway refuses."""
+        """Connect. Raises ConnectionError if the gateway refuses."""
         self._incoming.put_nowait({"type": "websocket.connect"})
         self._task = asyncio.create_task(self._app(self._scope, self._incoming.get, self._take), name="memory-wire")
         await self._answered
 
     async def send(self, message: str | bytes) -> None:
-        """Send one message. Raises ConnectionError when the gateway hung up."""
+        """Send one message. Raises ConnectionError if the gateway has hung up."""
         if self._over is not None:
             raise self._over
         if self._deliver is not None and self._incoming.empty():
@@ -234,17 +234,17 @@ class MemoryWire:
         else:
             kind = "text" if isinstance(message, str) else "bytes"
             self._incoming.put_nowait({"type": "websocket.receive", kind: message})
-        await asyncio.sleep(0)  # others have their turn, as after every write to a socket
+        await asyncio.sleep(0)  # let other tasks run, as after each write to a socket
 
     async def recv(self) -> str | bytes:
-        """Return the next message. Raises ConnectionError when the gateway hung up."""
+        """Return the next message. Raises ConnectionError if the gateway has hung up."""
         message = await self._outgoing.get()
         if isinstance(message, ConnectionError):
             raise message
         return message
 
     async def close(self) -> None:
-        """Hang up, and let the gateway be done with it."""
+        """Hang up, and wait until the gateway has handled it."""
         if self._task is not None:
             self._deliver = None
             self._incoming.put_nowait({"type": "websocket.disconnect", "code": LOST})
@@ -256,7 +256,7 @@ class MemoryWire:
         self._deliver = deliver
 
     async def _take(self, message: Message) -> None:
-        """Take what the application sends."""
+        """Handle a message of the application."""
         kind = message["type"]
         if kind == "websocket.accept":
             self._answer(None)

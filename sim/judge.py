@@ -1,7 +1,7 @@
-"""Was every alert right? Calls and what was observed of them in, results and figures out.  [S]
+"""Checks every alert: results and figures from calls and the events observed for them.  [S]
 
-An alert is *confirmed* or only *provisional*. A leg that ought to raise one is missed unless it was confirmed after the
-synthetic speech began; any alert that is raised elsewhere, even a provisional one, is a false alarm.
+A leg with an expected alert is missed unless an alert was *confirmed* after the synthetic speech began. Any other
+alert, even a *provisional* one, is a false alarm.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ STAGES = ("provisional", "confirmed")
 
 @dataclass(frozen=True, slots=True)
 class LegResult:
-    """One leg, judged."""
+    """The result of one leg."""
 
     call_id: str
     leg: str
     transport: str
     voices: tuple[str, ...]
-    """Names of who spoke, in order."""
+    """Names of its voices, in order."""
     systems: tuple[str, ...]
-    """The synthetic ones among them, by system."""
+    """Systems of its synthetic voices."""
     expects_alert: bool
     synthetic_from_s: float | None
     human_talk_s: float
     observed: Observed
     time_to_alert_s: dict[str, float]
-    """By stage: from the first synthetic speech leaving the caller to the alert's arrival at the subscriber."""
+    """By stage: from the sending of the first synthetic speech to the arrival of the alert at the subscriber."""
     false_alarms: dict[str, int]
     """By stage."""
     faults: tuple[str, ...]
-    """What is wrong, in words; empty when all is right."""
+    """Descriptions of what is wrong; empty if the leg passed."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no faults."""
         return not self.faults
 
 
 def judge(calls: Sequence[Call], ledger: Ledger, failures: Mapping[str, str]) -> list[LegResult]:
-    """Judge every leg.
+    """Check every leg.
 
     Args:
         calls: as played.
-        ledger: what the gateway said.
+        ledger: the observed events.
         failures: why a call could not be played to its end, by call id.
     """
     return [
@@ -65,12 +65,12 @@ def judge(calls: Sequence[Call], ledger: Ledger, failures: Mapping[str, str]) ->
 def _judge_leg(call: Call, leg: str, observed: Observed, failure: str | None) -> LegResult:
     part, expects = call.parts[leg], call.plan.legs[leg].expects_alert
     onset_s = part.synthetic_from_s
-    fair_from_s = (onset_s or 0.0) if expects else math.inf
-    fair = [alert for alert in observed.alerts if _in_call_s(call, alert) >= fair_from_s]
-    unfair = [alert for alert in observed.alerts if _in_call_s(call, alert) < fair_from_s]
-    reached = {stage: _first(fair, stage) for stage in STAGES}
-    heard_from_s = (call.began_s or 0.0) + (onset_s or 0.0)
-    times_s = {stage: alert.received_s - heard_from_s for stage, alert in reached.items() if alert}
+    expected_from_s = (onset_s or 0.0) if expects else math.inf
+    expected = [alert for alert in observed.alerts if _in_call_s(call, alert) >= expected_from_s]
+    false = [alert for alert in observed.alerts if _in_call_s(call, alert) < expected_from_s]
+    reached = {stage: _first(expected, stage) for stage in STAGES}
+    onset_at_s = (call.began_s or 0.0) + (onset_s or 0.0)
+    times_s = {stage: alert.received_s - onset_at_s for stage, alert in reached.items() if alert}
     plan = call.plan.legs[leg]
     return LegResult(
         call_id=call.call_id,
@@ -83,13 +83,13 @@ def _judge_leg(call: Call, leg: str, observed: Observed, failure: str | None) ->
         human_talk_s=part.talk_s("human"),
         observed=observed,
         time_to_alert_s=times_s,
-        false_alarms={stage: sum(alert.stage == stage for alert in unfair) for stage in STAGES},
-        faults=tuple(_faults(observed, failure, unfair, plan, times_s)),
+        false_alarms={stage: sum(alert.stage == stage for alert in false) for stage in STAGES},
+        faults=tuple(_faults(observed, failure, false, plan, times_s)),
     )
 
 
 def _in_call_s(call: Call, alert: Alert) -> float:
-    """Return which moment of the call an alert speaks of: each connection's media time begins at 0."""
+    """Return the time of an alert within the call; the media time of each connection starts at 0."""
     began_s = call.connected_at_s[alert.session] if alert.session < len(call.connected_at_s) else 0.0
     return began_s + alert.media_time_s
 
@@ -99,13 +99,13 @@ def _first(alerts: Sequence[Alert], stage: str) -> Alert | None:
 
 
 def _faults(
-    observed: Observed, failure: str | None, unfair: Sequence[Alert], plan: LegPlan, times_s: Mapping[str, float]
+    observed: Observed, failure: str | None, false: Sequence[Alert], plan: LegPlan, times_s: Mapping[str, float]
 ) -> list[str]:
     if failure is not None:
         return [f"not played: {failure}"]
     faults = []
-    if unfair:
-        first = unfair[0]
+    if false:
+        first = false[0]
         faults.append(f"false alarm: {first.stage} at {first.media_time_s:.1f} s (p {first.p_synthetic:.2f})")
     if plan.expects_alert and "confirmed" not in times_s:
         stages = [alert.stage for alert in observed.alerts] or ["none"]
@@ -113,7 +113,7 @@ def _faults(
     elif plan.expects_alert and plan.alert_within_s is not None and times_s["confirmed"] > plan.alert_within_s:
         faults.append(f"late: confirmed after {times_s['confirmed']:.1f} s, expected within {plan.alert_within_s:g} s")
     if observed.verdict is None:
-        faults.append("no verdict: the gateway never said that the leg ended")
+        faults.append("no verdict: leg.ended never came")
     elif plan.verdict and observed.verdict not in plan.verdict:
         faults.append(f"verdict: expected {' or '.join(plan.verdict)}, got {observed.verdict} ({observed.reason})")
     if observed.verdict and plan.ended_by and observed.ended_by != plan.ended_by:
@@ -160,7 +160,7 @@ def _spread(values: Sequence[float]) -> dict[str, float] | None:
 
 
 def _by_system(expected: Sequence[LegResult]) -> dict[str, dict[str, int]]:
-    """How many legs each synthetic system spoke on, and how many of them raised a confirmed alert."""
+    """Return the number of legs of each synthetic system, and of those with a confirmed alert."""
     systems: dict[str, dict[str, int]] = {}
     for result in expected:
         for system in result.systems:

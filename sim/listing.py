@@ -1,4 +1,4 @@
-"""What scenarios there are, and what is in one: for people who look before they play."""
+"""Lists scenarios, and shows the content of one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ def show_all(console: Console) -> None:
 
 
 def show(scenario: Scenario, console: Console) -> None:
-    """Print who speaks in each call, over which line, and what is expected."""
+    """Print the speakers of each call, its line and the expectations."""
     console.print(f"[bold]{scenario.name}[/]  {scenario.about}", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("call", "via", "from – to", "leg", "who speaks", "what else", "line", "expected"):
+    for name in ("call", "via", "from – to", "leg", "voice", "sounds", "line", "expected"):
         table.add_column(name)
     for plan in scenario.call:
         above = ""
         for leg, leg_plan in plan.legs.items():
             who = (_name(plan), plan.transport, _when(plan)) if plan.name != above else ("", "", "")
-            heard = ", ".join(_heard(leg_plan)) or "–"
-            table.add_row(*who, leg, _who(leg_plan), heard, ", ".join(_line(plan, leg_plan)) or "–", _wanted(leg_plan))
+            sounds = ", ".join(_sounds(leg_plan)) or "–"
+            table.add_row(
+                *who, leg, _who(leg_plan), sounds, ", ".join(_line(plan, leg_plan)) or "–", _expectation(leg_plan)
+            )
             above = plan.name
     console.print(table)
     if scenario.restart_s:
@@ -59,7 +61,7 @@ def _who(leg: LegPlan) -> str:
     return leg.voice.replace("-then-", " → ") + system
 
 
-def _heard(leg: LegPlan) -> Iterator[str]:
+def _sounds(leg: LegPlan) -> Iterator[str]:
     for sound in leg.sound:
         yield f"{sound.kind} at {sound.at_s:g} s"
     if leg.noise:
@@ -83,7 +85,7 @@ def _line(plan: CallPlan, leg: LegPlan) -> Iterator[str]:
         yield f"{cut.how} at {cut.at_s:g} s{back}"
 
 
-def _wanted(leg: LegPlan) -> str:
+def _expectation(leg: LegPlan) -> str:
     wanted = "alert" if leg.expects_alert else "no alert"
     if leg.alert_within_s is not None:
         wanted += f" within {leg.alert_within_s:g} s"

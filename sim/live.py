@@ -1,4 +1,4 @@
-"""What is going on, as it goes on: a table on a terminal, one line an event elsewhere."""
+"""Live display of a play: a table on a terminal, otherwise one line for each event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sim.judge import LegResult
 from sim.observe import Observed
 
 MAX_ROWS = 40
-"""More legs than this do not fit on a terminal: then only those with something to tell are shown."""
+"""Rows that fit on a terminal; with more legs, only those with alerts or faults are shown."""
 _BAR = 8
 _STYLES = {
     "waiting": "dim",
@@ -32,13 +32,13 @@ _STYLES = {
 
 
 class Screen:
-    """Draws a fleet while it plays: a context around `Fleet.run`."""
+    """Shows a fleet while it plays: a context manager around `Fleet.run`."""
 
     def __init__(self, console: Console, fleet: Fleet) -> None:
         self._console = console
         self._fleet = fleet
         self._live: Live | None = None
-        if console.is_terminal:  # the results take its place in the end
+        if console.is_terminal:  # the results replace it at the end
             self._live = Live(LegsTable(fleet), console=console, refresh_per_second=5, transient=True)
 
     def __enter__(self) -> Screen:
@@ -51,18 +51,18 @@ class Screen:
             self._live.stop()
 
     def on_event(self, event: CloudEvent, received_s: float) -> None:
-        """Tell an event, where there is no table that shows it."""
+        """Print an event, unless the table shows it."""
         if self._live is None and event.type != "score":
             data = event.data.model_dump()
-            p = f"p {data['p_synthetic']:.2f}" if data.get("speech_s") else None  # before any speech it says nothing
+            p = f"p {data['p_synthetic']:.2f}" if data.get("speech_s") else None  # meaningless before any speech
             facts = [data.get("stage"), data.get("verdict"), p, data.get("reason")]
-            said = "  ".join(str(fact) for fact in facts if fact)
-            line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {said}"
+            text = "  ".join(str(fact) for fact in facts if fact)
+            line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {text}"
             self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class LegsTable:
-    """The live table: what the gateway has said of each leg so far."""
+    """The live table: the state of each leg."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -93,7 +93,7 @@ class LegsTable:
 
 
 def results_table(results: Sequence[LegResult], title: str) -> Table:
-    """Return every leg with what was expected and what came; of many only those with faults."""
+    """Return a table of legs with expectation and result; of many legs, only those with faults."""
     shown = results if len(results) <= MAX_ROWS else [result for result in results if not result.passed][:MAX_ROWS]
     table = _columns("call", "via", "leg", "who spoke", "p synthetic", "verdict", "alert after", "expected")
     table.title = title
@@ -116,7 +116,7 @@ def results_table(results: Sequence[LegResult], title: str) -> Table:
 
 
 def faults(results: Sequence[LegResult]) -> Text:
-    """Return a line for each leg that is not right."""
+    """Return a line for each leg with faults."""
     wrong = [result for result in results if not result.passed]
     lines = [f"✗ {_short(result.call_id)}/{result.leg}: {'; '.join(result.faults)}" for result in wrong[:MAX_ROWS]]
     return Text("\n".join(lines), "red")
@@ -125,7 +125,7 @@ def faults(results: Sequence[LegResult]) -> Text:
 def _columns(*names: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", title_style="bold", title_justify="left")
     for name in names:
-        # Voices have the longest names; theirs is the only column that gives way on a narrow terminal.
+        # Names of voices are longest, so only their column wraps on a narrow terminal.
         justify: JustifyMethod = "right" if name in ("speech", "alert after") else "left"
         table.add_column(name, justify=justify, no_wrap=not name.startswith("who"))
     return table
@@ -137,12 +137,12 @@ def _expectation(result: LegResult) -> Text:
 
 
 def _who(call_id: str, transport: str, leg: str, above: str | None) -> tuple[str, str, str]:
-    """Call, transport and leg; under another leg of its call only the leg, so that one sees what belongs together."""
+    """Return call, transport and leg; for further legs of the same call only the leg."""
     return ("", "", leg) if call_id == above else (_short(call_id), transport, leg)
 
 
 def _short(call_id: str) -> str:
-    """The call id without the mark of the run."""
+    """Return the call id without the id of the run."""
     return call_id.rpartition(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""What the gateway said of each leg: events in, one record a leg out.  [S]"""
+"""Collects the gateway's events by leg.  [S]"""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gateway.alerts.event import (
 )
 
 MAX_ALERTS = 100
-"""Kept per leg; an alert that chatters more than this has been proven to chatter."""
+"""Alerts kept for each leg; enough to show that an alert flaps."""
 
 
 MAX_SCORES = 4000
-"""Kept per leg: an hour of them."""
+"""Scores kept for each leg: about an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Alert:
     stage: str
     """``provisional`` or ``confirmed``."""
     media_time_s: float
-    """End of the audio that tipped the scale, on the leg's own time."""
+    """End of the audio that caused it, in the leg's media time."""
     received_s: float
-    """When the subscriber had it, on the scenario's clock."""
+    """Arrival at the subscriber, in scenario time."""
     p_synthetic: float
     lag_ms: float
-    """In the gateway: from that audio's arrival to the event."""
+    """Delay in the gateway, from the arrival of that audio to the event."""
     session: int = 0
-    """Which of the leg's connections it was raised on, from 0."""
+    """Index of the leg's connection on which it was raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class WindowScore:
     """A ``score``."""
 
     media_time_s: float
-    """End of the window, on the leg's own time."""
+    """End of the window, in the leg's media time."""
     p_synthetic: float
-    """Of all evidence up to then."""
+    """Rolling probability of all evidence at that time."""
     window_p_synthetic: float
     session: int = 0
     """See `Alert`."""
@@ -57,7 +57,7 @@ class WindowScore:
 
 @dataclass(slots=True)
 class Observed:
-    """All that is known of one leg from outside."""
+    """The observed state of one leg."""
 
     state: str = "waiting"
     """``waiting``, ``listening``, ``provisional``, ``confirmed``, ``cleared`` or ``ended``."""
@@ -66,30 +66,30 @@ class Observed:
     speech_s: float = 0.0
     alerts: list[Alert] = field(default_factory=list)
     scores: list[WindowScore] = field(default_factory=list)
-    """Where they were asked for."""
+    """Empty unless `score` events were requested."""
     sessions: int = 0
-    """How many connections the leg had."""
+    """Number of connections of the leg."""
     expected_voice: bool = False
-    """Whether a machine was heard where one was declared."""
+    """Whether a synthetic voice was recognised as an expected machine."""
     verdict: str | None = None
     reason: str = ""
-    """Why that verdict; of the last connection, as all that follows."""
+    """Reason of the verdict; this and all fields below are of the last connection."""
     ended_by: str = ""
-    """``stopped`` and ``disconnected`` are in order."""
+    """``stopped`` and ``disconnected`` are regular."""
     windows_skipped: int = 0
     missing_s: float = 0.0
     model: str | None = None
 
 
 class Ledger:
-    """Sorts events by leg, for the legs it was told of; the rest is other people's traffic."""
+    """Sorts events by leg, for given legs; events of other calls are ignored."""
 
     def __init__(self, legs: Iterable[tuple[str, str]]) -> None:
         self.legs = {leg: Observed() for leg in legs}
         """By ``(call_id, leg)``."""
 
     def update(self, event: CloudEvent, received_s: float) -> tuple[str, str] | None:
-        """Take one event; return the leg it told something new of, if it is one of ours."""
+        """Apply an event; return its leg, if it is one of the given ones."""
         data = event.data
         if not isinstance(data, EventData):
             return None

@@ -1,4 +1,4 @@
-"""A gateway of our own: a process on loopback, for as long as a play lasts.  [IO]"""
+"""A gateway started for a play: a process on loopback.  [IO]"""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LISTENING = re.compile(r"callscreen listening on (\S+)")
 
 
 class GatewayError(Exception):
-    """The gateway did not start, or did not stop as it should; the text says what it said last."""
+    """The gateway did not start or stop correctly; the text has its last log lines."""
 
 
 class OwnGateway:
-    """``python -m gateway serve`` on a free loopback port, with a journal that is thrown away."""
+    """``python -m gateway serve`` on a free loopback port, with a temporary journal."""
 
     def __init__(self, folder: Path, log: IO[str], arguments: tuple[str, ...], settings: Mapping[str, Any]) -> None:
         self._folder, self._log = folder, log
@@ -32,17 +32,17 @@ class OwnGateway:
         self._port = "0"
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
-        """Its base address, once it was started; the same after a restart."""
+        """Its base address once it has started; a restart does not change it."""
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         assert self._process is not None
         return self._process.pid
 
     async def start(self) -> None:
-        """Start it. Raises GatewayError."""
-        # The same for everybody, whatever this shell is set up for.
+        """Start the gateway. Raises GatewayError."""
+        # Without settings from this shell, so that results do not depend on it.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CALLSCREEN_")}
         environ |= {
             f"CALLSCREEN_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
@@ -55,13 +55,13 @@ class OwnGateway:
             env=environ,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._log,
-            start_new_session=True,  # Ctrl-C is for us alone: we still want to hear how its calls end
+            start_new_session=True,  # it must not get our Ctrl-C: we still want its verdicts
         )
         self.url = await self._listening(self._process)
         self._port = self.url.rpartition(":")[2]
 
     async def stop(self) -> None:
-        """Send SIGTERM, and wait. Raises GatewayError when it does not end well."""
+        """Send SIGTERM, and wait. Raises GatewayError if it does not end with 0."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -74,13 +74,13 @@ class OwnGateway:
             raise GatewayError(f"the gateway ended with {code}{self._last()}")
 
     async def restart(self, takes_s: float) -> None:
-        """Stop it, and start it again so much later. Raises GatewayError."""
+        """Stop the gateway, and start it again after `takes_s` seconds. Raises GatewayError."""
         await self.stop()
         await asyncio.sleep(takes_s)
         await self.start()
 
     async def kill(self) -> None:
-        """Make sure that it is gone."""
+        """Kill the process if it still runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
@@ -102,11 +102,11 @@ class OwnGateway:
 
 @contextlib.asynccontextmanager
 async def own_gateway(*arguments: str, settings: Mapping[str, Any] | None = None) -> AsyncIterator[OwnGateway]:
-    """Run a gateway for as long as the body runs.
+    """Run a gateway while the body runs.
 
     Args:
-        arguments: further ones of ``serve``.
-        settings: by their names.
+        arguments: further arguments of ``serve``.
+        settings: settings by name.
 
     Raises:
         GatewayError: it does not start, or does not end with 0 after SIGTERM.

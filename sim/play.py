@@ -1,4 +1,4 @@
-"""One play from end to end: cast, call, watch, judge.  [IO]"""
+"""Plays a scenario from start to end: makes the calls, plays them, checks the alerts.  [IO]"""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from sim.live import Screen, faults, results_table
 from sim.scenario import Scenario, ScenarioError
 
 VIRTUAL_RUN = "virtual"
-"""Mark of the run in call ids on the virtual clock: the gateway is new each time, and the report the same."""
+"""Run id on the virtual clock: constant, because the gateway is new each time and the report must be the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """A scenario that was played, and its results."""
+    """A played scenario and its results."""
 
     scenario: Scenario
     fleet: Fleet
     results: list[LegResult]
     figures: dict[str, Any]
     times_real_time: float | None = None
-    """Seconds of call for a second of computing, on the virtual clock; None: over sockets."""
+    """Seconds of call for each second of computing, on the virtual clock; None over sockets."""
 
     @property
     def failure(self) -> str | None:
-        """Why not all calls were played to their end; None when they were."""
+        """Why not all calls were played to their end; None if they were."""
         failures = self.fleet.failures
         if not failures:
             return None
@@ -45,30 +45,30 @@ class Play:
 
     @property
     def passed(self) -> bool:
-        """Whether every alert was right."""
+        """Whether all alerts were correct."""
         return all(result.passed for result in self.results)
 
     def show(self, console: Console) -> None:
-        """Print what came of every leg, and the figures."""
+        """Print the results of all legs, and the figures."""
         console.print(results_table(self.results, f"{self.scenario.name}: results"))
         if not self.passed:
             console.print(faults(self.results))
         console.print(report.summary(self.figures))
         if self.times_real_time is not None:
-            told = f"  played in this process, {self.times_real_time:.0f} times as fast as real time"
-            console.print(told, style="dim", highlight=False)
+            text = f"  played in this process, {self.times_real_time:.0f} times as fast as real time"
+            console.print(text, style="dim", highlight=False)
 
 
 async def play_scenario(scenario: Scenario, library: Library, gateway: Gateway, console: Console) -> Play:
-    """Play `scenario` against `gateway`, telling it on `console` as it goes on, and judge it.
+    """Play `scenario` at `gateway`, show it on `console`, and check it.
 
     Raises:
-        ClipError: no voice fits, or a recording cannot be read.
+        ClipError: no voice matches, or a recording cannot be read.
         FleetError: the gateway's events cannot be followed.
-        ScenarioError: it restarts the gateway, which is not ours.
+        ScenarioError: it restarts the gateway, which was not started here.
     """
     if scenario.restart_s and gateway.restart is None:
-        raise ScenarioError("restart_s: only a gateway that is started for the play can be restarted (--serve)")
+        raise ScenarioError("restart_s: expected a gateway started for the play (--serve)")
     calls = cast_calls(scenario, library, run_id=secrets.token_hex(3))
     return await _play(scenario, calls, gateway, console)
 
@@ -76,13 +76,13 @@ async def play_scenario(scenario: Scenario, library: Library, gateway: Gateway, 
 def play_virtually(
     scenario: Scenario, library: Library, console: Console, settings: dict[str, Any] | None = None
 ) -> Play:
-    """Play `scenario` on a virtual clock against a gateway in this process: the same each time.
+    """Play `scenario` on a virtual clock against a gateway in this process: the same result each time.
 
     Args:
-        settings: of the gateway, over those of the scenario.
+        settings: settings of the gateway, over those of the scenario.
 
     Raises:
-        ClipError: no voice fits, or a recording cannot be read.
+        ClipError: no voice matches, or a recording cannot be read.
         ScenarioError: it has WebRTC calls, or a setting of the gateway is wrong.
     """
     inprocess.check(scenario)

@@ -1,7 +1,7 @@
-"""A human voice for those who brought none: the prompts that Debian packages for Asterisk, spoken by Allison Smith.
+"""A default human voice: the prompts that Debian packages for Asterisk, spoken by Allison Smith.
 
-The package is fetched with ``apt-get download`` and unpacked into the user's cache: no root, nothing installed.
-Copyright Allison Smith and Digium, CC-BY-SA-3.0; which is why they are fetched and not shipped.
+The package is downloaded with ``apt-get download`` and unpacked into the user's cache; nothing is installed, and root
+is not needed. Copyright Allison Smith and Digium, CC-BY-SA-3.0, which is why it is downloaded and not shipped.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _MIN_BYTES = 24_000
 """1.5 s: shorter prompts are single words."""
 _NOT_SPEECH = ("tt-monkeys", "confbridge-begin-glorious", "ascending", "descending", "beep")
 _TIMEOUT_S = 120
-_INSTEAD = "pass a folder of recorded people instead: --clips DIR (make demo CLIPS=DIR)"
+_INSTEAD = "give a folder of human recordings instead: --clips DIR (make demo CLIPS=DIR)"
 
 
 def human_prompts(cache: Path | None = None) -> Path:
-    """Return a folder with one human voice in it, fetching it the first time.
+    """Return a folder with one human voice; download it on first use.
 
     Raises:
-        ClipError: it cannot be fetched here; the text says what to pass instead.
+        ClipError: it cannot be downloaded; the text names the alternative.
     """
     folder = (cache or _cache_dir()) / PACKAGE
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             prepared = _unpack(_download(Path(scratch)), Path(scratch))
-            prepared.rename(folder)  # in one step: a broken download never looks like a good cache
+            prepared.rename(folder)  # atomic: an interrupted download leaves no incomplete cache
     return folder
 
 
@@ -46,7 +46,7 @@ def _download(scratch: Path) -> Path:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise ClipError(f"no human voices: {tool} is not on this machine; {_INSTEAD}")
-    # A machine that never ran `apt-get update` has no list to find the package in: fetch one into the scratch folder.
+    # Without an earlier `apt-get update` there is no package list: download one into the scratch folder.
     lists = scratch / "lists"
     (lists / "partial").mkdir(parents=True)
     private = [f"-oDir::State::Lists={lists}", "-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache="]
@@ -73,7 +73,7 @@ def _unpack(deb: Path, scratch: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """Run `command`; return what went wrong, or nothing."""
+    """Run `command`; return the error, or an empty string."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:

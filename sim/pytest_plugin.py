@@ -1,4 +1,4 @@
-"""pytest plugin: place calls against a gateway, and say what should be alerted on. Found by pytest by itself.
+"""pytest plugin: places calls at a gateway, and asserts the expected alerts. pytest loads it automatically.
 
 Fixtures: `gateway`, `place_call`, `play_scenario`, `expect_alert`, `expect_no_alert`. Markers:
 ``callscreen_gateway(**settings)`` for settings of the gateway.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # loaded when first used: most tests of a project place no calls
+if TYPE_CHECKING:  # imported on first use: most tests of a project place no calls
     from sim.clips import Library
     from sim.testing import PlaceCall, PlacedCall
 
@@ -20,21 +20,21 @@ MARKER = "callscreen_gateway"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add where to call, and with whose voices."""
+    """Add the options for gateway and voices."""
     group = parser.getgroup("callscreen")
-    group.addoption("--callscreen-gateway", metavar="URL", help="call this gateway over sockets, not one in process")
+    group.addoption("--callscreen-gateway", metavar="URL", help="call this gateway over sockets instead of in process")
     group.addoption("--callscreen-token", metavar="TOKEN", help="bearer token of that gateway")
-    parser.addini("callscreen_clips", "folder of voices (human/, synthetic/) for legs without clips of their own")
+    parser.addini("callscreen_clips", "folder of voices (human/, synthetic/) for legs without clips")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", f"{MARKER}(**settings): settings of the gateway that the test's calls go to")
+    config.addinivalue_line("markers", f"{MARKER}(**settings): settings of the gateway for the test's calls")
 
 
 @pytest.fixture(scope="session")
 def callscreen_voices(pytestconfig: pytest.Config) -> Callable[[], Library]:
-    """The voices of legs that bring none: `callscreen_clips`, else the shipped machines and Debian's prompts."""
+    """Voices for legs without clips: `callscreen_clips`, else the shipped synthetic ones and Debian's prompts."""
 
     def voices() -> Library:
         from sim.clips import from_folder
@@ -48,7 +48,7 @@ def callscreen_voices(pytestconfig: pytest.Config) -> Callable[[], Library]:
 
 @pytest.fixture
 def gateway(request: pytest.FixtureRequest, callscreen_voices: Callable[[], Library]) -> Iterator[PlaceCall]:
-    """A gateway to place calls against: in this process, on a virtual clock, or the one of ``--callscreen-gateway``."""
+    """A gateway for calls: in this process on a virtual clock, or the one of ``--callscreen-gateway``."""
     import structlog
 
     from sim.caller import Gateway
@@ -61,7 +61,7 @@ def gateway(request: pytest.FixtureRequest, callscreen_voices: Callable[[], Libr
         pytest.skip(f"needs a gateway with settings of its own: {settings}")
     there = Gateway(url, request.config.getoption("--callscreen-token")) if url else None
     kept = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))  # only errors are of interest here
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))  # errors only
     yield PlaceCall(there, callscreen_voices, settings, Path(request.path).parent)
     structlog.configure(**kept)
 
@@ -74,7 +74,7 @@ def place_call(gateway: PlaceCall) -> PlaceCall:
 
 @pytest.fixture
 def play_scenario(gateway: PlaceCall) -> Callable[[str], dict[str, PlacedCall]]:
-    """Play a scenario, shipped or a file relative to the test's; return its calls by name."""
+    """Play a scenario, shipped or by its path relative to the test's file; return its calls by name."""
 
     def play(name_or_path: str) -> dict[str, PlacedCall]:
         from sim.files import load
@@ -86,7 +86,7 @@ def play_scenario(gateway: PlaceCall) -> Callable[[str], dict[str, PlacedCall]]:
 
 @pytest.fixture
 def expect_alert() -> Callable[..., None]:
-    """Fail, with the timeline, unless a confirmed alert came: ``expect_alert(call, on="caller", within_s=30)``."""
+    """Fail, with the timeline, without a confirmed alert: ``expect_alert(call, on="caller", within_s=30)``."""
 
     def expect(call: PlacedCall, *, on: str, within_s: float | None = None) -> None:
         __tracebackhide__ = True
@@ -98,7 +98,7 @@ def expect_alert() -> Callable[..., None]:
 
 @pytest.fixture
 def expect_no_alert() -> Callable[..., None]:
-    """Fail, with the leg's timeline, when an alert came on a leg, or on any: ``expect_no_alert(call, on="callee")``."""
+    """Fail, with the timeline, if a leg (by default any) has an alert: ``expect_no_alert(call, on="callee")``."""
 
     def expect(call: PlacedCall, *, on: str | None = None) -> None:
         __tracebackhide__ = True

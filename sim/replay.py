@@ -1,4 +1,4 @@
-"""Replays a stereo recording of a call, one speaker a channel, against a gateway.  [IO]"""
+"""Replays a stereo recording of a call, one speaker on each channel, at a gateway.  [IO]"""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ INTERRUPTED = 130
 
 @dataclass(slots=True)
 class Recording(Call):
-    """A call that was recorded."""
+    """A recorded call."""
 
-    heard: dict[str, Samples] = field(default_factory=dict)
-    """What each leg carries: float32, 16 kHz, mono."""
+    audio: dict[str, Samples] = field(default_factory=dict)
+    """Audio of each leg: float32, 16 kHz, mono."""
 
     def render(self) -> dict[str, Samples]:
-        """Return what each leg carries."""
-        return self.heard
+        """Return the audio of each leg."""
+        return self.audio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads, but for where to call."""
+    """Add the options that `run` reads, without the gateway's address."""
     add = parser.add_argument
     add("recording", metavar="RECORDING", type=Path, help="a stereo file in any format that libav reads")
     add(
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LEFT,RIGHT",
         type=_legs,
         default=TWILIO_TRACKS,
-        help=f"which leg the left channel is, and which the right one ({','.join(TWILIO_TRACKS)})",
+        help=f"leg of the left and of the right channel ({','.join(TWILIO_TRACKS)})",
     )
     add("--speed", metavar="X", type=float, default=1.0, help="X times real time, over sockets (%(default)g)")
     add("--report", metavar="DIR", type=Path, help="write replay.json there")
@@ -88,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def recorded_call(recording: Path, legs: tuple[str, str], run_id: str) -> Recording:
-    """Return a recording as a call: its left channel is the first of `legs`, the right one the second.
+    """Return a recording as a call: the left channel is the first of `legs`, the right one the second.
 
     Raises:
-        ClipError: it cannot be read, or has not two channels.
+        ClipError: it cannot be read, or does not have two channels.
     """
     channels = load_channels(recording)
     if len(channels) != 2:
-        raise ClipError(f"{recording}: expected two channels, one speaker each; it has {len(channels)}")
+        raise ClipError(f"{recording}: expected two channels, one speaker each, got {len(channels)}")
     name = re.sub(r"[^A-Za-z0-9._-]", "-", recording.stem)[:64] or "recording"
     plan = CallPlan(name, "twilio", dict.fromkeys(legs, LegPlan("none")), duration_s=len(channels[0]) / CLIP_RATE_HZ)
     return Recording(
@@ -104,7 +104,7 @@ def recorded_call(recording: Path, legs: tuple[str, str], run_id: str) -> Record
         start_s=0.0,
         parts={leg: Part(()) for leg in legs},
         lines={leg: Line(PERFECT, random.Random(0)) for leg in legs},
-        heard=dict(zip(legs, channels, strict=True)),
+        audio=dict(zip(legs, channels, strict=True)),
     )
 
 
@@ -165,5 +165,5 @@ def _as_json(fleet: Fleet, recording: Path, legs: tuple[str, str], failure: str 
 def _legs(text: str) -> tuple[str, str]:
     left, _, right = text.partition(",")
     if {left, right} != set(TWILIO_TRACKS):
-        raise argparse.ArgumentTypeError(f"expected {' and '.join(TWILIO_TRACKS)} with a comma between, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {' and '.join(TWILIO_TRACKS)}, separated by a comma, got {text!r}")
     return left, right

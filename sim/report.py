@@ -1,4 +1,4 @@
-"""What a play found, for people (a summary), programs (JSON) and CI (JUnit XML)."""
+"""The report of a play: a summary for the terminal, JSON, and JUnit XML for CI."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def write(
     figures: dict[str, Any],
     failure: str | None = None,
 ) -> None:
-    """Write ``report.json`` and ``junit.xml`` into `folder`, which is made if need be.
+    """Write ``report.json`` and ``junit.xml`` into `folder`, which is created if necessary.
 
     Args:
-        failure: why not everything was played; the report says then that it is partial.
+        failure: why not everything was played; the report is then marked as partial.
     """
     folder.mkdir(parents=True, exist_ok=True)
     report = {
@@ -50,15 +50,15 @@ def summary(figures: dict[str, Any]) -> Table:
     table.add_row("alerts", f"{figures['alerts_confirmed']} of {figures['alerts_expected']} expected ones confirmed")
     for stage in STAGES:
         spread = figures["time_to_alert_s"][stage]
-        told = f"median {spread['median']:.1f} s, slowest {spread['max']:.1f} s" if spread else "none"
-        table.add_row(f"time to alert, {stage}", told)
+        text = f"median {spread['median']:.1f} s, slowest {spread['max']:.1f} s" if spread else "none"
+        table.add_row(f"time to alert, {stage}", text)
     false_alarms, per_h = figures["false_alarms"], figures["false_alarms_per_h"]
     rates = [f"{false_alarms[s]} {s}" + (f" ({per_h[s]:.1f}/h)" if per_h[s] is not None else "") for s in STAGES]
     table.add_row("false alarms", f"{', '.join(rates)} in {figures['human_talk_h'] * 60:.1f} min of human talk")
     lag = figures["gateway_lag_ms"]
     table.add_row("lag in the gateway", f"median {lag['median']:.0f} ms, worst {lag['max']:.0f} ms" if lag else "none")
     if figures["windows_skipped"]:
-        table.add_row("not judged", f"{figures['windows_skipped']} windows skipped by the gateway", style="yellow")
+        table.add_row("not scored", f"{figures['windows_skipped']} windows skipped by the gateway", style="yellow")
     if figures["caller_late_s"] > _LATE_S:
         late = f"a packet was sent {figures['caller_late_s']:.2f} s late: this machine is too slow for the scenario"
         table.add_row("callers", late, style="yellow")
@@ -69,7 +69,7 @@ _LATE_S = 0.5
 
 
 def _junit(scenario: Scenario, results: Sequence[LegResult]) -> ET.ElementTree[ET.Element]:
-    """A test case a leg, as every CI shows them."""
+    """Return one test case for each leg."""
     failed = sum(not result.passed for result in results)
     suite = ET.Element(
         "testsuite",

@@ -1,6 +1,6 @@
-"""Scenarios: which calls are made, who speaks in them, what else is heard, over which line, and what is expected.  [S]
+"""Scenarios: calls, their speakers, sounds and lines, and the expected results.  [S]
 
-A TOML file; docs/simulate.md lists every key. An unknown key is refused by its name.
+The form of the TOML files; docs/how-to/simulate.md describes every key. Unknown keys are refused by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Transport = Literal[
     "plain",
     "webrtc",
 ]
-"""The attach points that have a client."""
+"""Attach points with a client."""
 TWILIO_TRACKS = ("inbound", "outbound")
 FIXED_LEGS: dict[str, tuple[str, ...]] = {
     "twilio": TWILIO_TRACKS,
@@ -37,16 +37,16 @@ FIXED_LEGS: dict[str, tuple[str, ...]] = {
     "freeswitch": TWILIO_TRACKS,
     "jambonz": TWILIO_TRACKS,
 }
-"""What the legs of an attach point are called, where the gateway decides."""
+"""Names of the legs, for attach points where the gateway sets them."""
 STEREO = ("freeswitch", "jambonz")
-"""Both legs are there, as the two channels of one stream."""
+"""Attach points that send both legs as two channels of one stream."""
 VENDOR_NAMES: dict[str, str] = {"twilio": "Twilio", "freeswitch": "FreeSWITCH"}
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Between = tuple[Seconds, Seconds]
-"""Least and most; drawn evenly."""
+"""Least and most, uniformly distributed."""
 
 VOICES: dict[str, tuple[Label, ...]] = {
     "human": ("human",),
@@ -56,36 +56,36 @@ VOICES: dict[str, tuple[Label, ...]] = {
     "synthetic-then-human": ("synthetic", "human"),
     "human-then-synthetic-then-human": ("human", "synthetic", "human"),
 }
-"""Who speaks one after the other, by the name of it."""
+"""Labels of the speakers in order, by the value of `LegPlan.voice`."""
 
 
 class ScenarioError(Exception):
-    """A scenario cannot be played; the text names the file, the line and the key."""
+    """A scenario cannot be played; the text names file, line and key."""
 
 
 class Sound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that is heard on a leg besides its speaker."""
+    """A sound on a leg besides its speaker."""
 
     kind: Literal["hold-music", "ringback", "busy", "ivr", "voicemail", "dtmf", "beep", "silence"]
     at_s: Seconds = 0.0
     duration_s: Positive | None = None
-    """How long; ``dtmf`` and ``beep`` last as long as they do. By default 6 s."""
+    """6 s by default; ``dtmf`` and ``beep`` have their own length."""
     digits: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-D*#]{1,32}$")] = "1234#"
-    """What ``dtmf`` dials."""
+    """Keys of ``dtmf``."""
     level_db: Annotated[float, msgspec.Meta(ge=-80.0, le=0.0)] = -20.0
-    """Of tones and music, RMS against full scale."""
+    """RMS of tones and music relative to full scale."""
     voice: Literal["human", "synthetic"] = "synthetic"
-    """Who speaks an ``ivr`` prompt or a ``voicemail`` greeting."""
+    """Voice of an ``ivr`` prompt or a ``voicemail`` greeting."""
     system: str = "*"
 
     @property
     def ends_s(self) -> float:
-        """When it is over; ``dtmf`` and ``beep`` interrupt nobody, so they end at once."""
+        """When speech may go on; at once after ``dtmf`` and ``beep``, which do not interrupt."""
         return self.at_s if self.kind in ("dtmf", "beep") else self.at_s + (self.duration_s or 6.0)
 
 
 class LegPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who speaks on one leg, what else is heard there, and what is expected."""
+    """Speaker, sounds and line of one leg, and the expected result."""
 
     voice: Literal[
         "human",
@@ -96,98 +96,98 @@ class LegPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "human-then-synthetic-then-human",
     ]
     system: str = "*"
-    """Only voices of systems that match this pattern (``flite_*``), where it is synthetic."""
+    """Pattern for the systems of synthetic voices (``flite_*``)."""
     speaker: str = "*"
-    """Only people whose name matches this pattern, where it is human."""
+    """Pattern for the names of human speakers."""
     clips: list[str] = []
-    """Recordings, or folders of them, of this leg's voice; relative to the scenario."""
+    """Recordings of this leg's voice, or folders of them; relative to the scenario."""
     manifest: str = ""
-    """A manifest (CSV) to choose this leg's voices from; relative to the scenario."""
+    """Manifest (CSV) of voices for this leg; relative to the scenario."""
     split: str = ""
     """Only rows of the manifest with this split."""
     role: Literal["", "caller", "callee", "agent", "customer"] = ""
-    """Told to the gateway, where the attach point can tell it."""
+    """Sent to the gateway, if the attach point can."""
     alert: bool | None = None
-    """Whether an alert is expected; by default where the voice is, or becomes, synthetic."""
+    """Whether an alert is expected; by default if any of the leg's voices is synthetic."""
     alert_within_s: Positive | None = None
-    """The confirmed alert must come so soon after the first synthetic speech."""
+    """Latest time of the confirmed alert, after the first synthetic speech."""
     verdict: list[Literal["synthetic", "human", "indeterminate", "expected_machine"]] = []
-    """One of these must be the verdict; empty: any."""
+    """Accepted verdicts; empty for any."""
     ended_by: str = ""
-    """What ``leg.ended`` must give as the reason; empty: any."""
+    """Expected reason of ``leg.ended``; empty for any."""
     sound: list[Sound] = []
     noise: str = ""
     """``white``, ``pink``, ``babble``, or a recording; relative to the scenario."""
     noise_snr_db: Annotated[float, msgspec.Meta(ge=-20.0, le=80.0)] = 20.0
     room_s: Annotated[float, msgspec.Meta(ge=0.0, le=5.0)] = 0.0
-    """Reverberation time (RT60) of the speaker's room; 0: none."""
+    """Reverberation time (RT60) of the speaker's room; 0 for none."""
     echo_db: Annotated[float, msgspec.Meta(ge=-80.0, le=0.0)] | None = None
-    """The other leg is heard here this much quieter; none: not at all."""
+    """Level of the other leg's echo on this leg; None for no echo."""
     echo_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 120.0
     codec: list[str] = []
-    """Codecs that the voice goes through before the wire's own, one after the other (`sim.line.CODECS`)."""
+    """Codecs before the wire's own, in series (`sim.line.CODECS`)."""
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """Who speaks, one after the other: ``human``, ``synthetic``."""
+        """Labels of the speakers in order."""
         return VOICES[self.voice]
 
     @property
     def expects_alert(self) -> bool:
-        """Whether this leg ought to raise an alert."""
+        """Whether an alert is expected on this leg."""
         return "synthetic" in self.labels if self.alert is None else self.alert
 
 
 class Talk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How people take turns."""
+    """Turn-taking."""
 
     turn_s: Between = (3.0, 7.0)
     pause_s: Between = (0.2, 0.9)
     overlap: Share = 0.0
-    """Share of turns that begin before the other's has ended."""
+    """Share of turns that begin before the other's end."""
     overlap_s: Between = (0.3, 1.2)
     backchannel: Share = 0.0
-    """Share of turns during which the listener says something short ("mhm")."""
+    """Share of turns with a short word of the listener ("mhm")."""
 
 
 class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The call's connections end before the call does."""
+    """An end of the call's connections before its end."""
 
     at_s: Positive
     how: Literal["drop", "stop"] = "drop"
-    """``drop``: the connection just goes away; ``stop``: the platform says that the stream has ended."""
+    """``drop``: the connection is lost; ``stop``: the platform ends the stream."""
     back_after_s: Seconds | None = None
-    """Connects again so much later, under the same call id; none: that was the end of the call."""
+    """Reconnect after this time with the same call id; None: the call is over."""
 
 
 class CallPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One call, or `count` calls of a kind."""
+    """One call, or `count` equal calls."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    """Becomes the call id, with a mark of the run behind it."""
+    """First part of the call id; the id of the run follows."""
     transport: Transport
     legs: dict[str, LegPlan]
     count: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     start_s: Seconds = 0.0
-    """When the first of them starts, counted from the start of the scenario."""
+    """Start of the first call, from the start of the scenario."""
     every_s: Seconds = 0.0
-    """The next of `count` calls starts this much later."""
+    """Time between the starts of `count` calls."""
     duration_s: Positive = 40.0
     swap_s: Positive | list[Positive] | None = None
-    """When voices change; by default at even distances, a single change after 40 % of the call."""
+    """When voices change; by default evenly spaced, a single change after 40 % of the call."""
     talk: Talk = Talk()
     network: Network = PERFECT
     cut: list[Cut] = []
     reconnect_s: Positive | None = None
-    """When the gateway hangs up, or is gone, try again each so many seconds; none: the call has failed."""
+    """Interval of new attempts when the gateway hangs up or is gone; None: the call fails."""
 
     @property
     def names(self) -> list[str]:
-        """Names of its calls: its own, numbered where there are several."""
+        """Names of its calls, numbered if there are several."""
         return [self.name] if self.count == 1 else [f"{self.name}-{copy + 1}" for copy in range(self.count)]
 
     def swaps_s(self, changes: int) -> tuple[float, ...]:
-        """Return when voices change, on a leg that changes so often."""
+        """Return the times of this many changes of voice."""
         if self.swap_s is None:
             first = 0.4 if changes <= 1 else 1 / (changes + 1)
             return tuple(self.duration_s * first * (change + 1) for change in range(changes))
@@ -201,18 +201,18 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     call: list[CallPlan]
     name: str = ""
     about: str = ""
-    """What it shows and what is expected, in a sentence or two."""
+    """What it shows and what is expected, in one or two sentences."""
     seed: int = 0
     speed: Positive = 1.0
-    """How much faster than real time; WebRTC knows real time only."""
+    """Speed relative to real time; WebRTC needs real time."""
     gateway: dict[str, Any] = {}
-    """Settings of the gateway, where it is started for the play."""
+    """Settings of a gateway started for the play."""
     restart_s: list[Positive] = []
-    """When the gateway is stopped and started again; only where it is started for the play."""
+    """Times of restarts of the gateway; only if it is started for the play."""
     restart_takes_s: Seconds = 1.0
 
     def at_speed(self, speed: float | None) -> Scenario:
-        """Return the same scenario at another speed. Raises ScenarioError where a transport cannot do that."""
+        """Return the scenario at another speed. Raises ScenarioError if a transport does not allow it."""
         changed = self if speed is None else msgspec.structs.replace(self, speed=speed)
         if not changed.speed > 0:
             raise ScenarioError(f"speed: expected more than 0, got {changed.speed:g}")
@@ -227,5 +227,5 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def call_s(self) -> float:
-        """Seconds of all calls together."""
+        """Duration of all calls together, in seconds."""
         return sum(plan.count * plan.duration_s for plan in self.call)

@@ -1,4 +1,4 @@
-"""What is heard on telephone lines besides people: tones, music, noise. Made, not recorded.  [S]"""
+"""Synthetic sounds of telephone lines: tones, music, noise.  [S]"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BEAT_S = 0.5
 
 
 def dtmf(digits: str, level_db: float) -> Samples:
-    """Return a dialled number: 100 ms a key, 100 ms between (ITU-T Q.23, Q.24)."""
+    """Return DTMF digits: 100 ms for each key, with pauses of 100 ms (ITU-T Q.23, Q.24)."""
     pause = np.zeros(round(DTMF_PAUSE_S * CLIP_RATE_HZ), np.float32)
     pieces = []
     for digit in digits:
@@ -43,7 +43,7 @@ def beep(level_db: float) -> Samples:
 
 
 def hold_music(duration_s: float, level_db: float, rng: np.random.Generator) -> Samples:
-    """Return plucked chords over a bass and a melody that is drawn, as hold music has them."""
+    """Return plucked chords with a bass and a random melody."""
     samples = np.zeros(round((duration_s + 2.0) * CLIP_RATE_HZ), np.float32)
     for beat in range(round(duration_s / _BEAT_S)):
         chord = _CHORDS[beat // 4 % len(_CHORDS)]
@@ -68,7 +68,7 @@ def noise(kind: str, duration_s: float, rng: np.random.Generator) -> Samples:
 
 
 def babble(voices: list[Samples], duration_s: float, rng: np.random.Generator) -> Samples:
-    """Return many people talking at once, at an RMS of 0.1: recordings repeated from drawn beginnings, summed."""
+    """Return babble noise at an RMS of 0.1: the sum of recordings, repeated from random positions."""
     count = round(duration_s * CLIP_RATE_HZ)
     mixed = np.zeros(count, np.float32)
     for voice in voices:
@@ -87,7 +87,7 @@ def _cadence(tones_hz: tuple[int, ...], on_s: float, off_s: float, duration_s: f
 
 
 def _pluck(frequency_hz: float, duration_s: float, rng: np.random.Generator) -> Samples:
-    """Karplus and Strong's plucked string (Computer Music Journal, 1983)."""
+    """Return a plucked string by Karplus and Strong (Computer Music Journal, 1983)."""
     period = max(2, round(CLIP_RATE_HZ / frequency_hz))
     excitation = np.zeros(round(duration_s * CLIP_RATE_HZ))
     excitation[:period] = rng.uniform(-1, 1, period)

@@ -1,8 +1,7 @@
-"""A conversation as a script: who says what from when to when, on which leg.  [S]
+"""Conversations: who speaks when, on which leg.  [S]
 
-People take turns with short pauses, sometimes before the other has ended, and the listener says a short word now and
-then. What a voice says is its recordings one after the other; a turn ends in a quiet moment of them, and the next turn
-goes on from there.
+Speakers take turns with short pauses or overlaps, and listeners say short words. A voice plays its recordings in order;
+a turn ends at a quiet moment, and the next turn of that voice continues from there.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from sim.scenario import Talk
 
 BACKCHANNEL_S = (0.4, 0.9)
 BREATH_S = 0.35
-"""Between two recordings of one turn."""
+"""Pause between two recordings within a turn."""
 _FRAME_SAMPLES = CLIP_RATE_HZ // 50
 _LINE_NOISE_RMS = 10 ** (-65 / 20)
 DEFAULT_TALK = Talk()
-# No telephone line is digitally silent; the same faint noise under people and machines.
+# Telephone lines are never digitally silent; human and synthetic voices get the same faint noise.
 _LINE_NOISE = (np.random.default_rng(0).standard_normal(CLIP_RATE_HZ) * _LINE_NOISE_RMS).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Somebody speaks."""
+    """One turn of a speaker."""
 
     start_s: float
     label: Label
@@ -40,62 +39,62 @@ class Turn:
 
     @property
     def duration_s(self) -> float:
-        """How long it takes, breaths included."""
+        """Length in seconds, pauses included."""
         return len(self.samples) / CLIP_RATE_HZ
 
     @property
     def end_s(self) -> float:
-        """When it is over."""
+        """End in seconds of the call."""
         return self.start_s + self.duration_s
 
 
 @dataclass(slots=True)
 class Part:
-    """All that is heard on one leg, from the first second of the call to the last."""
+    """The speech of one leg for the whole call."""
 
     voices: Sequence[Voice]
-    """Who speaks, one after the other."""
+    """Its voices, in order."""
     turns: list[Turn] = field(default_factory=list)
 
     def read(self, start: int, count: int) -> Samples:
-        """Return `count` samples from sample `start` on: the turns, over line noise."""
-        heard = np.take(_LINE_NOISE, np.arange(start, start + count), mode="wrap")
+        """Return `count` samples from sample `start` on: the turns, with line noise."""
+        samples = np.take(_LINE_NOISE, np.arange(start, start + count), mode="wrap")
         first = max(0, bisect_right(self.turns, start / CLIP_RATE_HZ, key=lambda turn: turn.start_s) - 1)
         for turn in self.turns[first:]:
             offset = round(turn.start_s * CLIP_RATE_HZ) - start
             if offset >= count:
                 break
             spoken = turn.samples[max(0, -offset) : max(0, count - offset)]
-            heard[max(0, offset) : max(0, offset) + len(spoken)] += spoken
-        return heard
+            samples[max(0, offset) : max(0, offset) + len(spoken)] += spoken
+        return samples
 
     def talk_s(self, label: Label) -> float:
-        """Return how long voices of that kind speak."""
+        """Return the duration of the turns with this label."""
         return sum(turn.duration_s for turn in self.turns if turn.label == label)
 
     @property
     def synthetic_from_s(self) -> float | None:
-        """When the first synthetic speech is heard; None where everything is human."""
+        """Start of the first synthetic speech; None if there is none."""
         first = next((turn for turn in self.turns if turn.label == "synthetic"), None)
         return None if first is None else first.start_s + onset_samples(first.samples) / CLIP_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
 class Casting:
-    """Who speaks on a leg: `voices` one after the other, changing at `swaps_s`."""
+    """The voices of a leg in order; they change at `swaps_s`."""
 
     voices: tuple[Voice, ...]
     swaps_s: tuple[float, ...] = ()
 
     def speaker(self, now_s: float) -> tuple[Voice, float]:
-        """Return who speaks then, and until when."""
+        """Return the voice at this time, and the time of the next change."""
         turn = min(bisect_right(self.swaps_s, now_s), len(self.voices) - 1)
         until_s = self.swaps_s[turn] if turn < len(self.voices) - 1 else math.inf
         return self.voices[turn], until_s
 
 
 class _Tape:
-    """The recordings of a voice, in an order drawn once, played round and round."""
+    """The recordings of a voice in a random order, repeated."""
 
     def __init__(self, voice: Voice, load: Callable[[Path], Samples], rng: random.Random) -> None:
         self._paths = rng.sample(voice.paths, len(voice.paths))
@@ -104,7 +103,7 @@ class _Tape:
         self._rest = np.empty(0, np.float32)
 
     def read(self, count: int) -> Samples:
-        """Return about `count` samples: at most that, up to a second less to end where it is quiet."""
+        """Return at most `count` samples, up to one second less to end at a quiet moment."""
         breath = np.zeros(round(BREATH_S * CLIP_RATE_HZ), np.float32)
         pieces = [self._rest]
         while sum(map(len, pieces)) < count:
@@ -124,21 +123,21 @@ def converse(
     talk: Talk = DEFAULT_TALK,
     quiet: Sequence[tuple[float, float]] = (),
 ) -> dict[str, Part]:
-    """Write the parts of a call.
+    """Make the parts of a call.
 
     Args:
-        cast: who speaks, by leg; a leg without voices only listens.
+        cast: voices by leg; a leg without voices is silent.
         duration_s: length of the call.
         load: decodes a recording.
-        rng: draws who begins, how long turns and pauses are, and what is said.
-        talk: how turns are taken.
-        quiet: from when to when nobody speaks, in order.
+        rng: draws order, lengths of turns and pauses, and recordings.
+        talk: turn-taking.
+        quiet: start and end of times without speech, in order.
     """
     return _Conversation(cast, duration_s, load, rng, talk, quiet).write()
 
 
 class _Conversation:
-    """One call's talk, while it is written."""
+    """Makes the conversation of one call."""
 
     def __init__(
         self,
@@ -158,18 +157,18 @@ class _Conversation:
         rng, talk = self._rng, self._talk
         speakers = [leg for leg, casting in self._cast.items() if casting.voices]
         order = rng.sample(speakers, len(speakers))
-        now_s, turn = rng.uniform(*talk.pause_s), 0
+        now_s, number = rng.uniform(*talk.pause_s), 0
         while order and (now_s := self._after_quiet(now_s)) < self._duration_s - 1.0:
-            leg, length_s = order[turn % len(order)], rng.uniform(*talk.turn_s)
+            leg, length_s = order[number % len(order)], rng.uniform(*talk.turn_s)
             end_s = min(now_s + length_s, self._duration_s, self._next_quiet_s(now_s))
-            said = self._say(leg, now_s, end_s)
+            turn = self._say(leg, now_s, end_s)
             if talk.backchannel and rng.random() < talk.backchannel and len(order) > 1:
-                self._nod(order[(turn + 1) % len(order)], said)
+                self._backchannel(order[(number + 1) % len(order)], turn)
             if talk.overlap and rng.random() < talk.overlap and len(order) > 1:
-                now_s = max(now_s + 1.0, said.end_s - rng.uniform(*talk.overlap_s))
+                now_s = max(now_s + 1.0, turn.end_s - rng.uniform(*talk.overlap_s))
             else:
-                now_s = said.end_s + rng.uniform(*talk.pause_s) * (1 if len(order) > 1 else 3)
-            turn += 1
+                now_s = turn.end_s + rng.uniform(*talk.pause_s) * (1 if len(order) > 1 else 3)
+            number += 1
         for part in self._parts.values():
             part.turns.sort(key=lambda turn: turn.start_s)
         return self._parts
@@ -178,19 +177,19 @@ class _Conversation:
         voice, until_s = self._cast[leg].speaker(now_s)
         end_s = min(end_s, max(until_s, now_s + 1.0))
         tape = self._tapes.setdefault((leg, voice), _Tape(voice, self._load, self._rng))
-        said = Turn(now_s, voice.label, tape.read(round((end_s - now_s) * CLIP_RATE_HZ)))
-        self._parts[leg].turns.append(said)
-        return said
+        turn = Turn(now_s, voice.label, tape.read(round((end_s - now_s) * CLIP_RATE_HZ)))
+        self._parts[leg].turns.append(turn)
+        return turn
 
-    def _nod(self, leg: str, heard: Turn) -> None:
-        """Let the listener say something short in the middle of a turn that is long enough."""
+    def _backchannel(self, leg: str, turn: Turn) -> None:
+        """Add a short word of the listener in the middle of a turn, if the turn is long enough."""
         length_s = self._rng.uniform(*BACKCHANNEL_S)
-        if heard.duration_s > 3 * length_s:
-            at_s = heard.start_s + self._rng.uniform(length_s, heard.duration_s - 2 * length_s)
+        if turn.duration_s > 3 * length_s:
+            at_s = turn.start_s + self._rng.uniform(length_s, turn.duration_s - 2 * length_s)
             self._say(leg, at_s, at_s + length_s)
 
     def _after_quiet(self, now_s: float) -> float:
-        """Return the first moment from `now_s` on at which a second of speech has room."""
+        """Return the first time from `now_s` on with at least a second before the next quiet time."""
         for start_s, end_s in self._quiet:
             if start_s - 1.0 < now_s < end_s:
                 now_s = end_s
@@ -201,7 +200,7 @@ class _Conversation:
 
 
 def _quiet_cut(samples: Samples, count: int) -> int:
-    """Return where to cut: the quietest frame of the last second before `count`, but not in the first half."""
+    """Return where to cut: the quietest frame in the last second before `count`, but not in the first half."""
     earliest = max(count // 2, count - CLIP_RATE_HZ) // _FRAME_SAMPLES
     frames = samples[earliest * _FRAME_SAMPLES : count // _FRAME_SAMPLES * _FRAME_SAMPLES].reshape(-1, _FRAME_SAMPLES)
     return (earliest + int(np.argmin(np.abs(frames).max(axis=1)))) * _FRAME_SAMPLES

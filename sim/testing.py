@@ -1,13 +1,13 @@
-"""Calls in tests: who speaks, the result, and what to print when it is not what was expected.
+"""Calls in tests: speakers, results, and failure texts with a timeline.
 
     from sim.testing import human, synthetic
 
-    def test_a_clone_is_heard(place_call, expect_alert, expect_no_alert):
+    def test_a_clone_is_detected(place_call, expect_alert, expect_no_alert):
         call = place_call(caller=synthetic("flite_slt"), callee=human("clips/anna.wav"))
         expect_alert(call, on="caller", within_s=30)
         expect_no_alert(call, on="callee")
 
-The fixtures are in `sim.pytest_plugin`, which pytest finds by itself.
+The fixtures are in `sim.pytest_plugin`, which pytest loads automatically.
 """
 
 from __future__ import annotations
@@ -33,49 +33,49 @@ from sim.scenario import CallPlan, LegPlan, Scenario, ScenarioError
 from sim.talk import Part
 
 COLUMNS = 100
-"""Width of a timeline."""
+"""Largest width of a timeline."""
 
 
 def human(*clips: str | Path, **keys: Any) -> LegPlan:
-    """Return a leg on which a person speaks.
+    """Return a leg with a human voice.
 
     Args:
-        clips: recordings, or folders of them, relative to the test's file; none: a voice is chosen.
-        keys: any other key of a leg in a scenario (``codec=["amrnb"]``, ``noise="babble"``).
+        clips: recordings, or folders of them, relative to the test's file; without any, a voice is chosen.
+        keys: other keys of a leg in a scenario (``codec=["amrnb"]``, ``noise="babble"``).
 
     Raises:
-        ScenarioError: a key is unknown or its value wrong.
+        ScenarioError: an unknown key or a wrong value.
     """
     return _leg({"voice": "human", "clips": [str(clip) for clip in clips], **keys})
 
 
 def synthetic(system: str = "*", *clips: str | Path, **keys: Any) -> LegPlan:
-    """Return a leg on which a machine speaks: a voice whose system matches the pattern, or `clips`. See `human`."""
+    """Return a leg with a synthetic voice: one whose system matches the pattern, or `clips`. See `human`."""
     return _leg({"voice": "synthetic", "system": system, "clips": [str(clip) for clip in clips], **keys})
 
 
 def takeover(system: str = "*", **keys: Any) -> LegPlan:
-    """Return a leg on which a person opens and a machine goes on, from ``swap_s`` of the call on. See `human`."""
+    """Return a leg with a human voice that changes to a synthetic one at ``swap_s`` of the call. See `human`."""
     return _leg({"voice": "human-then-synthetic", "system": system, **keys})
 
 
 def listener(**keys: Any) -> LegPlan:
-    """Return a leg on which nobody speaks. See `human`."""
+    """Return a silent leg. See `human`."""
     return _leg({"voice": "none", **keys})
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedCall:
-    """A call that was played, and what the gateway said of it."""
+    """A played call, with its results."""
 
     call: Call
     results: Mapping[str, LegResult]
     """By leg."""
     failure: str | None
-    """Why it was not played to its end; None when it was."""
+    """Why it was not played to its end; None if it was."""
 
     def leg(self, name: str) -> Observed:
-        """Return what the gateway said of a leg: its alerts, verdict, scores. Raises KeyError."""
+        """Return the observed alerts, verdict and scores of a leg. Raises KeyError."""
         return self._result(name).observed
 
     def verdict(self, name: str) -> str | None:
@@ -83,40 +83,44 @@ class PlacedCall:
         return self._result(name).observed.verdict
 
     def missing_alert(self, on: str, within_s: float | None = None) -> str | None:
-        """Return why no confirmed alert came on a leg, in time; None: it came."""
+        """Return why a confirmed alert on a leg is missing or late; None if it is neither."""
         result = self._result(on)
         after_s = result.time_to_alert_s.get("confirmed")
         if self.failure is not None:
-            return self._told(on, f"the call was not played to its end: {self.failure}")
+            return self._with_timeline(on, f"the call was not played to its end: {self.failure}")
         if after_s is None:
             stages = [alert.stage for alert in result.observed.alerts] or ["none"]
-            return self._told(on, f"expected a confirmed alert on {on!r}; the last that came: {stages[-1]}")
+            return self._with_timeline(on, f"expected a confirmed alert on {on!r}, got {stages[-1]}")
         if within_s is not None and after_s > within_s:
             wanted = f"within {within_s:g} s of the first synthetic speech"
-            return self._told(on, f"expected a confirmed alert on {on!r} {wanted}; it came after {after_s:.1f} s")
+            return self._with_timeline(
+                on, f"expected a confirmed alert on {on!r} {wanted}, got it after {after_s:.1f} s"
+            )
         return None
 
     def unwanted_alert(self, on: str | None = None) -> str | None:
-        """Return which alert came on a leg, or on any; None: none came."""
+        """Return the first alert on a leg, or on any leg; None if there is none."""
         if self.failure is not None:
-            return self._told(on or next(iter(self.results)), f"the call was not played to its end: {self.failure}")
+            return self._with_timeline(
+                on or next(iter(self.results)), f"the call was not played to its end: {self.failure}"
+            )
         for name in [on] if on else list(self.results):
             if alerts := self._result(name).observed.alerts:
                 first = alerts[0]
                 what = f"{first.stage} at {first.media_time_s:.1f} s, p {first.p_synthetic:.2f}"
-                return self._told(name, f"expected no alert on {name!r}; got one: {what}")
+                return self._with_timeline(name, f"expected no alert on {name!r}, got {what}")
         return None
 
     def timeline(self, name: str) -> str:
-        """Return a leg as text: who spoke when, how synthetic it sounded, which alerts stood."""
+        """Return a leg as text: speech, probability and alerts over time."""
         return timeline(self.call.parts[name], self._result(name).observed, self.call.plan.duration_s)
 
     def _result(self, name: str) -> LegResult:
         if name not in self.results:
-            raise KeyError(f"there is no leg {name!r} in this call; it has {', '.join(self.results)}")
+            raise KeyError(f"leg: expected one of {', '.join(self.results)}, got {name!r}")
         return self.results[name]
 
-    def _told(self, name: str, fault: str) -> str:
+    def _with_timeline(self, name: str, fault: str) -> str:
         seen, plan = self._result(name).observed, self.call.plan
         voices = " → ".join(self._result(name).voices) or "nobody"
         head = f"call {plan.name!r} by {plan.transport}, {plan.duration_s:g} s; {name}: {voices}"
@@ -130,9 +134,9 @@ class PlaceCall:
     def __init__(
         self, gateway: Gateway | None, voices: Callable[[], Library], settings: Mapping[str, Any], folder: Path
     ) -> None:
-        """Take where to call; None: a gateway in this process, with these settings, on a virtual clock.
+        """Take a gateway; None for one in this process, with these settings, on a virtual clock.
 
-        `voices` is asked where the shipped ones, which are all synthetic, do not suffice; relative paths are relative
+        `voices` is called if the shipped voices, which are all synthetic, do not suffice; relative paths are relative
         to `folder`.
         """
         self._gateway, self._voices, self._settings, self._folder = gateway, voices, dict(settings), folder
@@ -140,18 +144,19 @@ class PlaceCall:
     def __call__(
         self, *, name: str = "call", transport: str = "plain", seed: int = 0, duration_s: float = 40.0, **legs: Any
     ) -> PlacedCall:
-        """Play a call, and return its result.
+        """Play a call; return its result.
 
         Args:
             name: of the call.
-            transport: the attach point; ``plain`` lets legs have any names, others have theirs.
-            seed: decides what is drawn.
+            transport: the attach point; with ``plain`` legs can have any names, others have fixed ones.
+            seed: determines all random choices.
             duration_s: length of the call.
-            legs: who speaks, by leg (`human`, `synthetic`, `takeover`, `listener`); and any other key of a call in a
-                scenario: ``network={"loss": 0.05}``, ``talk={"overlap": 0.2}``, ``swap_s=20.0``.
+            legs: speakers by leg (`human`, `synthetic`, `takeover`, `listener`), and other keys of a call in a
+            scenario:
+                ``network={"loss": 0.05}``, ``talk={"overlap": 0.2}``, ``swap_s=20.0``.
 
         Raises:
-            ScenarioError, ClipError: it cannot be played like that; the text says why.
+            ScenarioError, ClipError: it cannot be played; the text gives the reason.
         """
         speakers = {leg: plan for leg, plan in legs.items() if isinstance(plan, LegPlan)}
         keys = {key: value for key, value in legs.items() if key not in speakers}
@@ -164,7 +169,7 @@ class PlaceCall:
         return self.play(scenario)[name]
 
     def with_settings(self, **settings: Any) -> PlaceCall:
-        """Return the same with further settings of the gateway, where it is in this process."""
+        """Return a copy with further settings of the gateway in this process."""
         return PlaceCall(self._gateway, self._voices, self._settings | settings, self._folder)
 
     def path(self, name_or_path: str) -> str:
@@ -192,7 +197,7 @@ class PlaceCall:
 
 
 def _needs_people(scenario: Scenario) -> bool:
-    """Whether somebody speaks who is neither a machine nor brings their own recordings."""
+    """Return whether any leg needs a human voice and has no recordings."""
     legs = [leg for plan in scenario.call for leg in plan.legs.values()]
     return any(
         ("human" in leg.labels and not (leg.clips or leg.manifest))
@@ -203,7 +208,7 @@ def _needs_people(scenario: Scenario) -> bool:
 
 
 def timeline(part: Part, seen: Observed, duration_s: float) -> str:
-    """Draw a leg: a column is a second, or more where it would not fit."""
+    """Draw a leg; a column is one second, or more in long calls."""
     step_s = max(1.0, duration_s / COLUMNS)
     columns = round(duration_s / step_s)
     talk, p, alert = ([" "] * columns for _ in range(3))

@@ -1,7 +1,7 @@
-"""An event loop whose time is virtual: it jumps to the next timer as soon as nothing else is left to do.  [IO]
+"""An event loop with virtual time: it jumps to the next timer when there is nothing else to do.  [IO]
 
-With it a call of a minute plays in as long as its arithmetic takes, and in the same order each time: all that would
-run in a thread runs at once, on the loop's own, and takes no virtual time.
+A call of a minute takes only the time of its computation, and runs in the same order each time. Work for threads runs
+at once on the loop's thread, and takes no virtual time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _Result = TypeVar("_Result")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """For `asyncio.Runner(loop_factory=VirtualLoop)`. Nothing on it may wait for another process or machine."""
+    """For `asyncio.Runner(loop_factory=VirtualLoop)`. Its tasks must not wait for other processes or machines."""
 
     def __init__(self) -> None:
         self._virtual_s = 0.0
         super().__init__(_Jumping(self._jump))
 
     def time(self) -> float:
-        """Return the virtual time, in seconds since the loop was made."""
+        """Return the virtual time in seconds since the loop was created."""
         return self._virtual_s
 
     def run_in_executor(
@@ -33,11 +33,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         func: Callable[[Unpack[_Arguments]], _Result],
         *args: *_Arguments,
     ) -> asyncio.Future[_Result]:
-        """Run `func` here and now, whatever the executor."""
+        """Run `func` at once, whatever the executor."""
         future: asyncio.Future[_Result] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # whoever awaits it gets it, as from a thread
+        except Exception as error:  # raised where the result is awaited, as from a thread
             future.set_exception(error)
         return future
 
@@ -46,14 +46,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Never waits for time to pass; what is on sockets already comes first."""
+    """Never waits for time to pass; pending socket events come first."""
 
     def __init__(self, jump: Callable[[float], None]) -> None:
         super().__init__()
         self._jump_by = jump
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:  # nothing but a socket can bring anything
+        if timeout is None:  # no timers: only a socket can bring work
             return super().select(None)
         events = super().select(0)
         if not events and timeout > 0:

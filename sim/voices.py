@@ -2,9 +2,9 @@
 
     apt-get install espeak-ng flite festival festvox-kallpc16k festvox-us-slt-hts
 
-All of them are free software (Debian main); the clips are under the licence of this repository. Rendering again with
-the same versions gives the same files, bit for bit. Each voice says two short things that are said on the phone;
-`engines.json` beside the clips records which engine, in which version, said what.
+All engines are free software (Debian main); the clips have the licence of this repository. The same versions render the
+same files, bit for bit. Each voice speaks two typical sentences of phone calls; `engines.json` beside the clips lists
+engine, version and text.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Voice:
     """One voice of one engine."""
 
     name: str
-    """Of its folder, and in every table."""
+    """Name of its folder, and in tables."""
     engine: str
     voice: str
-    """As the engine calls it."""
+    """Name in the engine."""
 
     def command(self, wav: Path) -> list[str]:
-        """Return the command that says what it reads on standard input into `wav`."""
+        """Return the command that speaks its standard input into `wav`."""
         if self.engine == "espeak-ng":
             return ["espeak-ng", "-v", self.voice, "--stdin", "-w", str(wav)]
         if self.engine == "flite":
@@ -90,7 +90,7 @@ def render(out: Path) -> None:
     """Render every voice into ``out/<name>/``, and ``out/engines.json``.
 
     Raises:
-        EngineMissing: a command is not there, or failed.
+        EngineMissing: a command is missing or failed.
     """
     clips = []
     for number, voice in enumerate(track(VOICES, description="rendering")):
@@ -100,7 +100,7 @@ def render(out: Path) -> None:
             text = SENTENCES[(2 * number + turn) % len(SENTENCES)]
             path = folder / f"{turn + 1}.ogg"
             with tempfile.TemporaryDirectory() as scratch:
-                wav = Path(scratch) / "said.wav"
+                wav = Path(scratch) / "speech.wav"
                 _say(voice, text, wav)
                 _to_opus(wav, path)
             clips.append(
@@ -118,14 +118,14 @@ def _say(voice: Voice, text: str, wav: Path) -> None:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
     except FileNotFoundError:
         raise EngineMissing(f"{command[0]}: not installed (see the head of sim/voices.py)") from None
-    if done.returncode != 0 or not wav.exists():  # festival reports a missing voice with 0
+    if done.returncode != 0 or not wav.exists():  # festival exits with 0 when a voice is missing
         raise EngineMissing(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def _version(engine: str) -> str:
     # flite prints its version and exits with 1
-    said = subprocess.run([engine, "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
-    return next(line.split("Data at:")[0].strip() for line in said.splitlines() if re.search(r"\d\.\d", line))
+    output = subprocess.run([engine, "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
+    return next(line.split("Data at:")[0].strip() for line in output.splitlines() if re.search(r"\d\.\d", line))
 
 
 def _to_opus(wav: Path, ogg: Path) -> None:

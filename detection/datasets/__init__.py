@@ -1,5 +1,5 @@
-"""Manifests of published data sets, from the layout and the protocol files of their archives: `detect dataset`.
+"""`callscreen detect dataset`: manifests of published data sets, from the files of their archives.
 
-`entries` is what a loader yields; `asvspoof`, `deepfakes`, `speech` and `plain` are the loaders; `command` is the
-command line.
+`entries` has the type that loaders yield; `asvspoof`, `deepfakes`, `speech` and `plain` are the loaders; `command` is
+the command line.
 """

@@ -1,4 +1,4 @@
-"""ASVspoof 2019 LA, 2021 LA and DF, and 5, as their archives unpack."""
+"""Loaders of ASVspoof 2019 LA, 2021 LA and DF, and 5, for the unpacked archives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from detection.datasets.entries import Entry, fields, find, is_fake
 
 _CONVERTED = frozenset({"A05", "A06", "A13", "A14", "A15", "A17", "A18", "A19"})
-"""Voice conversion, some of it of synthesised speech (Wang et al., Computer Speech and Language 64, 2020, table 3)."""
+"""Attacks by voice conversion, some of synthesised speech (Wang et al., Computer Speech & Language 64, 2020, table
+3)."""
 _CONCATENATED = frozenset({"A04", "A16"})
 
 
@@ -37,7 +38,7 @@ def load_2021_df(root: Path) -> Iterator[Entry]:
 
 
 def _load_2021(root: Path, task: str, audio: list[str]) -> Iterator[Entry]:
-    """Yield the clips of a task; its three phases are the splits ``progress``, ``eval`` and ``hidden``.
+    """Yield the clips of a task; its phases ``progress``, ``eval`` and ``hidden`` are the splits.
 
     A line of ``keys/TASK/CM/trial_metadata.txt``: speaker, file, codec, source or transmission, attack, key, trim,
     phase, and in DF the kind of vocoder.
@@ -55,8 +56,8 @@ def _load_2021(root: Path, task: str, audio: list[str]) -> Iterator[Entry]:
 def load_5(root: Path) -> Iterator[Entry]:
     """Yield the clips of ASVspoof 5, track 1; splits train, val (dev), test (eval).
 
-    A line of ``ASVspoof5.*.tsv``, parted by blanks: speaker, file, gender, codec, its quality, its seed, attack tag,
-    attack, key, and a field without meaning.
+    A line of ``ASVspoof5.*.tsv``, separated by white space: speaker, file, gender, codec, codec quality, codec seed,
+    attack tag, attack, key, and an unused field.
     """
     first = "ASVspoof5.train.tsv"
     base = find(root, [first, f"ASVspoof5_protocols/{first}"], "the protocols").parent
@@ -74,7 +75,7 @@ def load_5(root: Path) -> Iterator[Entry]:
 def _entry(
     file: Path, key: str, attack: str, speaker: str, split: str, where: str, *, known_attacks: bool = True
 ) -> Entry:
-    """Return an entry; `known_attacks`: the attacks are those of 2019, whose kind is known."""
+    """Return an entry; `known_attacks`: attack names are those of 2019, whose family is known."""
     fake = is_fake(key, where)
     if not fake:
         return Entry(file, is_fake=False, family="human", speaker=speaker, split=split, where=where)

@@ -1,4 +1,4 @@
-"""Checks files against the list of checksums that their publisher gives."""
+"""Checks files against a publisher's list of checksums."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from detection.datasets.entries import fields
 from detection.errors import DataError
 
 _KINDS = {32: "md5", 40: "sha1", 64: "sha256"}
-"""By the number of hexadecimal digits."""
+"""Algorithm by the number of hexadecimal digits."""
 _BLOCK_BYTES = 1 << 20
 
 
 def check(listing: Path) -> int:
-    """Check every file of a list as ``md5sum`` and ``sha256sum`` write it; return how many files there are.
+    """Check every file of a list in the format of ``md5sum`` and ``sha256sum``; return the number of files.
 
-    Names are relative to the list's folder. The list may name archives as they were downloaded, or files in them.
+    Names are relative to the list's folder. The list may name downloaded archives, or files in them.
 
     Raises:
-        DataError: the list cannot be read, a file is not there, or is not what its checksum says; names the line.
+        DataError: the list cannot be read, a file is missing, or a checksum differs; names the line.
     """
     wanted = list(_wanted(listing))
     total = sum(file.stat().st_size for _, _, file in wanted)
@@ -43,11 +43,11 @@ def check(listing: Path) -> int:
 
 
 def _wanted(listing: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield where each line stands, the digest, and the file."""
+    """Yield file and line number, digest and path of each line."""
     for where, (digest, *name) in fields(listing, 2):
         if len(digest) not in _KINDS or not re.fullmatch("[0-9a-fA-F]+", digest):
             raise DataError(f"{where}: expected an MD5, SHA-1 or SHA-256 sum in hexadecimal digits, got {digest!r}")
-        file = listing.parent / " ".join(name).removeprefix("*")  # the mark of binary mode
+        file = listing.parent / " ".join(name).removeprefix("*")  # `*` marks binary mode
         if not file.is_file():
-            raise DataError(f"{where}: there is no file {file}")
+            raise DataError(f"{where}: expected an existing file, got {file}")
         yield where, digest.lower(), file

@@ -1,4 +1,4 @@
-"""`python -m detection dataset`: a published data set in, a manifest out."""
+"""`callscreen detect dataset`: writes the manifest of a published data set."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from detection.training.data import COLUMNS, FAMILIES
 
 DESCRIPTION = """\
 Write a manifest of a data set, from the layout and the protocol files of its archives. Nothing is downloaded.
-`sim matrix`, `detect evaluate`, `calibrate` and `train` read the manifest."""
+`sim matrix`, `detect evaluate`, `calibrate` and `train` read manifests."""
 
 EPILOG = """\
 data sets:
 {names}
 
-The clips are counted where their number is known, and those that a protocol names but that are not there are told and
-left out; with --strict either is an error. The column `source` is NAME/SPEAKER, so that intervals are over speakers."""
+The number of clips is checked where the published number is known. Clips that a protocol names but that are missing are
+reported and left out. With --strict both are errors. The column `source` is NAME/SPEAKER, so that confidence intervals
+are over speakers."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """How a data set is read, and what is known of it."""
+    """A data set: its loader and known numbers of clips."""
 
     load: Callable[[Path], Iterator[Entry]]
     root: str
-    """What ROOT is."""
+    """Description of ROOT."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Clips of each split of the whole archive."""
+    """Clips of each split in the complete archive."""
 
 
 DATA_SETS = {
@@ -77,25 +78,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EPILOG.format(names="\n".join(f"  {name:16} {one.root}" for name, one in DATA_SETS.items()))
     add = parser.add_argument
     add("name", metavar="NAME", choices=tuple(DATA_SETS), help=", ".join(DATA_SETS))
-    add("root", metavar="ROOT", type=Path, help="where its archives were unpacked; see below")
+    add("root", metavar="ROOT", type=Path, help="folder with its unpacked archives; see below")
     add("--out", metavar="CSV", type=Path, required=True, help="the manifest to write")
     add("--split", metavar="NAME", help="only this split")
     add(
         "--checksums",
         metavar="LIST",
         type=Path,
-        help="check the files of this list first, as md5sum or sha256sum writes it, relative to its folder",
+        help="first check the files of this list, in the format of md5sum or sha256sum, relative to its folder",
     )
-    add("--strict", action="store_true", help="fail where clips are missing, or are not as many as expected")
+    add("--strict", action="store_true", help="fail if clips are missing or their number is wrong")
 
 
 def run(args: Namespace) -> int:
-    """Write the manifest; return the exit code: 1 where --strict finds that something is missing."""
+    """Write the manifest; return the exit code: 1 if --strict found a fault."""
     data_set = DATA_SETS[args.name]
     if not args.root.exists():
-        raise DataError(f"{args.root}: there is no such file or folder")
+        raise DataError(f"{args.root}: expected an existing file or folder")
     if args.checksums is not None:
-        sys.stderr.write(f"{args.checksums}: {check(args.checksums)} files are what their checksums say\n")
+        sys.stderr.write(f"{args.checksums}: {check(args.checksums)} files match their checksums\n")
     counts, missing = _write(args, data_set)
     _show(counts)
     faults = list(_faults(counts, missing, data_set, args.split))
@@ -105,7 +106,7 @@ def run(args: Namespace) -> int:
 
 
 def _write(args: Namespace, data_set: DataSet) -> tuple[Counter[tuple[str, str]], list[Entry]]:
-    """Write the clips that are there; return how many they are, by split and label, and those that are not there."""
+    """Write the existing clips; return their number by split and label, and the missing clips."""
     counts: Counter[tuple[str, str]] = Counter()
     missing: list[Entry] = []
     progress = Console(stderr=True)
@@ -126,9 +127,9 @@ def _write(args: Namespace, data_set: DataSet) -> tuple[Counter[tuple[str, str]]
                 writer.writerow(_row(entry, args.name, args.out))
                 counts[entry.split, "fake" if entry.is_fake else "real"] += 1
         if not counts:
-            where = f"; {missing[0].where}: there is no file {missing[0].file}" if missing else ""
-            raise DataError(f"{args.root}: none of its clips is there" + where)
-        part.replace(args.out)  # in one step: a manifest that was interrupted is none
+            where = f"; {missing[0].where}: missing {missing[0].file}" if missing else ""
+            raise DataError(f"{args.root}: expected its clips, found none" + where)
+        part.replace(args.out)  # atomic: an interrupted run leaves no incomplete manifest
     finally:
         part.unlink(missing_ok=True)
     return counts, missing
@@ -153,7 +154,7 @@ def _faults(
 ) -> Iterator[str]:
     if missing:
         first = missing[0]
-        yield f"{len(missing)} clips are not there; {first.where}: there is no file {first.file}"
+        yield f"{len(missing)} clips are missing; {first.where}: {first.file}"
     found: Counter[str] = Counter()
     for (name, _label), count in counts.items():
         found[name] += count

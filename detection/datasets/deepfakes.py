@@ -1,4 +1,4 @@
-"""In-the-Wild, WaveFake and MLAAD, as their archives unpack."""
+"""Loaders of In-the-Wild, WaveFake and MLAAD, for the unpacked archives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detection.datasets.entries import Entry, find, is_fake, recordings, rows
 from detection.errors import DataError
 
 SPOKEN_PROMPTS = "common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech"
-"""The one folder of WaveFake whose clips are synthesised from text; the others are people's speech through vocoders."""
+"""The folder of WaveFake with speech synthesised from text; the other folders have human speech through vocoders."""
 
 
 def load_in_the_wild(root: Path) -> Iterator[Entry]:
@@ -22,7 +22,7 @@ def load_in_the_wild(root: Path) -> Iterator[Entry]:
 
 
 def load_wavefake(root: Path) -> Iterator[Entry]:
-    """Yield the clips of ``generated_audio.zip``, a folder a vocoder, and LJSpeech's where it is beside them.
+    """Yield the clips of ``generated_audio.zip``, one folder for each vocoder, and of LJSpeech if it is beside them.
 
     Folders are named after corpus and vocoder: ``ljspeech_melgan``, ``jsut_parallel_wavegan``.
     """
@@ -44,9 +44,9 @@ def load_wavefake(root: Path) -> Iterator[Entry]:
 
 
 def load_mlaad(root: Path) -> Iterator[Entry]:
-    """Yield the clips of MLAAD: ``fake/LANGUAGE/MODEL/meta.csv``, parted by ``|``, with path, language, model_name.
+    """Yield the clips of MLAAD: ``fake/LANGUAGE/MODEL/meta.csv``, separated by ``|``, with path, language, model_name.
 
-    All of them are synthetic; the people of M-AILABS, whom they are set against, are a data set of their own.
+    All clips are synthetic; the human clips for comparison, M-AILABS, are a separate data set.
     """
     base = find(root, ["fake", "MLAAD/fake"], "the clips")
     tables = sorted(base.glob("*/*/meta.csv"))

@@ -1,4 +1,4 @@
-"""What a loader yields, and how it reads protocol files."""
+"""The type that loaders yield, and helpers for reading protocol files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FAKE = frozenset({"fake", "synthetic", "spoof", "deepfake", "machine"})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One clip, as a manifest lists it; see `detection.training.data.Clip`."""
+    """One clip for the manifest; see `detection.training.data.Clip`."""
 
     file: Path
     is_fake: bool
     system: str = ""
     family: str = "unknown"
-    """Of a fake; ``human`` where it is none."""
+    """Family of the system; ``human`` for human clips."""
     speaker: str = ""
     language: str = "en"
     split: str = ""
@@ -31,7 +31,7 @@ class Entry:
 
 
 def find(root: Path, candidates: Sequence[str], what: str) -> Path:
-    """Return the first of `candidates` below `root` that is there. Raises DataError, which names all of them."""
+    """Return the first of `candidates` that exists below `root`. Raises DataError, which names all of them."""
     for candidate in candidates:
         if (root / candidate).exists():
             return root / candidate
@@ -39,10 +39,10 @@ def find(root: Path, candidates: Sequence[str], what: str) -> Path:
 
 
 def fields(protocol: Path, least: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield where each line of a protocol stands, and its fields, which white space parts.
+    """Yield position and fields of each line of a protocol, separated by white space.
 
     Raises:
-        DataError: it cannot be read, or a line has less than `least` fields.
+        DataError: it cannot be read, or a line has fewer than `least` fields.
     """
     try:
         with protocol.open(encoding="utf-8") as lines:
@@ -56,7 +56,7 @@ def fields(protocol: Path, least: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def rows(table: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield where each row of a table with a header stands, and the row.
+    """Yield position and values of each row of a table with a header.
 
     Raises:
         DataError: it cannot be read, or one of `columns` is missing.
@@ -65,7 +65,7 @@ def rows(table: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[
         with table.open(encoding="utf-8-sig", newline="") as lines:
             if delimiter == ",":
                 reader = csv.DictReader(lines)
-            else:  # these tables quote nothing: a quotation mark is part of a sentence
+            else:  # in these tables a quotation mark is part of the text
                 reader = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
             if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
                 raise DataError(
@@ -73,14 +73,16 @@ def rows(table: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[
                 )
             for row in reader:
                 if None in row.values():
-                    raise DataError(f"{table}:{reader.line_num}: row ends before its last column")
+                    raise DataError(
+                        f"{table}:{reader.line_num}: expected {len(reader.fieldnames or ())} columns, got fewer"
+                    )
                 yield f"{table}:{reader.line_num}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read: {error}") from None
 
 
 def is_fake(label: str, where: str) -> bool:
-    """Return what a label says. Raises DataError, which names the line, where it says neither."""
+    """Return the meaning of a label. Raises DataError, which names the line, for an unknown label."""
     if label.lower() in FAKE:
         return True
     if label.lower() in REAL:
@@ -89,5 +91,5 @@ def is_fake(label: str, where: str) -> bool:
 
 
 def recordings(folder: Path) -> Iterator[Path]:
-    """Yield the recordings in a folder and all below it, in order."""
+    """Yield the recordings in a folder and its subfolders, in order."""
     yield from (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in AUDIO_SUFFIXES)

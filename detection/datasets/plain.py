@@ -1,4 +1,4 @@
-"""Recordings of one's own: a folder, or a table."""
+"""Loaders of one's own recordings: a folder, or a CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABELS = ("label", "key", "class", "target")
 
 
 def load_folder(root: Path) -> Iterator[Entry]:
-    """Yield the recordings of ``real/`` and ``fake/``, or folders of a like name; a folder in them is one voice."""
+    """Yield the recordings of ``real/`` and ``fake/``, or folders of similar names; a subfolder is one voice."""
     folders = [folder for folder in sorted(root.glob("*")) if folder.is_dir() and folder.name.lower() in REAL | FAKE]
     if not folders:
         raise DataError(f"{root}: expected folders real and fake (or {', '.join(sorted(REAL | FAKE))})")
@@ -28,9 +28,9 @@ def load_folder(root: Path) -> Iterator[Entry]:
 
 
 def load_csv(table: Path) -> Iterator[Entry]:
-    """Yield the rows of a CSV with a header: a column of paths, one of labels, and system, speaker, language, split.
+    """Yield the rows of a CSV with columns for path and label, and optionally system, speaker, language and split.
 
-    Paths are relative to the table's folder. See `PATHS` and `LABELS` for the names of the first two.
+    Paths are relative to the CSV's folder. `PATHS` and `LABELS` have the accepted names of the first two columns.
     """
     names = _header(table)
     path, label = (next((name for name in known if name in names), "") for known in (PATHS, LABELS))

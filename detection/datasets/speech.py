@@ -1,4 +1,4 @@
-"""Corpora of people's speech: LibriSpeech and Common Voice."""
+"""Loaders of human speech: LibriSpeech and Common Voice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIBRISPEECH = {
     "test-clean": 2_620,
     "test-other": 2_939,
 }
-"""Subsets, and how many clips each has (Panayotov et al., 2015; counts of the archives at openslr.org/12)."""
+"""Number of clips by subset (Panayotov et al., 2015; counts of the archives at openslr.org/12)."""
 _COMMON_VOICE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 
 
@@ -36,9 +36,10 @@ def load_librispeech(root: Path) -> Iterator[Entry]:
 
 
 def load_common_voice(root: Path) -> Iterator[Entry]:
-    """Yield the clips of Common Voice, of the folder of one language or of some: ``LANGUAGE/{train,dev,test}.tsv``.
+    """Yield the clips of Common Voice, from the folder of one language or of several:
+    ``LANGUAGE/{train,dev,test}.tsv``.
 
-    The tables have at least the columns client_id and path, the latter within ``clips/``.
+    The tables need the columns client_id and path, the latter relative to ``clips/``.
     """
     languages = [table.parent for pattern in ("test.tsv", "*/test.tsv", "*/*/test.tsv") for table in root.glob(pattern)]
     if not languages:

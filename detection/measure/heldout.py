@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-import detection
 from detection.decision.calibration import Calibration, ChannelCalibration
 from detection.detector import CardDetector, open_detector
 from detection.errors import DataError
@@ -28,15 +28,15 @@ from detection.measure.metrics import Labels
 from detection.measure.scoring import MIN_SPEECH_S, Leg, LegScorer, leg_samples, legs_of
 from detection.offline import VerifierScore, Windowing, score_windows, verify_windows
 from detection.signal.channels import CHANNELS
-from detection.training.bank import ORIGINAL, Bank, whole
+from detection.training.bank import ORIGINAL, Bank, code_of, whole
 from detection.training.data import Clip, is_known, read_manifest
 from detection.training.sampling import FOLDS, source_folds, split_by_source
 from detection.types import Samples, Score
 
 WindowScore = TypeVar("WindowScore", Score, VerifierScore)
 _SOURCES = (
-    "decision/coverage", "offline", "signal/activity", "signal/bandwidth", "signal/domain", "signal/features",
-    "signal/framing", "signal/music", "signal/spectra", "signal/traits", "signal/windows",
+    "decision.coverage", "offline", "signal.activity", "signal.bandwidth", "signal.domain", "signal.features",
+    "signal.framing", "signal.music", "signal.spectra", "signal.traits", "signal.windows",
 )  # fmt: skip
 """Modules that affect the scores: cached scores are not used after one of these has changed."""
 
@@ -199,8 +199,8 @@ def _verifier_scores(light: Windowing, detector: CardDetector, samples: Samples)
 
 
 def _source_hash() -> str:
-    folder = Path(detection.__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in _SOURCES)).hexdigest()
+    code = "".join(code_of(import_module(f"detection.{name}")) for name in _SOURCES)
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 def _save(file: Path, legs: Sequence[Sequence[WindowScore]]) -> None:

@@ -1,4 +1,4 @@
-"""The networks, by name. Importing this package imports torch: serving never does."""
+"""The networks by name. Importing this package imports torch, so serving does not use it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from detection.training.settings import Settings
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network and the windows it is made for."""
+    """A network, its contract and its training settings."""
 
     build: Callable[[Contract], nn.Module]
     contract: Contract
     settings: Settings = field(default_factory=Settings)
-    """How it is trained best."""
+    """Recommended settings for training."""
     pretrained: bool = False
-    """Training starts from somebody's published weights, by `regress`."""
+    """Whether training starts from published weights, with `regress`."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -35,7 +35,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 class LogOdds(nn.Module):
-    """A network as it is served: the natural log-odds of 'synthetic', which is what softmax over two logits says."""
+    """A network as exported for serving: returns the natural log-odds of 'synthetic', the difference of two logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""ECAPA-TDNN (Desplanques, Thienpondt, Demuynck, Interspeech 2020), narrow: a speaker verifier's body, two answers.
+"""ECAPA-TDNN (Desplanques, Thienpondt, Demuynck, Interspeech 2020), with fewer channels and two classes.
 
-As in the paper: dilated SE-Res2 blocks, each fed the sum of all before it; their outputs joined frame by frame;
-attentive statistics. Not as there: 128 channels for 512 or 1,024, 4 parts of a Res2 convolution for 8, 256 joined
-channels for 1,536, 96 numbers of embedding for 192 (0.41 M parameters for 6.2 or 14.7 M); 64 log-mel bands for 80 MFCC;
-a single cosine (`Direction`) for one per speaker.
+As in the paper: dilated SE-Res2 blocks, each with the sum of all earlier outputs as input; their outputs concatenated;
+attentive statistics. Differences: 128 channels instead of 512 or 1,024; 4 scales in a Res2 convolution instead of 8;
+256 concatenated channels instead of 1,536; an embedding of 96 instead of 192 (0.41 M parameters instead of 6.2 or 14.7
+M); 64 log-mel bands instead of 80 MFCC; one cosine (`Direction`) instead of one for each speaker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTINGS = Settings(epochs=12, masks=1, anchors=6, ranking=0.5, learning_rate=2e
 
 
 class EcapaTdnn(nn.Module):
-    """Log-mel -> conv -> 3 SE-Res2 blocks -> joined -> attentive statistics -> embedding -> cosine -> logits."""
+    """Log-mel -> conv -> 3 SE-Res2 blocks -> concatenated -> attentive statistics -> embedding -> cosine -> logits."""
 
     def __init__(self, contract: Contract = CONTRACT, channels: int = 128, joined: int = 256) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class EcapaTdnn(nn.Module):
 
 
 class _SeRes2Block(nn.Module):
-    """Mix, convolve in steps, mix, then turn channels up or down by what the whole window holds; added to the input."""
+    """Pointwise, Res2 and pointwise convolution, then squeeze-and-excitation, added to the input."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Parts that several networks are made of. Shapes are ``(batch, channels, frames)`` unless a line says otherwise."""
+"""Layers used by several networks. Shapes are ``(batch, channels, frames)`` unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DYNAMIC_RANGE_DB = 60.0
-"""What lies further below the window's loudest point is raised to it: a page's noise floor is no cue."""
+"""Values further below the window's maximum are raised to it, so that a page's noise floor is no cue."""
 
 
 def audible(frames: Tensor) -> Tensor:
-    """Return log-mel frames in decibels, ``(batch, n_frames, bands)``, in tens of decibels about each band's mean."""
+    """Return log-mel frames in dB, ``(batch, n_frames, bands)``, minus each band's mean, divided by 10."""
     raised = torch.maximum(frames, frames.amax((1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
     return (raised - raised.mean(1, keepdim=True)) / 10
 
 
 def at_unit_level(samples: Tensor) -> Tensor:
-    """Return samples ``(batch, n_samples, 1)`` as ``(batch, 1, n_samples)``, of mean 0 and deviation 1: no level."""
+    """Return samples ``(batch, n_samples, 1)`` as ``(batch, 1, n_samples)``, with mean 0 and standard deviation 1."""
     waves = samples.transpose(1, 2)
     centred = waves - waves.mean(2, keepdim=True)
     return centred / torch.sqrt((centred**2).mean(2, keepdim=True)).clamp(min=1e-4)
 
 
 class Res2Convolution(nn.Module):
-    """Convolution in steps: a part of the channels each, the part before added first (Gao et al., Res2Net, 2021).
+    """Res2 convolution: each group of channels is convolved after adding the previous group's output.
 
-    So later parts see further than one kernel reaches, at a fraction of a full convolution's weights.
+    Gao et al., Res2Net, 2021. Later groups have a larger receptive field, with few weights.
     """
 
     def __init__(self, channels: int, parts: int, size: int, dilation: int) -> None:
@@ -42,7 +42,7 @@ class Res2Convolution(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Keep the shape."""
+        """Return the same shape."""
         first, *others = torch.chunk(hidden, len(self.convolutions) + 1, dim=1)
         done = [first]
         for number, (convolve, part) in enumerate(zip(self.convolutions, others, strict=True)):
@@ -51,7 +51,7 @@ class Res2Convolution(nn.Module):
 
 
 class AttentiveStatistics(nn.Module):
-    """Mean and deviation over time, each channel weighing the frames for itself, in view of the whole window.
+    """Weighted mean and standard deviation over time, with attention by channel and context of the whole window.
 
     "Channel- and context-dependent statistics pooling" of ECAPA-TDNN (Desplanques et al., Interspeech 2020, 3.1).
     """
@@ -82,17 +82,16 @@ def _statistics(hidden: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Direction(nn.Module):
-    """How nearly a voice's embedding points where human voices do: a cosine, as logits of human, synthetic.
+    """Cosine between the embedding and a learnt direction of human voices, as logits of human and synthetic.
 
     The last layer of one-class softmax (Zhang, Jiang, Duan, "One-class learning towards synthetic voice spoofing
-    detection", IEEE SPL 2021): humans are to lie in one cone, whatever the machines do elsewhere. There the cosine at
-    which the log-odds are 0 is fixed at 0.55; here it is learnt from 0, or hundreds of steps would go into moving all
-    voices to it.
+    detection", IEEE SPL 2021), which trains human voices to lie in one cone. The paper fixes the cosine of log-odds 0
+    at 0.55; here it is learnt from 0, because moving all embeddings there takes hundreds of steps.
     """
 
     SCALE = 20.0
     MARGIN = 0.35
-    """How far from the middle training wants either class; the paper's 0.9 and 0.2 are as far from 0.55."""
+    """Margin on either side of the middle; the paper's 0.9 and 0.2 have the same distance from 0.55."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

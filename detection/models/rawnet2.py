@@ -1,10 +1,11 @@
-"""RawNet2 for anti-spoofing (Tak et al., "End-to-end anti-spoofing with RawNet2", ICASSP 2021), narrow.
+"""RawNet2 for anti-spoofing (Tak et al., "End-to-end anti-spoofing with RawNet2", ICASSP 2021), with fewer channels.
 
-As in the paper: fixed sinc band-passes on a mel scale straight on the samples, their magnitude pooled, residual blocks
-with batch norm and LeakyReLU before each convolution and filter-wise feature map scaling (FMS) after, a GRU whose last
-state decides. Not as there: 32 filters at every 4th sample for 128 at each, 4 blocks of 32 and 64 channels for 6 of 128
-and 512, one GRU layer of 128 for three of 1,024 (0.18 M parameters for 25 M); the level is taken out; the first
-convolution of a block sees its activated input, which the authors' published code computes and then overwrites.
+As in the paper: fixed sinc band-pass filters on a mel scale on the waveform, their magnitude pooled; residual blocks
+with batch norm and LeakyReLU before each convolution and filter-wise feature map scaling (FMS) after; a GRU whose last
+state is classified. Differences: 32 filters at every 4th sample instead of 128 at each; 4 blocks of 32 and 64 channels
+instead of 6 of 128 and 512; one GRU layer of 128 instead of three of 1,024 (0.18 M parameters instead of 25 M); samples
+are normalised to unit level; the first convolution of a block uses its activated input, which the authors' published
+code computes and then overwrites.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class RawNet2(nn.Module):
 
     def __init__(self, contract: Contract = CONTRACT) -> None:
         super().__init__()
-        del contract  # any length of window will do
+        del contract  # works for any window length
         self.register_buffer("filters", sinc_band_passes(32))
         self.after_filters = nn.BatchNorm1d(32)
         self.blocks = nn.Sequential(  # 3 s: (batch, 32, 4000)
@@ -51,7 +52,7 @@ class RawNet2(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples ``(batch, n_samples, 1)`` to logits ``(batch, 2)``."""
-        with torch.autocast("cpu", enabled=False):  # bfloat16 would drown what lies 50 dB down
+        with torch.autocast("cpu", enabled=False):  # bfloat16 would lose components 50 dB below the peak
             filtered = functional.conv1d(at_unit_level(samples), self.filters, stride=_STRIDE_SAMPLES)
         pooled = functional.max_pool1d(filtered.abs(), 3)
         hidden = self.blocks(functional.leaky_relu(self.after_filters(pooled), 0.3))
@@ -62,7 +63,7 @@ class RawNet2(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions and a way around them, a third of the frames kept, and FMS: ``x * s + s``, s by channel."""
+    """Two convolutions with a skip connection, pooling by 3, and FMS: ``x * s + s``, s by channel."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -84,9 +85,9 @@ class _ResidualBlock(nn.Module):
 
 
 def sinc_band_passes(n_filters: int) -> Tensor:
-    """Return Hamming-windowed ideal band-passes side by side on the mel scale, ``(n_filters, 1, 129)`` float32.
+    """Return Hamming-windowed ideal band-pass filters, adjacent on the mel scale, ``(n_filters, 1, 129)`` float32.
 
-    Fixed, not learnt, as in the paper, where learning them overfits.
+    They are fixed, as in the paper, which reports overfitting with learnt ones.
     """
     top_mel = 2595 * math.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
     edges_hz = 700 * (10 ** (torch.linspace(0, top_mel, n_filters + 1) / 2595) - 1)

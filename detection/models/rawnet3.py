@@ -1,9 +1,11 @@
-"""RawNet3 (Jung et al., "Pushing the limits of raw waveform speaker recognition", Interspeech 2022), narrow.
+"""RawNet3 (Jung et al., "Pushing the limits of raw waveform speaker recognition", Interspeech 2022), with fewer
+channels.
 
-As in the paper: pre-emphasis, learnt analytic filters, log magnitude less its mean over time, three Res2 blocks whose
-output alpha-scaled feature maps (AFMS) gate, all joined, attentive statistics with context. Not as there: 64 filters at
-every 32nd sample for 256 at every 10th, 128 channels for 1,024, 4 parts of a Res2 convolution for 8, 96 numbers of
-embedding for 256 (0.39 M parameters for 16 M); a single cosine (`Direction`) for one per speaker.
+As in the paper: pre-emphasis; learnt analytic filters; log magnitude minus its mean over time; three Res2 blocks with
+alpha feature map scaling (AFMS); their outputs concatenated; attentive statistics with context. Differences: 64 filters
+at every 32nd sample instead of 256 at every 10th; 128 channels instead of 1,024; 4 scales in a Res2 convolution instead
+of 8; an embedding of 96 instead of 256 (0.39 M parameters instead of 16 M); one cosine (`Direction`) instead of one for
+each speaker.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ SETTINGS = Settings(epochs=12, anchors=6, ranking=0.5, learning_rate=2e-3)
 
 _STRIDE_SAMPLES = 32
 _LEAST_HZ = 10.0
-"""No filter begins lower, and none is narrower."""
+"""Lowest cut-off frequency and smallest width of a filter."""
 
 
 class RawNet3(nn.Module):
-    """Samples -> 64 analytic filters -> log magnitude -> 3 Res2 blocks -> joined -> attentive statistics -> logits."""
+    """Samples -> 64 analytic filters -> log magnitude -> 3 Res2 blocks -> concatenated -> statistics -> logits."""
 
     def __init__(self, contract: Contract = CONTRACT, channels: int = 128, joined: int = 256) -> None:
         super().__init__()
-        del contract  # any length of window will do
+        del contract  # works for any window length
         self.filters = AnalyticFilters(64)  # 3 s: (batch, 64, 1492)
         self.blocks = nn.ModuleList(
             [
@@ -51,7 +53,7 @@ class RawNet3(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples ``(batch, n_samples, 1)`` to logits ``(batch, 2)``."""
-        with torch.autocast("cpu", enabled=False):  # bfloat16 would drown what lies 50 dB down
+        with torch.autocast("cpu", enabled=False):  # bfloat16 would lose components 50 dB below the peak
             magnitudes = torch.log(self.filters(pre_emphasised(at_unit_level(samples))))
         first = self.blocks[0](magnitudes - magnitudes.mean(2, keepdim=True))
         second = self.blocks[1](first)
@@ -62,7 +64,7 @@ class RawNet3(nn.Module):
 
 
 class AnalyticFilters(nn.Module):
-    """Band-passes with learnt edges, and their Hilbert transforms: magnitudes (Pariente et al., ICASSP 2020)."""
+    """Magnitudes of band-pass filters with learnt edges and their Hilbert transforms (Pariente et al., ICASSP 2020)."""
 
     taps: Tensor
     window: Tensor
@@ -71,7 +73,7 @@ class AnalyticFilters(nn.Module):
         super().__init__()
         top_mel = 2595 * math.log10(1 + (SAMPLE_RATE_HZ / 2 - 100) / 700)
         edges_hz = 700 * (10 ** (torch.linspace(50, top_mel, n_filters + 1) / 2595) - 1)
-        # In kHz, so that a step of the optimiser is neither nothing nor everything.
+        # In kHz, so that the scale suits the optimiser's step.
         self.low_khz = nn.Parameter((edges_hz[:-1] - _LEAST_HZ) / 1000)
         self.width_khz = nn.Parameter((edges_hz.diff() - _LEAST_HZ) / 1000)
         self.register_buffer("taps", (torch.arange(n_taps) - n_taps // 2).float())
@@ -82,10 +84,10 @@ class AnalyticFilters(nn.Module):
         even, odd = self.kernels()
         outputs = functional.conv1d(waves, torch.cat([even, odd]).unsqueeze(1), stride=_STRIDE_SAMPLES)
         real, imaginary = outputs.chunk(2, dim=1)
-        return torch.sqrt(real**2 + imaginary**2 + 1e-7)  # the exporter takes less for 0, whose root has no slope
+        return torch.sqrt(real**2 + imaginary**2 + 1e-7)  # without the constant, the gradient at 0 is infinite
 
     def kernels(self) -> tuple[Tensor, Tensor]:
-        """Return the band-passes and their Hilbert transforms, each ``(n_filters, n_taps)``, of unit gain at peak."""
+        """Return the filters and their Hilbert transforms, each ``(n_filters, n_taps)``, with a peak gain of 1."""
         low_hz = (1000 * self.low_khz.abs() + _LEAST_HZ)[:, None]
         width_hz = (1000 * self.width_khz.abs() + _LEAST_HZ)[:, None]
         middle_hz = torch.clamp(low_hz + width_hz / 2, max=SAMPLE_RATE_HZ / 2)
@@ -96,12 +98,12 @@ class AnalyticFilters(nn.Module):
 
 
 def pre_emphasised(waves: Tensor) -> Tensor:
-    """Take 0.97 of each sample from the next; ``(batch, 1, n_samples)`` to ``(batch, 1, n_samples - 1)``."""
+    """Subtract 0.97 times the previous sample; ``(batch, 1, n_samples)`` to ``(batch, 1, n_samples - 1)``."""
     return waves[:, :, 1:] - 0.97 * waves[:, :, :-1]
 
 
 class _AfmsRes2Block(nn.Module):
-    """Mix, convolve in steps, mix, added to the input, fewer frames, then AFMS: ``(x + alpha) * s``, s by channel."""
+    """Pointwise, Res2 and pointwise convolution, added to the input, pooling, then AFMS: ``(x + alpha) * s``."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int, pool: int) -> None:
         super().__init__()

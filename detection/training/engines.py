@@ -1,6 +1,6 @@
-"""Voices of the speech engines that are installed here: what people without any means of their own would try first.
+"""Voices of speech engines installed on this machine: the simplest tools for making synthetic speech.
 
-Debian's packages: espeak-ng, flite, festival with festvox-kallpc16k and festvox-us-slt-hts.
+Debian packages: espeak-ng, flite, festival with festvox-kallpc16k and festvox-us-slt-hts.
 """
 
 from __future__ import annotations
@@ -66,16 +66,17 @@ class Utterance:
     """One clip to be rendered."""
 
     system: str
-    """Engine and, where each voice is a system of its own, the voice."""
+    """Name of the engine, with the voice where each voice is a system."""
     voice: str
     family: str
     command: tuple[str, ...]
-    """Reads text on standard input; the path of the WAV to write goes at its end."""
+    """Command that reads the text on standard input; the path of the WAV to write is appended."""
     text: str
 
 
 def utterances(engine: str, count: int, rng: np.random.Generator) -> Iterator[Utterance]:
-    """Yield `count` clips of `engine`, two sentences each: its voices in turn or at random, as are pace and pitch."""
+    """Yield `count` clips of `engine` with two sentences each; voices in turn or at random, pace and pitch at
+    random."""
     command: tuple[str, ...]
     for number in range(count):
         text = " ".join(rng.choice(SENTENCES, 2, replace=False))
@@ -100,13 +101,13 @@ ENGINES = ("espeak-ng", "flite", "festival")
 
 
 def say(utterance: Utterance) -> Samples:
-    """Return what the engine says, at 16 kHz, up to six seconds.
+    """Synthesise an utterance; return at most six seconds at 16 kHz.
 
     Raises:
         DataError: the engine or its voice is not installed, or it failed.
     """
     with TemporaryDirectory() as folder:
-        wav = Path(folder) / "said.wav"
+        wav = Path(folder) / "speech.wav"
         try:
             done = subprocess.run(  # noqa: S603  the commands are those above
                 [*utterance.command, str(wav)], input=utterance.text, capture_output=True, text=True, check=False,
@@ -114,9 +115,8 @@ def say(utterance: Utterance) -> Samples:
             )  # fmt: skip
         except FileNotFoundError:
             raise DataError(f"{utterance.command[0]}: not installed (see detection/training/engines.py)") from None
-        if (
-            done.returncode or not wav.exists() or wav.stat().st_size < 1_000
-        ):  # festival misses a voice with exit code 0
-            raise DataError(f"{' '.join(utterance.command)}: {done.stderr.strip() or 'said nothing'}")
+        # festival exits with 0 when a voice is missing
+        if done.returncode or not wav.exists() or wav.stat().st_size < 1_000:
+            raise DataError(f"{' '.join(utterance.command)}: {done.stderr.strip() or 'expected audio, got none'}")
         samples, rate_hz = soundfile.read(wav, dtype="float32")
     return np.asarray(soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)[: int(_LONGEST_S * SAMPLE_RATE_HZ)], np.float32)

@@ -1,4 +1,4 @@
-"""What a run learned about its own weights: calibration, threshold and figures, on clips it never trained on."""
+"""Facts that a run measures about its weights on held-out clips: calibration, threshold and figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIMITS = (
 
 
 class Facts(BaseModel):
-    """Part of a card that only training can know."""
+    """The part of a card that training measures."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,12 +44,12 @@ class Facts(BaseModel):
 def gather_facts(
     scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Mapping[str, Labels], data_hash: str, recipe: str
 ) -> Facts:
-    """Fit calibration over the windows of all renderings, and note the figures of the clips by rendering.
+    """Fit the calibration on the windows of all renderings, and compute the figures of the clips by rendering.
 
-    `scores` holds the raw log-odds of each clip's windows, by rendering; `is_fake` the labels of those clips.
+    `scores` has the raw log-odds of each clip's windows, by rendering; `is_fake` the labels of those clips.
 
-    Calibration is by window, since that is what the decision adds up, and by class of channel, as the renderings' names
-    tell; `calibrate` fits it along the path that calls take, and counts false alarms.
+    Calibration is by window, because the decision sums windows, and by channel class, which follows from the
+    rendering's name. `calibrate` fits it again with the steps of live calls, and measures false alarms.
     """
     metrics = {}
     for name, parts in scores.items():
@@ -73,7 +73,7 @@ def gather_facts(
 
 
 def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Mapping[str, Labels]) -> ChannelCalibration:
-    """Fit each class of channel on its own renderings; on all, where there is none of it."""
+    """Fit each channel class on its own renderings, or on all renderings if it has none."""
 
     def fitted(names: list[str]) -> Calibration:
         windows = [window for name in names or scores for window in scores[name]]
@@ -85,21 +85,21 @@ def _calibration(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Mappi
 
 
 def write_facts(facts: Facts, weights: Path) -> None:
-    """Write `facts` beside the weights that they are of: those of ``best.pt`` are in ``best.json``."""
+    """Write `facts` beside their weights: those of ``best.pt`` to ``best.json``."""
     weights.with_suffix(".json").write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def forget_facts(weights: Path) -> None:
-    """Remove what an earlier run noted there: it is of other weights than those about to be written."""
+    """Remove the facts of an earlier run, which belong to other weights."""
     weights.with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_facts(weights: Path) -> Facts:
-    """Read what training noted of these weights; raise `ModelError` when it is missing or damaged."""
+    """Read the facts of these weights; raise `ModelError` if they are missing or malformed."""
     file = weights.with_suffix(".json")
     try:
         return Facts.model_validate_json(file.read_bytes())
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from error
     except ValidationError as error:
-        raise ModelError(f"{file}: not what `detection train` writes: {error.errors()[0]['msg']}") from error
+        raise ModelError(f"{file}: expected what `detect train` writes: {error.errors()[0]['msg']}") from error

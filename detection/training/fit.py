@@ -1,4 +1,4 @@
-"""The training loop: windows drawn at random, weights averaged, judged after every epoch on sources never heard."""
+"""The training loop: random windows, averaged weights, validation after every epoch on held-out sources."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from detection.training.sampling import PageSampler
 from detection.training.settings import Settings
 
 VALIDATION_HOP = 0.75
-"""Step between the windows that clips are validated on, in windows: serving's would cost more than the training."""
+"""Step between validation windows, as a share of the window; the serving hop would cost more time than training."""
 CHECKPOINT = ("run", "settings", "network", "average", "optimiser", "schedule", "followed", "history", "random")
-"""What a checkpoint holds."""
+"""Fields of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Epoch:
     epoch: int
     train_loss: float
     error: Mapping[str, float]
-    """Equal error rate of validation clips, by rendering."""
+    """Equal error rate of the validation clips, 0 to 1, by rendering."""
 
     @property
     def mean_error(self) -> float:
-        """The figure that early stopping watches."""
+        """Mean over the renderings, for early stopping."""
         return float(np.mean(list(self.error.values())))
 
 
 class WindowSampler:
-    """Draws training windows: clips by `PageSampler`, a rendering and a place at random."""
+    """Draws training windows: a clip by `PageSampler`, then a random rendering and position."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class WindowSampler:
         settings: Settings,
         taught: NDArray[np.float32] | None = None,
     ) -> None:
-        """Take the renderings of all `clips`, and a teacher's log-odds of each, NaN where it has no opinion."""
+        """Take the renderings of all `clips`, and the teacher's log-odds of each clip, NaN for unknown."""
         chosen = [clips[index] for index in indices]
         self._pages = PageSampler(chosen, settings.temper, settings.anchors, settings.balanced)
         self.class_weights = torch.tensor(self._pages.class_weights, dtype=torch.float32)
@@ -67,7 +67,8 @@ class WindowSampler:
         self._n_frames = n_frames
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return frames ``(size, n_frames, n_features)`` float32, labels (1: synthetic), sources, what is taught."""
+        """Return frames ``(size, n_frames, n_features)`` float32, labels (1: synthetic), sources and teacher's
+        log-odds."""
         drawn = self._pages.draw(size, rng)
         clips = [self._indices[position] for position in drawn]
         windows = torch.from_numpy(np.stack([self._window(clip, rng) for clip in clips]))
@@ -82,7 +83,7 @@ class WindowSampler:
 
 
 def fill(frames: NDArray[np.generic], n_frames: int) -> NDArray[np.float32]:
-    """Repeat frames until there are `n_frames`, as serving repeats a clip shorter than a window."""
+    """Repeat frames until there are `n_frames`, as serving repeats clips shorter than a window."""
     return np.resize(frames, (n_frames, frames.shape[1])).astype(np.float32)
 
 
@@ -107,7 +108,7 @@ def window_scores(
 
 
 class Trainer:
-    """One run: a network, its averaged twin, and what is needed to stop and go on later."""
+    """One training run: the network, its weight average, and the state for resuming."""
 
     def __init__(self, network: nn.Module, sampler: WindowSampler, settings: Settings) -> None:
         self.network = network
@@ -125,14 +126,14 @@ class Trainer:
         )
 
     def epoch(self) -> Iterator[float]:
-        """Train one epoch; yields the loss of each step, so that the caller can show progress."""
+        """Train one epoch; yield the loss of each step, for progress display."""
         self.network.train()
         rng = np.random.default_rng((self.settings.seed, len(self.history)))
         for _ in range(self.steps_per_epoch):
             frames, labels, sources, taught = self._sampler.batch(self.settings.batch, rng)
             if self.settings.masks:
                 frames = blank_stripes(frames, self.settings.masks, rng)
-            with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU has it
+            with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU supports it
                 logits = self.network(frames)
             loss = training_loss(logits.float(), labels, sources, taught, self._sampler.class_weights, self.settings)
             self._optimiser.zero_grad()
@@ -145,7 +146,7 @@ class Trainer:
 
     def _follow(self) -> None:
         self._followed += 1
-        # Young averages forget faster, or the random start would linger in them for epochs.
+        # At first the average follows faster; otherwise the random initialisation would remain in it for epochs.
         share = 1 - min(self.settings.average, self._followed / (self._followed + 10))
         with torch.no_grad():
             for mine, theirs in zip(
@@ -157,7 +158,7 @@ class Trainer:
                     mine.copy_(theirs)
 
     def validated(self, error: Mapping[str, float], train_loss: float) -> bool:
-        """Note the averaged network's errors as the next epoch of the history; True when it is the best so far."""
+        """Append the averaged network's errors to the history as the next epoch; return whether it is the best one."""
         epoch = Epoch(len(self.history) + 1, train_loss, error)
         best = min((past.mean_error for past in self.history), default=float("inf"))
         self.history.append(epoch)
@@ -165,16 +166,16 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """True after the last epoch, or when the validation error has not fallen for `patience` epochs."""
+        """Whether the last epoch is done, or the validation error has not improved for `patience` epochs."""
         if len(self.history) >= self.settings.epochs:
             return True
         errors = [past.mean_error for past in self.history]
         return len(errors) - 1 - int(np.argmin(errors)) >= self.settings.patience if errors else False
 
     def save(self, file: Path, run: Mapping[str, object]) -> None:
-        """Write everything that `load` needs to go on as if the run had never stopped.
+        """Write the state that `load` needs to resume exactly.
 
-        `run` is what makes a run besides its settings (model, data, ...): plain values, which `load` compares.
+        `run` identifies the run besides its settings (model, data, ...) by plain values, which `load` compares.
         """
         written = file.with_name(f"{file.name}.part")
         torch.save(
@@ -191,13 +192,13 @@ class Trainer:
             },
             written,
         )
-        written.replace(file)  # a run that is stopped here can still go on from its last whole epoch
+        written.replace(file)  # atomic: an interrupted run resumes from its last complete epoch
 
     def load(self, file: Path, run: Mapping[str, object]) -> None:
-        """Go on from a checkpoint of the same run.
+        """Resume from a checkpoint of the same run.
 
         Raises:
-            ModelError: not a checkpoint, one of another `run` or other settings, or another architecture's.
+            ModelError: not a checkpoint, or of another `run`, other settings or another architecture.
         """
         state = read_saved(file, "a checkpoint", CHECKPOINT)
         refuse_other(state["run"], run, file)
@@ -212,11 +213,11 @@ class Trainer:
 
 
 def refuse_other(found: Mapping[str, object], asked: Mapping[str, object], file: Path) -> None:
-    """Raise `ModelError` naming the first value by which the run that wrote `file` differs from the one asked for."""
+    """Raise `ModelError` naming the first value that differs between the run that wrote `file` and this one."""
     for name in (*asked, *found):
         if found.get(name) != asked.get(name):
             raise ModelError(
-                f"{file}: checkpoint of another run: {name} {found.get(name)!r}, asked for {asked.get(name)!r}; "
+                f"{file}: expected a checkpoint of this run with {name} {asked.get(name)!r}, got {found.get(name)!r}; "
                 "use another --out"
             )
 

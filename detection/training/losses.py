@@ -1,6 +1,6 @@
-"""What training minimises: a loss that tells the classes apart, and a ranking of fakes above humans of their own page.
+"""Training losses: a classification loss, a ranking of synthetic above human clips of one page, and distillation.
 
-Every loss is of the log-odds of 'synthetic' (the second logit less the first), and weighs classes by `class_weights`.
+All losses use the log-odds of 'synthetic' (second logit minus first); the classification loss weights the classes.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from detection.models.layers import Direction
 from detection.training.settings import LossName, Settings
 
 FOCUS = 2.0
-"""Focal loss: the power that makes what is already told right count less, as in its paper."""
+"""Exponent of the focal loss, as in the paper."""
 
 MARGIN = Direction.SCALE * Direction.MARGIN
-"""One-class softmax: how far, in log-odds, either class is pushed from the middle."""
+"""Margin of the one-class softmax in log-odds, on either side of the middle."""
 
 
 def training_loss(
     logits: Tensor, labels: Tensor, sources: Tensor, taught: Tensor, class_weights: Tensor, settings: Settings
 ) -> Tensor:
-    """Return the loss that `settings` ask for: `class_loss`, and so strong as they say `page_ranking` and `teaching`.
+    """Return the loss of `settings`: `class_loss`, plus weighted `page_ranking` and `teaching`.
 
-    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers; `taught` is a
-    teacher's log-odds, ``(batch,)``, not a number where it has no opinion.
+    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers; `taught` has a
+    teacher's log-odds, ``(batch,)``, NaN where unknown.
     """
     loss = class_loss(settings.loss, logits, labels, class_weights, settings.label_smoothing)
     if settings.ranking:
@@ -35,30 +35,30 @@ def training_loss(
 def class_loss(
     name: LossName, logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return the mean over the batch of a window's loss times the weight of its class, ``(2,)``.
+    """Return the mean over the batch of each window's loss, times the weight of its class, ``(2,)``.
 
-    - ``cross-entropy``, its labels smoothed;
-    - ``focal``: cross entropy times ``(1 - p) ** 2``, p the probability given to the truth (Lin et al., ICCV 2017);
-    - ``one-class``: ``log(1 + exp(margin + log_odds))`` of humans, ``log(1 + exp(margin - log_odds))`` of machines. On
-      the logits of `Direction` this is OC-Softmax (Zhang, Jiang, Duan, IEEE SPL 2021, equation 4) with a learnt middle;
-      on others it is the same margin without the cone.
+    - ``cross-entropy``, with label smoothing;
+    - ``focal``: cross entropy times ``(1 - p) ** 2``, p the probability of the true class (Lin et al., ICCV 2017);
+    - ``one-class``: ``log(1 + exp(margin + log_odds))`` for human, ``log(1 + exp(margin - log_odds))`` for synthetic
+      windows. With the logits of `Direction` this is OC-Softmax (Zhang, Jiang, Duan, IEEE SPL 2021, equation 4) with a
+      learnt middle; with others it is the same margin without the cone.
     """
     weights = class_weights[labels]
     if name == "one-class":
         wrong_way = (logits[:, 1] - logits[:, 0]) * (1 - 2 * labels)
         return (weights * functional.softplus(MARGIN + wrong_way)).mean()
     if name == "focal":
-        surprise = functional.cross_entropy(logits, labels, reduction="none")
-        return (weights * (1 - (-surprise).exp()) ** FOCUS * surprise).mean()
-    surprise = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-    return (weights * surprise).mean()
+        entropy = functional.cross_entropy(logits, labels, reduction="none")
+        return (weights * (1 - (-entropy).exp()) ** FOCUS * entropy).mean()
+    entropy = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    return (weights * entropy).mean()
 
 
 def page_ranking(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
-    """Return how badly fakes rank above humans *of their own source*; 0 where no source has both.
+    """Return the loss of ranking synthetic above human windows *of the same source*; 0 where no source has both.
 
-    A class loss alone is lowered by telling pages apart, since most pages lean to one class. This one (a pairwise
-    logistic loss; Burges et al., RankNet, 2005) compares clips of one page only, and there the page says nothing.
+    A classification loss alone rewards recognising pages, because most pages have more clips of one class. This
+    pairwise logistic loss (Burges et al., RankNet, 2005) compares clips of one page only, where the page is no cue.
     """
     log_odds = logits[:, 1] - logits[:, 0]
     same_page = sources[:, None] == sources[None, :]
@@ -70,10 +70,10 @@ def page_ranking(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
 
 
 def teaching(logits: Tensor, taught: Tensor) -> Tensor:
-    """Return the cross entropy to a teacher's probabilities, over windows of which it has an opinion; 0 without any.
+    """Return the cross entropy to a teacher's probabilities, over the windows where these are known; else 0.
 
-    Distillation (Hinton, Vinyals, Dean, 2015) at temperature 1. The teacher must not have trained on the very clip, or
-    its opinion is the label again.
+    Distillation (Hinton, Vinyals, Dean, 2015) at temperature 1. The teacher must not have been trained on the clip, or
+    it would only repeat the label.
     """
     known = taught.isfinite()
     if not bool(known.any()):

@@ -1,4 +1,4 @@
-"""What a run hears and what it is judged on: clips by side, and their renderings."""
+"""The data of a run: clips for training and validation, and their renderings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from detection.training.data import Clip, read_manifest, refuse_shared_speakers
 from detection.training.sampling import split_by_source, unlike
 
 DEFAULT_CACHE = Path.home() / ".cache" / "callscreen"
-"""Where renderings are kept unless told otherwise."""
+"""Default folder of renderings."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """Clips, which of them are trained and validated on, and their frames, by rendering."""
+    """All clips, the indices for training and validation, and the clips' frames by rendering."""
 
     clips: Sequence[Clip]
     train: Sequence[int]
@@ -30,9 +30,9 @@ class Material:
     judged: Mapping[str, Ragged]
     data_hash: str
     more_hashes: Sequence[str]
-    """Like `data_hash`, of each further list."""
+    """As `data_hash`, of each further manifest."""
     renderings: Sequence[str]
-    """What is `heard`, with hashes of what augments it: `Bank.cache_key`."""
+    """The renderings trained on, each with a hash of its augmentation: `Bank.cache_key`."""
 
     @property
     def is_fake(self) -> Labels:
@@ -42,24 +42,24 @@ class Material:
 
 @dataclass(frozen=True)
 class Source:
-    """Where clips come from, and where their renderings are kept."""
+    """Where clips come from, and the cache of their renderings."""
 
     manifest: Path
     surroundings: Path
     cache: Path
     workers: int
     held_out: Collection[int]
-    """Groups of sources to validate on; none: `val` is both heard and validated on."""
+    """Groups of sources to validate on; if empty, `val` is used for both training and validation."""
 
     def bank(self, clips: Sequence[Clip]) -> Bank:
         """Return the renderings of `clips`."""
         return Bank(clips, self.surroundings, self.cache, self.workers)
 
     def clips(self) -> tuple[list[Clip], list[int], list[int]]:
-        """Return all clips of `train` and `val`, and the indices to train and to validate on.
+        """Return all clips of `train` and `val`, and the indices for training and for validation.
 
         Raises:
-            DataError: a bad manifest, a person who would be heard on both sides, or a side without clips of each label.
+            DataError: a bad manifest, a speaker on both sides, or a side without clips of both labels.
         """
         clips = read_manifest(self.manifest, ("train", "val"))
         train_split, val_split = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
@@ -67,20 +67,20 @@ class Source:
         self._refuse_one_label(clips, "to train on and to validate on")
         if self.held_out:
             train, validation = split_by_source(clips, self.held_out)
-            heard, judged = ([clips[index] for index in part] for part in (train, validation))
-            refuse_shared_speakers(heard, judged, self.manifest)
+            train_clips, validation_clips = ([clips[index] for index in part] for part in (train, validation))
+            refuse_shared_speakers(train_clips, validation_clips, self.manifest)
             where = f"in the groups held out {' '.join(map(str, self.held_out))}"
         else:
             train = list(range(len(clips)))
             validation = [index for index, clip in enumerate(clips) if clip.split == "val"]
             where = "in split val"
         self._refuse_one_label((clips[index] for index in validation), where)
-        but = " that share no source, system or person with those held out" if self.held_out else ""
+        but = " that share no source, system or speaker with those held out" if self.held_out else ""
         self._refuse_one_label((clips[index] for index in train), f"to train on{but}")
         return clips, train, validation
 
     def _refuse_one_label(self, clips: Iterable[Clip], where: str) -> None:
-        """Raise `DataError` unless there are clips of both labels: neither error rate nor loss is known of one."""
+        """Raise `DataError` unless there are clips of both labels."""
         if len({clip.is_fake for clip in clips}) < 2:
             raise DataError(f"{self.manifest}: expected clips of both labels {where}")
 
@@ -88,10 +88,11 @@ class Source:
 def gather(
     source: Source, contract: Contract, heard: Iterable[str], judged: Iterable[str], more: Iterable[Path]
 ) -> Material:
-    """Return what to train and validate on; of the manifests `more`, clips `unlike` those held out are heard, too.
+    """Return the data for training and validation; from the manifests `more`, clips `unlike` the held-out ones are
+    added.
 
     Raises:
-        DataError: what `Source.clips` refuses, a bad manifest among `more`, or a person in one who is validated on.
+        DataError: as `Source.clips`; a bad manifest among `more`; or a speaker in one who is in the validation clips.
     """
     clips, train, validation = source.clips()
     held_out = [clips[index] for index in validation] if source.held_out else []
@@ -115,10 +116,10 @@ def gather(
 
 
 def read_further(manifests: Iterable[Path], held_out: Sequence[Clip]) -> list[list[Clip]]:
-    """Return the clips that each of `manifests` lists; those not `unlike` the ones `held_out` are not to be trained on.
+    """Return the clips of each of `manifests`; those that are not `unlike` the `held_out` ones must not be trained on.
 
     Raises:
-        DataError: a bad manifest, or a person in the rest of one who speaks in `held_out`.
+        DataError: a bad manifest, or a speaker of `held_out` in clips from other sources.
     """
     sources = {clip.source for clip in held_out}
     further = []

@@ -1,7 +1,7 @@
-"""`python -m detection probe`: how much a published encoder tells before it is trained at all (a linear probe).
+"""`callscreen detect probe`: a linear probe, which measures a published encoder before any training.
 
-The convolutions of DistillMOS stay as they were published. Each clip becomes the statistics of every
-layer, and one logistic regression on them says what there is to hear: the figure that training has to beat.
+The convolutions of DistillMOS stay as published. Each clip becomes the statistics of every layer, and a logistic
+regression is fitted on them. Its error rate is the reference for training.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from detection.training.sampling import FOLDS, split_by_source
 from detection.types import SAMPLE_RATE_HZ
 
 HEARD_S = 4.0
-"""Of each clip."""
+"""Length of each clip that is used."""
 SHORTEST_SAMPLES = 2_560
-"""A shorter clip is repeated."""
+"""Shorter clips are repeated to this length."""
 INVERSE_PENALTY = 0.003
 """scikit-learn's `C`."""
 
 DESCRIPTION = """\
-Linear probe of DistillMOS's convolutions, as published: statistics of each clip's first four seconds, standardised,
-and one logistic regression. Says its equal error rate by grouped cross-validation over sources (whole sources, systems
-and people held out) and on the split named by --test."""
+Linear probe of DistillMOS's published convolutions: statistics of each clip's first four seconds, standardised, and a
+logistic regression. Prints its equal error rate by grouped cross-validation over sources (whole sources, systems and
+speakers held out) and on the split of --test."""
 
 EPILOG = """\
 The published weights are not part of this package: pip download --no-deps distillmos==0.9.1
@@ -58,11 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
     add("--published", type=Path, required=True, metavar="WHEEL", help="the wheel of distillmos 0.9.1")
-    add("--test", default="test", metavar="SPLIT", help="split that is only reported on (%(default)s)")
-    add("--channel", choices=CHANNELS, default="clean", help="send all clips through this (%(default)s)")
+    add("--test", default="test", metavar="SPLIT", help="split for testing only (%(default)s)")
+    add("--channel", choices=CHANNELS, default="clean", help="channel for all clips (%(default)s)")
     add(
         "--first", type=int, metavar="N",
-        help="train on the first N of the manifest's clips outside --test only, as of an older, shorter list (all)",
+        help="train on the first N of the manifest's clips outside --test only, as with an earlier version of it (all)",
     )  # fmt: skip
     add(
         "--sources", type=float, nargs="+", default=[1.0], metavar="SHARE",
@@ -74,11 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Probe as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
+    """Probe the encoder; return 0. Raises `DataError` or `ModelError`."""
     torch.set_num_threads(args.workers)
     for share in args.sources:
         if not 0 < share <= 1:
-            raise DataError(f"--sources: expected shares above 0 and at most 1; got {share:g}")
+            raise DataError(f"--sources: expected shares above 0 and at most 1, got {share:g}")
     everything = read_manifest(args.data)
     heard = [clip for clip in everything if clip.split != args.test][: args.first]
     held = [clip for clip in everything if clip.split == args.test]
@@ -115,7 +115,7 @@ def _errors(
     share: float,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Return the equal error rates by grouped cross-validation and on the split held back."""
+    """Return the equal error rates by grouped cross-validation and on the test split."""
     sources = sorted({clip.source for clip in heard})
     kept = set(rng.permutation(sources)[: max(1, round(share * len(sources)))])
     indices = [index for index, clip in enumerate(heard) if clip.source in kept]
@@ -132,7 +132,8 @@ def _errors(
 
 
 def fitted(clips: Sequence[Clip], statistics: NDArray[np.float16]) -> Pipeline:
-    """Return the regression on `statistics` ``(n, n_statistics)``; sources weigh by the root of their size."""
+    """Return the regression on `statistics` ``(n, n_statistics)``; sources have the square root of their size as
+    weight."""
     sizes = Counter(clip.source for clip in clips)
     weights = np.array([sizes[clip.source] ** -0.5 for clip in clips])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=2_000))
@@ -145,7 +146,8 @@ def fitted(clips: Sequence[Clip], statistics: NDArray[np.float16]) -> Pipeline:
 
 
 def encoded(encoder: specnet.Encoder, bank: Bank, channel: str, weights: str) -> NDArray[np.float16]:
-    """Return the statistics of each clip's first window, ``(n_clips, n_statistics)``; kept beside the bank's audio."""
+    """Return the statistics of each clip's first window, ``(n_clips, n_statistics)``, cached beside the bank's
+    audio."""
     rendering = ORIGINAL if channel == "clean" else channel
     made_by = hashlib.sha256(f"{weights} {HEARD_S} {bank.cache_key(rendering)}".encode())
     file = bank.folder / f"probed-{made_by.hexdigest()[:8]}.npy"

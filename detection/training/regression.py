@@ -1,12 +1,12 @@
-"""`python -m detection regress`: train `specnet`, a logistic regression on what DistillMOS's convolutions hear.
+"""`callscreen detect regress`: trains `specnet`, a logistic regression on DistillMOS's convolutions.
 
-The convolutions stay as published, factorised; what they make of the clips is computed once (`encodings`). One
-regression on the statistics of all windows, as recorded and over lines, is fitted for each group of sources held out,
-without the group, its systems and its people, and one on everything. Each clip's score by the regression that did not
-hear it is written down: grouped cross-validation, and what calibration is fitted on.
+The convolutions stay as published, factorised; their outputs for all clips are computed once (`encodings`). For each
+group of sources, one regression on the statistics of all windows is fitted without the group, its systems and its
+speakers; one more is fitted on all clips. Each clip is scored by the regression that was fitted without it: this is
+grouped cross-validation, and the scores also serve for calibration.
 
-A strong penalty is what makes it hold on voices never heard: retraining the convolutions, or transformer layers over
-them, told the training clips apart better, and others worse (detection/README.md, ablation).
+The strong penalty is necessary for unknown voices: retraining the convolutions, or transformer layers on top of them,
+reduced errors on the training clips and increased them on others (detection/README.md, ablation).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from detection.training.settings import Settings
 
 MODEL = "specnet"
 INVERSE_PENALTY = 0.0007
-"""scikit-learn's `C`; a quarter of the probe's, for three times the windows."""
+"""scikit-learn's `C`; a quarter of the probe's, because there are three times as many windows."""
 WEIGHTS_OF_VIEWS = (1.0, 1.0, 0.3)
-"""Windows with pauses count less: they hold less of a voice."""
+"""Weights of the views; windows with pauses hold less speech."""
 JUDGED = ("original", "pstn")
 ENCODER = "Convolutions of DistillMOS 0.9.1 (Microsoft, MIT licence: LICENSE-distillmos.txt), as published; classifier:"
 
 DESCRIPTION = """\
-Train `specnet` on DistillMOS's published convolutions, which stay as they are: a logistic regression on their
-statistics for each group of sources held out, and one on everything. Writes the weights of each (whole.pt and
-without-N.pt), the facts that `export` puts into a card, the score of each clip by the regression that did not hear it,
-and error rates by grouped cross-validation. Neural codecs' copies of people are trained on, but not counted there."""
+Train `specnet` on DistillMOS's published convolutions, which stay fixed: a logistic regression on their statistics for
+each group of held-out sources, and one on all clips. Writes the weights of each (whole.pt and without-N.pt), the facts
+that `export` puts into a card, each clip's score by the regression fitted without it, and error rates by grouped
+cross-validation. Copies of human voices by neural codecs are used for training, but not counted in the error rates."""
 
 EPILOG = """\
 The published weights are not part of this package: pip download --no-deps distillmos==0.9.1
@@ -70,12 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder of the run")
     add(
         "--without", type=Path, metavar="MANIFEST.csv",
-        help="never train on a source, a system or a person of this list: a twin to calibrate and fuse with on it",
+        help="never train on a source, system or speaker of this list: makes a twin for calibration and fusion on it",
     )  # fmt: skip
     add(
         "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on, such as `render` writes; those that share a source or a system with any held "
-        "out are left out",
+        help="further clips to train on, such as `render` writes; those that share a source or a system with "
+        "held-out ones are left out",
     )  # fmt: skip
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
@@ -83,14 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
+    """Train the regressions; return 0. Raises `DataError` or `ModelError`."""
     torch.set_num_threads(args.workers)
     published = read_published(args.published)
     clips = read_manifest(args.data, ("train", "val"))
     held_back = read_manifest(args.without) if args.without else []
     everything = [*clips, *(clip for listed in read_further(args.more, held_back) for clip in listed)]
-    heard = unlike(everything, held_back)
-    if len({everything[index].is_fake for index in heard}) < 2:
+    chosen = unlike(everything, held_back)
+    if len({everything[index].is_fake for index in chosen}) < 2:
         raise DataError(f"{args.data}: expected clips of both labels to train on")
     surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
     bank = Bank(clips, surroundings, args.cache, args.workers)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     encodings = joined([encode(one, surroundings, encoder, made_of, args.workers) for one in (bank, *further)])
     write_config(args.out, Settings(), {
         "model": MODEL, "data_hash": bank.hash, "manifest_hash": file_hash(args.data),
-        "published_hash": file_hash(args.published), "clips": len(heard),
+        "published_hash": file_hash(args.published), "clips": len(chosen),
         "without": args.without and file_hash(args.without), "more": [file_hash(listed) for listed in args.more],
     })  # fmt: skip
     console = Console(stderr=True)
@@ -108,15 +108,15 @@ def run(args: argparse.Namespace) -> int:
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in JUDGED}
     for group in range(FOLDS):
         held_out = split_by_source(clips, [group])[1]
-        train = set(unlike(everything, [clips[index] for index in held_out])).intersection(heard)
+        train = set(unlike(everything, [clips[index] for index in held_out])).intersection(chosen)
         network = fitted(encoder, encodings, everything, sorted(train))
         save_weights(network, MODEL, args.out / f"without-{group}.pt")
         for name, rows in _judged(encodings, held_out).items():
-            said = score(network, encodings, rows)
+            log_odds = score(network, encodings, rows)
             judged[name] += rows
-            scores[name] += list(said[:, None])
-            console.print(f"without group {group}: {name} EER {_error(everything, rows, said):.1%}")
-    save_weights(fitted(encoder, encodings, everything, heard), MODEL, args.out / "whole.pt")
+            scores[name] += list(log_odds[:, None])
+            console.print(f"without group {group}: {name} EER {_error(everything, rows, log_odds):.1%}")
+    save_weights(fitted(encoder, encodings, everything, chosen), MODEL, args.out / "whole.pt")
     for name in JUDGED:
         error = _error(everything, judged[name], np.concatenate(scores[name]))
         console.print(f"{FOLDS}-fold grouped cross-validation: {name} EER {error:.1%}")
@@ -125,9 +125,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fitted(encoder: specnet.Encoder, encodings: Encodings, clips: Sequence[Clip], train: Sequence[int]) -> SpecNet:
-    """Return the network whose classifier is fitted on all windows of the clips `train`.
+    """Return the network with its classifier fitted on all windows of the clips `train`.
 
-    Classes weigh alike; within them systems of machines and sources of people, by the root of their size.
+    Classes have equal weight; within them, systems (synthetic) and sources (human) count by the square root of their
+    size.
     """
     rows = np.concatenate([np.asarray(train) + view * len(clips) for view in range(VIEWS)])
     chosen = [clips[row % len(clips)] for row in rows]
@@ -153,24 +154,24 @@ def fitted(encoder: specnet.Encoder, encodings: Encodings, clips: Sequence[Clip]
 
 
 def score(network: SpecNet, encodings: Encodings, rows: Sequence[int]) -> NDArray[np.float32]:
-    """Return the raw log-odds of these rows of `encodings`, ``(n,)``."""
+    """Return the raw log-odds of the given rows of `encodings`, ``(n,)``."""
     with torch.inference_mode():
         logits = network.classify(torch.from_numpy(encodings.statistics[rows].astype(np.float32)))
     return np.asarray((logits[:, 1] - logits[:, 0]).numpy(), np.float32)
 
 
 def _judged(encodings: Encodings, held_out: Sequence[int]) -> dict[str, list[int]]:
-    """Return the rows of clips held out: as recorded, and those of them that went through the PSTN alone."""
+    """Return the rows of the held-out clips: as recorded, and of those clips that went through the PSTN."""
     n_clips = len(encodings.line)
     by_telephone = [n_clips + clip for clip in held_out if LINES[encodings.line[clip]] == "pstn"]
     return {"original": list(held_out), "pstn": by_telephone}
 
 
-def _error(clips: Sequence[Clip], rows: Sequence[int], said: NDArray[np.float32]) -> float:
-    """Return the equal error rate without neural codecs' copies: a legitimate line may carry one."""
+def _error(clips: Sequence[Clip], rows: Sequence[int], log_odds: NDArray[np.float32]) -> float:
+    """Return the equal error rate without copies by neural codecs, which a legitimate line may use."""
     counted = np.array([clips[row % len(clips)].family != CODEC_COPIES for row in rows], np.bool_)
     labels = np.array([clips[row % len(clips)].is_fake for row in rows], np.bool_)
-    return equal_error_rate(said[counted].astype(np.float64), labels[counted])
+    return equal_error_rate(log_odds[counted].astype(np.float64), labels[counted])
 
 
 def _keep(
@@ -180,17 +181,17 @@ def _keep(
     scores: dict[str, list[NDArray[np.float32]]],
     data_hash: str,
 ) -> None:
-    """Write what cross-validation found: facts for the card, and what was said of each clip as recorded."""
+    """Write the results of cross-validation: facts for the card, and the scores of the clips as recorded."""
     labels = {name: np.array([clips[row % len(clips)].is_fake for row in rows]) for name, rows in judged.items()}
     recipe = (
         "python -m detection regress --data MANIFEST.csv --published WHEEL --out DIR; logistic regression, C ="
         f" {INVERSE_PENALTY}, on DistillMOS's convolutions, frozen, of ranks {specnet.RANKS}"
     )
     facts = gather_facts(scores, labels, data_hash, recipe)
-    heard = f"{ENCODER} {facts.provenance.data}"
-    facts = facts.model_copy(update={"provenance": facts.provenance.model_copy(update={"data": heard})})
+    data = f"{ENCODER} {facts.provenance.data}"
+    facts = facts.model_copy(update={"provenance": facts.provenance.model_copy(update={"data": data})})
     for weights in ("whole.pt", *(f"without-{group}.pt" for group in range(FOLDS))):
         write_facts(facts, out / weights)
-    said = np.full(len(clips), np.nan, np.float32)
-    said[judged["original"]] = np.concatenate(scores["original"])
-    write_opinions(out / "opinions.csv", clips, said)
+    log_odds = np.full(len(clips), np.nan, np.float32)
+    log_odds[judged["original"]] = np.concatenate(scores["original"])
+    write_opinions(out / "opinions.csv", clips, log_odds)

@@ -1,4 +1,4 @@
-"""`python -m detection render`: further synthetic clips, made here, with a manifest that `train --more` takes."""
+"""`callscreen detect render`: makes further synthetic clips, with a manifest for `train --more`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from detection.training.engines import ENGINES, Utterance, say, utterances
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 DESCRIPTION = """\
-Render synthetic clips to train on: copies of a manifest's humans by vocoders, voices of the speech engines installed
-here, or both. Writes FLAC files and manifest.csv; what is there already is kept."""
+Render synthetic clips for training: copies of a manifest's human clips by vocoders, voices of installed speech engines,
+or both. Writes FLAC files and manifest.csv; existing clips are kept."""
 
 EPILOG = """\
 examples:
@@ -47,23 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for the clips and manifest.csv")
-    add("--engines", nargs="+", choices=ENGINES, default=[], help="speech engines to let speak")
+    add("--engines", nargs="+", choices=ENGINES, default=[], help="speech engines to use")
     add("--clips", type=int, default=120, metavar="N", help="clips of each engine (%(default)s)")
-    add(
-        "--copies", nargs="+", choices=VOCODERS, default=[], help="vocoders to copy humans with, one clip each, in turn"
-    )
-    add("--data", type=Path, metavar="MANIFEST.csv", help="whose humans of train and val to copy")
-    add("--per-source", type=int, default=40, metavar="N", help="humans of each source to copy (%(default)s)")
+    add("--copies", nargs="+", choices=VOCODERS, default=[], help="vocoders for copies of human clips, used in turn")
+    add("--data", type=Path, metavar="MANIFEST.csv", help="manifest whose human clips (train and val) are copied")
+    add("--per-source", type=int, default=40, metavar="N", help="human clips of each source to copy (%(default)s)")
     add("--seed", type=int, default=1)
     add("--workers", type=int, default=2, help="processes (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render what is missing and list all in manifest.csv; raises `DataError` with one clear line."""
+    """Render missing clips and list all in manifest.csv. Raises `DataError`."""
     if not args.engines and not args.copies:
-        raise DataError("nothing to render: name --engines, or --copies with --data")
+        raise DataError("expected --engines, or --copies with --data")
     if args.copies and args.data is None:
-        raise DataError("--copies: needs --data, the manifest whose humans are copied")
+        raise DataError("--copies: expected --data, the manifest with the human clips to copy")
     jobs = list(_spoken(args.engines, args.clips, args.seed, args.out))
     if args.copies:
         humans = some_humans(read_manifest(args.data, ("train", "val")), args.per_source)
@@ -80,18 +78,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def some_humans(clips: Iterable[Clip], per_source: int) -> list[Clip]:
-    """Return the first `per_source` humans of each source."""
-    heard: Counter[str] = Counter()
+    """Return the first `per_source` human clips of each source."""
+    counts: Counter[str] = Counter()
     chosen = []
     for clip in clips:
-        if not clip.is_fake and heard[clip.source] < per_source:
-            heard[clip.source] += 1
+        if not clip.is_fake and counts[clip.source] < per_source:
+            counts[clip.source] += 1
             chosen.append(clip)
     return chosen
 
 
 def write_manifest(clips: Sequence[Clip], manifest: Path) -> None:
-    """List `clips`, which lie beside it, as `read_manifest` reads them."""
+    """Write the manifest of `clips`, which are in its folder, for `read_manifest`."""
     with manifest.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
@@ -106,7 +104,7 @@ def _spoken(engines: Sequence[str], count: int, seed: int, out: Path) -> Iterato
                 family=utterance.family, speaker=utterance.voice, language="en", split="train",
                 source=f"rendered-{engine}",
             )  # fmt: skip
-            yield _Job(clip, partial(_said, utterance), number)
+            yield _Job(clip, partial(_synthesise, utterance), number)
 
 
 def _copied(humans: Sequence[Clip], vocoders: Sequence[str], seed: int, out: Path) -> Iterator[_Job]:
@@ -119,7 +117,7 @@ def _copied(humans: Sequence[Clip], vocoders: Sequence[str], seed: int, out: Pat
         yield _Job(clip, partial(_copy, human.file, vocoder), seed * 1_000_003 + number)
 
 
-def _said(utterance: Utterance, _: np.random.Generator) -> Samples:
+def _synthesise(utterance: Utterance, _: np.random.Generator) -> Samples:
     return say(utterance)
 
 

@@ -1,4 +1,4 @@
-"""What is written down of a run: what it was made of, how it went, and its weights."""
+"""The files of a run: configuration, learning curves and weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIBRARIES = ("torch", "numpy", "scipy", "soxr", "av", "soundfile")
 
 
 def write_config(out: Path, settings: Settings, facts: Mapping[str, Any]) -> None:
-    """Write `config.json`: `facts` of the run, its settings, the versions that made it and the commit it ran at."""
+    """Write `config.json`: `facts` of the run, settings, library versions and git commit."""
     out.mkdir(parents=True, exist_ok=True)
     config = {
         **facts,
@@ -36,7 +36,7 @@ def write_config(out: Path, settings: Settings, facts: Mapping[str, Any]) -> Non
 
 
 def commit() -> str | None:
-    """Return this code's git commit, with ``+`` where files differ from it; None outside a checkout."""
+    """Return the git commit of this code, with ``+`` for uncommitted changes; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S603
@@ -49,7 +49,7 @@ def commit() -> str | None:
 
 
 def save_weights(network: nn.Module, model: str, file: Path) -> None:
-    """Write the weights alone, with the name of their architecture: what `export` reads."""
+    """Write the weights with the name of their architecture, for `export`."""
     torch.save({"architecture": model, "weights": network.state_dict()}, file)
 
 
@@ -60,7 +60,7 @@ def write_curves(history: Sequence[Epoch], out: Path) -> None:
         rows.writerow(["epoch", "train_loss", *(f"eer_{name}" for name in history[0].error)])
         rows.writerows([epoch.epoch, epoch.train_loss, *epoch.error.values()] for epoch in history)
     figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="epoch", ylabel="equal error rate, unheard sources")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="equal error rate, held-out sources")
     for name in history[0].error:
         axes.plot([epoch.epoch for epoch in history], [epoch.error[name] for epoch in history], label=name)
     losses = axes.twinx()
@@ -71,12 +71,12 @@ def write_curves(history: Sequence[Epoch], out: Path) -> None:
 
 
 def write_seeds(best: Mapping[int, Epoch], out: Path) -> str:
-    """Write `seeds.csv`, each seed's best epoch; return one line: mean and deviation of the error by rendering."""
+    """Write `seeds.csv` with each seed's best epoch; return a line with mean and deviation of the EER by rendering."""
     names = list(next(iter(best.values())).error)
     with (out / "seeds.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["seed", "epoch", *(f"eer_{name}" for name in names)])
         rows.writerows([seed, epoch.epoch, *epoch.error.values()] for seed, epoch in best.items())
     errors = {name: np.array([epoch.error[name] for epoch in best.values()]) for name in names}
-    said = (f"{name} {error.mean():.1%} ± {error.std(ddof=1):.1%}" for name, error in errors.items())
-    return f"{len(best)} seeds: EER {', '.join(said)}"
+    spread = (f"{name} {error.mean():.1%} ± {error.std(ddof=1):.1%}" for name, error in errors.items())
+    return f"{len(best)} seeds: EER {', '.join(spread)}"

@@ -1,7 +1,7 @@
-"""Which clips an epoch hears, and which it is validated on.
+"""Selection of the clips for each epoch and for validation.
 
-Source is confounded with label in any corpus gathered from demonstration pages, so both choices go by source: no
-source and no system is heard much more often than another, and validation holds whole sources out.
+In corpora from demonstration pages the source is confounded with the label, so both selections are by source: no source
+and no system is drawn much more often than another, and validation holds out whole sources.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from detection.training.data import Clip, is_known, people
 FOLDS = 5
 
 MIN_OF_EACH = 4
-"""A page is an anchor from this many clips of either class."""
+"""Least number of clips of each class for a page to be an anchor."""
 
 
 def source_folds(clips: Sequence[Clip]) -> dict[str, int]:
-    """Deal the sources into `FOLDS` groups with about as many human and as many synthetic clips each."""
+    """Divide the sources into `FOLDS` groups with similar numbers of human and of synthetic clips."""
     sizes: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(2, np.int64))
     for clip in clips:
         sizes[clip.source][int(clip.is_fake)] += 1
@@ -35,9 +35,9 @@ def source_folds(clips: Sequence[Clip]) -> dict[str, int]:
 
 
 def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[list[int], list[int]]:
-    """Return the indices of training and validation clips; validation is all clips of the sources in these folds.
+    """Return the indices of training and validation clips; validation has all clips of the sources in these folds.
 
-    `unlike` says what is trained on: whole systems and people are held out with them.
+    Training has the clips `unlike` them, so whole systems and speakers are held out too.
     """
     folds = source_folds(clips)
     validation = [index for index, clip in enumerate(clips) if folds[clip.source] in held_out]
@@ -45,27 +45,27 @@ def split_by_source(clips: Sequence[Clip], held_out: Collection[int]) -> tuple[l
 
 
 def unlike(clips: Sequence[Clip], held_out: Collection[Clip]) -> list[int]:
-    """Return the indices of the clips that share neither source nor system nor person heard as human with `held_out`.
+    """Return the indices of the clips that share no source, system or human speaker with `held_out`.
 
-    A machine in the voice of a person held out stays. A system or a person without a name is known to be no other's,
-    and is not told apart by it. Names are compared without regard to case: pages write the same one differently.
+    Synthetic clips in the voice of a held-out speaker stay. Systems and speakers without a name match no other. Names
+    are compared without case, because pages write them differently.
     """
     sources = {clip.source for clip in held_out}
     systems = {clip.system.casefold() for clip in held_out if clip.is_fake and is_known(clip.system)}
-    heard = people(held_out)
+    speakers = people(held_out)
     return [
         index
         for index, clip in enumerate(clips)
         if clip.source not in sources
-        and (clip.system.casefold() not in systems if clip.is_fake else clip.speaker.casefold() not in heard)
+        and (clip.system.casefold() not in systems if clip.is_fake else clip.speaker.casefold() not in speakers)
     ]
 
 
 class PageSampler:
-    """Draws clips so that a page's habits pay as little as they can.
+    """Draws clips so that properties of a page are of little use as a cue.
 
-    A part of each batch is two humans and two fakes of each of some pages that hold both classes (the anchors); the
-    rest is drawn by `balanced_weights`, or all clips alike where not `balanced`.
+    Part of each batch are two human and two synthetic clips of each of some pages that have both (the anchors). The
+    rest is drawn by `balanced_weights`, or uniformly if not `balanced`.
     """
 
     def __init__(self, clips: Sequence[Clip], temper: float, anchors: int, balanced: bool = True) -> None:
@@ -82,7 +82,7 @@ class PageSampler:
         self._weights = balanced_weights(clips, temper) if balanced else np.full(len(clips), 1 / len(clips))
         share = self._weights[is_fake].sum()
         self.class_weights = (0.5 / (1 - share), 0.5 / share)
-        """Of human and synthetic: inverse to how often the rest of a batch is of that class, 1 where alike."""
+        """Weights of human and synthetic clips: inverse to the class's share in the rest of a batch; 1 if balanced."""
 
     def draw(self, size: int, rng: np.random.Generator) -> list[int]:
         """Return the positions of `size` clips."""
@@ -96,11 +96,12 @@ class PageSampler:
 
 
 def balanced_weights(clips: Sequence[Clip], temper: float = 0.5) -> NDArray[np.float64]:
-    """Return the probability of drawing each clip, shape ``(len(clips),)``; both classes get half.
+    """Return the probability of drawing each clip, shape ``(len(clips),)``; each class gets one half.
 
-    Among fakes a system counts as its number of clips to the power `temper` (0: all alike, 1: as they come), on however
-    many pages it is; among humans a source does. To count systems within sources instead starves a system whose page
-    holds nothing else: espeak-ng was then taken for a person although 165 of its clips were there to be heard.
+    The weight of a system (synthetic) or a source (human) is its number of clips to the power `temper`: 0 is uniform
+    over systems, 1 is uniform over clips. Systems are counted over all sources: counted within sources, a system that
+    has a page of its own is drawn too rarely (espeak-ng was then classified as human in spite of 165 clips in
+    training).
     """
     groups = [(clip.is_fake, clip.system if clip.is_fake else clip.source) for clip in clips]
     counts = Counter(groups)

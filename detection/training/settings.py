@@ -13,9 +13,10 @@ LossName = Literal["cross-entropy", "focal", "one-class"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is made of, besides data and architecture; logged with the run and in the model card.
+    """The settings of a run besides data and architecture; written to the run's log and the model card.
 
-    Raises `DataError`, naming the setting and what was expected, for one that no run can be made with.
+    Raises:
+        DataError: a value is out of range; names the setting and the expected range.
     """
 
     epochs: int = 20
@@ -26,30 +27,30 @@ class Settings:
     patience: int = 8
     """Epochs without a better validation error before the run stops early."""
     heard: tuple[str, ...] = ("original", "pstn", "augmented-1", "augmented-2", "augmented-3")
-    """Renderings of each clip (`bank.Bank`); with augmented ones alone the network does not fit what it will meet."""
+    """Renderings of each clip to train on (`bank.Bank`); augmented ones alone do not cover clean audio."""
     masks: int = 0
-    """SpecAugment: this many stripes of bands and of frames are blanked in each window (Park et al., 2019)."""
+    """SpecAugment: number of stripes of bands, and of frames, blanked in each window (Park et al., 2019)."""
     loss: LossName = "cross-entropy"
-    """See `losses`; classes weigh alike in each."""
+    """See `losses`; classes have equal weight in each."""
     label_smoothing: float = 0.05
-    """Of cross entropy alone."""
+    """For cross entropy only."""
     average: float = 0.995
-    """Decay of the running average of the weights, which is what is validated and kept."""
+    """Decay of the running average of the weights; the average is validated and saved."""
     balanced: bool = True
-    """Draw classes alike, and systems and sources by `temper`; False draws clips as they come."""
+    """Draw classes equally, and systems and sources by `temper`; False draws clips uniformly."""
     temper: float = 0.5
-    """`balanced_weights`' power: 0 hears all systems, and all human sources, alike; 1 as they come."""
+    """Exponent of `balanced_weights`: 0 draws all systems and human sources equally often, 1 by their size."""
     anchors: int = 8
-    """Pages with both classes of which each batch holds two clips of either class; 0 draws all clips independently."""
+    """Pages with both classes of which each batch has two clips of each class; 0 draws all clips independently."""
     ranking: float = 1.0
-    """Weight of the loss that ranks fakes above humans of the same page."""
+    """Weight of the loss that ranks synthetic above human clips of the same page."""
     teaching: float = 2.0
-    """Weight of the loss that draws the network to a teacher's opinion, where there is one."""
+    """Weight of the distillation loss, if there is a teacher."""
     seed: int = 1
 
     def __post_init__(self) -> None:
         losses = get_args(LossName)
-        for name, is_possible, expected in (  # written so that what is not a number is possible nowhere
+        for name, is_possible, expected in (  # each condition is False for NaN
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch", self.batch >= 2, "at least 2, since one window alone cannot be normalised by its batch"),
             ("windows_per_epoch", self.windows_per_epoch >= self.batch, f"at least a batch, which is {self.batch}"),
@@ -68,4 +69,4 @@ class Settings:
             ("seed", 0 <= self.seed < 2**64, "0 to 2**64 - 1"),
         ):
             if not is_possible:
-                raise DataError(f"{name}: expected {expected}; got {getattr(self, name)!r}")
+                raise DataError(f"{name}: expected {expected}, got {getattr(self, name)!r}")

@@ -1,4 +1,4 @@
-"""Smaller model files: weights stored in half precision or in bytes, and computed with as ever."""
+"""Smaller model files: weights stored as float16 or int8; inference stays in float32."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 StorageName = Literal["float32", "float16", "int8"]
 
 _SMALLEST = 256
-"""Arrays of fewer numbers stay as they are: biases and scales weigh nothing and are worth their precision."""
+"""Smaller arrays stay float32: biases and scales take little space and need the precision."""
 
 
 def stored(model: bytes, storage: StorageName) -> bytes:
-    """Return the ONNX model with its weights stored so; ONNX Runtime turns them back and computes in float32.
+    """Return the ONNX model with its weights in this format; ONNX Runtime converts them back and computes in float32.
 
     - ``float16`` halves the file.
-    - ``int8`` quarters what convolutions, fully connected and attention layers hold: bytes, and a scale for each
-      output. Their inputs stay as they are.
+    - ``int8`` quarters the weights of convolutions, fully connected and attention layers: one byte for each weight, one
+      scale for each output. Activations are not quantised.
     """
     if storage == "float16":
         return _halved(model)
@@ -64,7 +64,7 @@ def _in_bytes(model: bytes) -> bytes:
 
 
 def _layers(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, int]]:
-    """Yield the name of the weights of each layer, and along which axis they list its outputs."""
+    """Yield the name of each layer's weights, and the axis of its outputs."""
     for node in nodes:
         is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         if node.op_type == "Conv" or (node.op_type == "Gemm" and is_transposed):

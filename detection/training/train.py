@@ -1,4 +1,4 @@
-"""`python -m detection train`: train a network on a manifest, and say at every epoch how it does on unheard sources."""
+"""`callscreen detect train`: trains a network on a manifest, and prints its error on held-out sources each epoch."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from detection.training.sampling import FOLDS
 from detection.training.settings import LossName, Settings
 
 VALIDATION_CHANNELS = (ORIGINAL, "pstn", "amrnb", "opus12")
-"""What an epoch is judged on: as recorded, and through three unlike telephone channels."""
+"""Renderings for validation: as recorded, and through three different telephone channels."""
 
 TRAINED_WHOLE = [name for name, architecture in ARCHITECTURES.items() if not architecture.pretrained]
 
 OF_THEIR_OWN = ("epochs", "windows_per_epoch", "heard", "loss", "seed")
-"""Settings that have an option."""
+"""Settings with an option of their own."""
 FURTHER = [field.name for field in fields(Settings) if field.name not in OF_THEIR_OWN]
 
 EPILOG = """\
 examples:
-  train --data clips/manifest.csv --out runs/first                          the reference network by its own recipe
-  train --data clips/manifest.csv --out runs/ecapa --model ecapa_tdnn       another one, by its own
-  train --data clips/manifest.csv --out runs/three --seed 1 2 3             three starts, and their spread (seeds.csv)
+  train --data clips/manifest.csv --out runs/first                          the reference network with its own recipe
+  train --data clips/manifest.csv --out runs/ecapa --model ecapa_tdnn       another network with its own recipe
+  train --data clips/manifest.csv --out runs/three --seed 1 2 3             three seeds, and their spread (seeds.csv)
   train --data clips/manifest.csv --out runs/focal --model tinystatnet --loss focal
   train --data clips/manifest.csv --out runs/noise --heard original only-noise --set masks=0 ranking=0.5
 
-What is not given is as the architecture was trained best (`SETTINGS` in detection/models). The same command on the same
+Settings that are not given are those of the architecture (`SETTINGS` in detection/models). The same command on the same
 data gives the same weights."""
 
 
@@ -54,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
-    add("--out", type=Path, required=True, help="folder of the run; a run found there goes on")
+    add("--out", type=Path, required=True, help="folder of the run; a run found there is resumed")
     add("--model", choices=TRAINED_WHOLE, default="tinyaudionet", help="architecture (%(default)s)")
-    add("--epochs", type=int, help="most epochs to train")
-    add("--windows", type=int, help=f"windows heard in an epoch ({Settings.windows_per_epoch})")
-    add("--loss", choices=get_args(LossName), help="what tells the classes apart")
+    add("--epochs", type=int, help="largest number of epochs")
+    add("--windows", type=int, help=f"windows in an epoch ({Settings.windows_per_epoch})")
+    add("--loss", choices=get_args(LossName), help="classification loss")
     add(
         "--set", type=setting, nargs="+", default=[], metavar="NAME=VALUE",
         help=f"any other setting: {', '.join(FURTHER)}",
@@ -67,33 +67,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--surroundings", type=Path, metavar="CSV", help="noises and rooms (noise_rir.csv beside data)")
     add(
         "--heard", nargs="+", metavar="RENDERING",
-        help=f"versions of each clip: {ORIGINAL}, a telephone channel, augmented-N, or by one step alone, such as "
+        help=f"versions of each clip to train on: {ORIGINAL}, a telephone channel, augmented-N, or one step, such as "
         f"only-noise ({' '.join(Settings.heard)})",
     )  # fmt: skip
     add(
         "--judged", nargs="+", metavar="RENDERING", default=VALIDATION_CHANNELS,
-        help=f"what an epoch is judged on ({' '.join(VALIDATION_CHANNELS)})",
+        help=f"versions of each clip to validate on ({' '.join(VALIDATION_CHANNELS)})",
     )  # fmt: skip
     add(
         "--more", type=Path, nargs="+", default=[], metavar="MANIFEST.csv",
-        help="further clips to train on, such as `render` writes; those that share a source or a system with any held "
-        "out are left out, a list whose other clips hold a person held out is refused",
+        help="further clips to train on, such as `render` writes; those that share a source or a system with "
+        "held-out ones are left out; a list with a held-out speaker in other clips is refused",
     )  # fmt: skip
     add(
         "--teacher", type=Path, metavar="SCORES.csv",
-        help="learn from a teacher's opinion, too: what `regress` writes",
+        help="also learn from a teacher's scores, which `regress` writes",
     )  # fmt: skip
     add(
         "--hold-out", type=int, nargs="*", choices=range(FOLDS), default=[0],
-        help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, with nothing to stop "
-        "early by, as the twin of a run that held out (0)",
+        help=f"which of {FOLDS} groups of sources to validate on; none: train on everything, without early stopping, "
+        "as the final run beside a twin with held-out sources (0)",
     )  # fmt: skip
     add("--cache", type=Path, default=DEFAULT_CACHE, help="(%(default)s)")
     add("--workers", type=int, default=2, help="processes and threads (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as told; 0 when done. Raises `DataError` or `ModelError` with one clear line."""
+    """Train the network; return 0. Raises `DataError` or `ModelError`."""
     torch.set_num_threads(args.workers)
     contract = ARCHITECTURES[args.model].contract
     settings = settings_of(args)
@@ -111,15 +111,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Return the architecture's own settings, with what the command line says otherwise; raises as they do."""
+    """Return the architecture's settings, with those of the command line; raises `DataError` as `Settings`."""
     given = {
         "epochs": args.epochs,
         "windows_per_epoch": args.windows,
         "loss": args.loss,
         "heard": args.heard and tuple(args.heard),
     }
-    said = {key: value for key, value in given.items() if value is not None} | dict(args.set)
-    return replace(ARCHITECTURES[args.model].settings, **said)
+    options = {key: value for key, value in given.items() if value is not None} | dict(args.set)
+    return replace(ARCHITECTURES[args.model].settings, **options)
 
 
 def setting(text: str) -> tuple[str, float | bool]:
@@ -135,7 +135,7 @@ def setting(text: str) -> tuple[str, float | bool]:
 
 
 def _run_once(args: argparse.Namespace, material: Material, settings: Settings, out: Path) -> Epoch:
-    """Train one seed, or go on where it stopped; return its best epoch."""
+    """Train with one seed, or resume; return the best epoch."""
     torch.manual_seed(settings.seed)
     contract = ARCHITECTURES[args.model].contract
     taught = or_labels(read_opinions(args.teacher, material.clips), material.clips) if args.teacher else None
@@ -160,28 +160,28 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     def keep(weights: Path, scores: Mapping[str, list[NDArray[np.float32]]]) -> None:
         forget_facts(weights)
         save_weights(trainer.average, args.model, weights)
-        if args.hold_out:  # figures on clips that were heard would mislead: a twin must give them
+        if args.hold_out:  # figures on training clips would mislead; otherwise a twin provides them
             labels = dict.fromkeys(scores, material.is_fake)
             facts = gather_facts(scores, labels, material.data_hash, _recipe(args, settings))
             write_facts(facts, weights)
 
     if (out / "last.pt").exists():
         trainer.load(out / "last.pt", made_of)
-    write_config(out, settings, {**made_of, "data": str(args.data)})  # once it's sure not to be another run's
+    write_config(out, settings, {**made_of, "data": str(args.data)})  # only after `load` has refused other runs
     for mean_loss in _epochs(trainer, args.model):
         scores = scores_of(trainer.average, material.judged, material.validation, contract)
         if trainer.validated(errors_of(scores, material.is_fake), mean_loss):
             keep(out / "best.pt", scores)
         trainer.save(out / "last.pt", made_of)
         write_curves(trainer.history, out)
-    # Scored again, since a run that ended before has the scores of its last epoch no more.
+    # Scored again, because a resumed run that was complete has no scores of its last epoch.
     judged = material.judged if args.hold_out else {}
     keep(out / "final.pt", scores_of(trainer.average, judged, material.validation, contract))
     return min(trainer.history, key=lambda epoch: epoch.mean_error)
 
 
 def _epochs(trainer: Trainer, model: str) -> Iterator[float]:
-    """Train epoch after epoch, telling of it; yields each one's mean loss, to be validated before the next."""
+    """Train epoch after epoch with a progress display; yield each one's mean loss, for validation before the next."""
     console = Console(stderr=True)
     with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), console=console) as progress:
         task = progress.add_task(model, total=trainer.settings.epochs, completed=len(trainer.history), note="")
@@ -199,14 +199,14 @@ def _epochs(trainer: Trainer, model: str) -> Iterator[float]:
 def scores_of(
     network: nn.Module, judged: Mapping[str, Ragged], chosen: Sequence[int], contract: Contract
 ) -> dict[str, list[NDArray[np.float32]]]:
-    """Return the raw log-odds of the windows of each clip `chosen`, by rendering."""
+    """Return the raw log-odds of the windows of the clips `chosen`, by rendering."""
     n_frames = contract.input_shape[0]
     hop_frames = int(VALIDATION_HOP * n_frames)
     return {name: window_scores(network, rendering, chosen, n_frames, hop_frames) for name, rendering in judged.items()}
 
 
 def errors_of(scores: Mapping[str, list[NDArray[np.float32]]], is_fake: Labels) -> dict[str, float]:
-    """Return the equal error rate of clips, each scored by the mean over its windows, by rendering."""
+    """Return the equal error rate by rendering, with the mean over its windows as a clip's score."""
     return {
         name: equal_error_rate(np.array([part.mean() for part in parts]), is_fake) for name, parts in scores.items()
     }

@@ -1,5 +1,5 @@
-"""Many calls at once against a gateway, to see how many it holds: `callscreen sim load`.
+"""Many calls at once, to measure the capacity of a gateway: `callscreen sim load`.
 
-`sender` plays calls and is a process of its own, `metrics` reads what the gateway tells of itself, `drive` runs both
-and follows the events, `findings` makes figures of it, `command` is the command line.
+`sender` plays calls in a process of its own, `metrics` reads the gateway's metrics, `drive` runs both and follows the
+events, `result` computes the figures, `command` is the command line.
 """

@@ -1,4 +1,4 @@
-"""Drives a load: senders in processes of their own, the events and metrics of the gateway in this one.  [IO]"""
+"""Drives a load: senders in processes of their own; events and metrics of the gateway in this process.  [IO]"""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ import msgspec
 from gateway.alerts.event import CallEnded, Gap, Scored
 from gateway.client.events import EventStreamError, events_url, follow
 from sim.caller import NOBODY_THERE, Gateway
-from sim.load.findings import Findings, Moment, Plan, delay_of_second
 from sim.load.metrics import Metrics, MetricsError, Reading
-from sim.load.sender import Began, Failed, Go, Order, Progress, Ready, Told, command
+from sim.load.result import LoadResult, Moment, Plan, delay_of_second
+from sim.load.sender import Began, Failed, Go, Message, Order, Progress, Ready, command
 
 EVENTS = ("score", "call.ended")
 READY_WITHIN_S = 60.0
 BEGINS_AFTER_S = 0.5
-"""Time for all senders to hear when to begin."""
+"""Time for all senders to receive the start time."""
 ENDS_WITHIN_S = 10.0
-"""How long after the last packet the gateway may take to tell that all calls have ended."""
+"""How long to wait for the end of all calls after the last packet."""
 STOPS_WITHIN_S = 20.0
 INTERRUPTED = "interrupted"
 
-OnMoment = Callable[[Findings], None]
+OnMoment = Callable[[LoadResult], None]
 
 
 class LoadError(Exception):
     """The load cannot be driven: a sender does not start, or the gateway's events cannot be followed."""
 
 
-async def drive(plan: Plan, gateway: Gateway, on_moment: OnMoment) -> Findings:
-    """Play the calls of `plan`; return what was seen, also when this task is cancelled meanwhile.
+async def drive(plan: Plan, gateway: Gateway, on_moment: OnMoment) -> LoadResult:
+    """Play the calls of `plan`; return the result, also when this task is cancelled.
 
     Args:
-        plan: how many calls, how fast they begin, how long they last.
+        plan: number of calls, ramp and duration.
         gateway: where to call.
         on_moment: called once a second.
 
     Raises:
-        LoadError: the gateway is not there, its events cannot be followed, or a sender does not start.
+        LoadError: no gateway listens, its events cannot be followed, or a sender does not start.
     """
     await _reach(gateway.url)
-    findings = Findings(plan, gateway.url)
-    driving = _Drive(plan, gateway, findings, on_moment)
+    result = LoadResult(plan, gateway.url)
+    driving = _Drive(plan, gateway, result, on_moment)
     try:
         await driving.run()
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
-        findings.partial = INTERRUPTED
-    return findings
+        result.partial = INTERRUPTED
+    return result
 
 
 async def _reach(url: str) -> None:
-    """Raise LoadError when there is nobody at `url`."""
+    """Raise LoadError unless something listens at `url`."""
     try:
         events_url(url)
         async with httpx.AsyncClient() as client:
@@ -71,10 +71,10 @@ async def _reach(url: str) -> None:
 
 
 class _Drive:
-    """One load, while it is driven."""
+    """One load while it is driven."""
 
-    def __init__(self, plan: Plan, gateway: Gateway, findings: Findings, on_moment: OnMoment) -> None:
-        self._plan, self._gateway, self._findings, self._on_moment = plan, gateway, findings, on_moment
+    def __init__(self, plan: Plan, gateway: Gateway, result: LoadResult, on_moment: OnMoment) -> None:
+        self._plan, self._gateway, self._findings, self._on_moment = plan, gateway, result, on_moment
         mark = secrets.token_hex(3)
         self._starts_s = {f"load-{number}.{mark}": number / plan.ramp_per_s for number in range(plan.calls)}
         self._zero_s = 0.0
@@ -82,12 +82,12 @@ class _Drive:
         self._all_ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Drive it. Raises LoadError."""
+        """Drive the load. Raises LoadError."""
         async with self._following(), self._senders() as senders:
             self._zero_s = time.monotonic() + BEGINS_AFTER_S
             watching = asyncio.create_task(self._watch(), name="metrics")
             try:
-                await asyncio.gather(*(self._hear(sender) for sender in senders))
+                await asyncio.gather(*(self._follow_sender(sender) for sender in senders))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._all_ended.wait(), ENDS_WITHIN_S)
             finally:
@@ -96,12 +96,12 @@ class _Drive:
 
     @contextlib.asynccontextmanager
     async def _senders(self) -> AsyncIterator[list[Process]]:
-        """Start the senders, each with its share of the calls; end them."""
+        """Start the senders, each with its share of the calls; stop them at the end."""
         calls = list(self._starts_s.items())
         senders: list[Process] = []
         try:
             for share in range(self._plan.processes):
-                # Every sender has calls of the whole ramp. A session of its own: Ctrl-C is for this process alone.
+                # Each sender has calls of the whole ramp. With a session of its own it does not get our Ctrl-C.
                 sender = await asyncio.create_subprocess_exec(
                     *command(), stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
                 )
@@ -120,13 +120,13 @@ class _Drive:
                         raise LoadError(await _fault(sender))
             yield senders
         except TimeoutError:
-            raise LoadError(f"the senders were not ready within {READY_WITHIN_S:g} s") from None
+            raise LoadError(f"senders: expected all to be ready within {READY_WITHIN_S:g} s") from None
         finally:
             await asyncio.shield(_end(senders))
 
     @contextlib.asynccontextmanager
     async def _following(self) -> AsyncIterator[None]:
-        """Follow the events for as long as the body runs. Raises LoadError."""
+        """Follow the events while the body runs. Raises LoadError."""
         try:
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(self._listen(), name="events")
@@ -138,38 +138,38 @@ class _Drive:
             raise LoadError(str(errors.exceptions[0])) from None
 
     async def _listen(self) -> None:
-        findings = self._findings
+        result = self._findings
         async with contextlib.aclosing(follow(self._gateway.url, token=self._gateway.token, types=EVENTS)) as events:
             async for event in events:
                 data = event.data
                 if isinstance(data, Gap):
-                    findings.events_lost += 1
-                elif isinstance(data, Scored) and data.call_id in findings.began:
+                    result.events_lost += 1
+                elif isinstance(data, Scored) and data.call_id in result.began:
                     at_s = time.monotonic() - self._zero_s
-                    late_ms = 1000 * (at_s - findings.began[data.call_id] - data.media_time_s)
-                    findings.delays.append((round(at_s, 3), round(late_ms, 2)))
+                    late_ms = 1000 * (at_s - result.began[data.call_id] - data.media_time_s)
+                    result.delays.append((round(at_s, 3), round(late_ms, 2)))
                     self._recent_ms.append(late_ms)
-                elif isinstance(data, CallEnded) and data.call_id in findings.began:
-                    findings.ended.add(data.call_id)
-                    if findings.ended >= findings.began.keys() - findings.failed.keys():
+                elif isinstance(data, CallEnded) and data.call_id in result.began:
+                    result.ended.add(data.call_id)
+                    if result.ended >= result.began.keys() - result.failed.keys():
                         self._all_ended.set()
 
-    async def _hear(self, sender: Process) -> None:
-        """Let a sender begin, and note what it tells until it ends."""
+    async def _follow_sender(self, sender: Process) -> None:
+        """Start a sender, and handle its messages until it ends."""
         _write(sender, Go(self._zero_s))
-        findings = self._findings
-        while (told := await _read(sender)) is not None:
-            if isinstance(told, Began):
-                findings.began[told.call_id] = told.at_s - self._zero_s
-            elif isinstance(told, Failed):
-                findings.failed[told.call_id] = told.reason
-            elif isinstance(told, Progress):
-                findings.sender_late_s = max(findings.sender_late_s, told.late_s)
+        result = self._findings
+        while (message := await _read(sender)) is not None:
+            if isinstance(message, Began):
+                result.began[message.call_id] = message.at_s - self._zero_s
+            elif isinstance(message, Failed):
+                result.failed[message.call_id] = message.reason
+            elif isinstance(message, Progress):
+                result.sender_late_s = max(result.sender_late_s, message.late_s)
         if fault := await _fault(sender):
-            findings.partial = fault
+            result.partial = fault
 
     async def _watch(self) -> None:
-        """Look at the gateway once a second, until cancelled; and once more then."""
+        """Read the metrics once a second until cancelled, and once more at the end."""
         metrics = Metrics(self._gateway.url, self._gateway.token)
         first = before = await self._read(metrics)
         before_s = time.monotonic()
@@ -191,27 +191,27 @@ class _Drive:
             return None
 
     def _note(self, first: Reading | None, before: Reading | None, now: Reading | None, passed_s: float) -> None:
-        findings = self._findings
+        result = self._findings
         recent_ms, self._recent_ms = self._recent_ms, []
         p50, p99 = delay_of_second(recent_ms)
         self._count_windows(first, now)
         known = now is not None and before is not None
         cpu_s = now.get(_CPU) - before.get(_CPU) if now is not None and before is not None else 0.0
-        findings.moments.append(
+        result.moments.append(
             Moment(
                 at_s=round(time.monotonic() - self._zero_s, 2),
-                calls_open=findings.open_calls,
+                calls_open=result.open_calls,
                 calls=int(now.get("callscreen_calls")) if now is not None else None,
                 cpu_cores=round(cpu_s / passed_s, 3) if known else None,
                 rss_mb=round(now.get("process_resident_memory_bytes") / 1e6, 1) if now is not None else None,
-                windows_scored=findings.windows.get("scored", 0) if now is not None else None,
-                windows_skipped=findings.skipped or 0 if now is not None else None,
+                windows_scored=result.windows.get("scored", 0) if now is not None else None,
+                windows_skipped=result.skipped or 0 if now is not None else None,
                 overload_step=int(now.get("callscreen_overload_step")) if now is not None else None,
                 delay_p50_ms=p50,
                 delay_p99_ms=p99,
             )
         )
-        self._on_moment(findings)
+        self._on_moment(result)
 
     def _count_windows(self, first: Reading | None, now: Reading | None) -> None:
         if first is not None and now is not None:
@@ -223,19 +223,19 @@ class _Drive:
 _CPU = "process_cpu_seconds_total"
 
 
-async def _read(sender: Process) -> Told | None:
-    """Return what a sender tells next; None when it has ended."""
+async def _read(sender: Process) -> Message | None:
+    """Return the next message of a sender; None when it has ended."""
     assert sender.stdout is not None
     line = await sender.stdout.readline()
-    return msgspec.json.decode(line, type=Told) if line else None
+    return msgspec.json.decode(line, type=Message) if line else None
 
 
 async def _fault(sender: Process) -> str:
-    """Wait until a sender has ended; return what went wrong with it, or nothing."""
+    """Wait until a sender has ended; return its error, or an empty string."""
     assert sender.stderr is not None
-    said = (await sender.stderr.read()).decode(errors="replace").strip()
+    stderr = (await sender.stderr.read()).decode(errors="replace").strip()
     code = await sender.wait()
-    return f"a sender ended with {code}: {said.splitlines()[-1] if said else 'no reason given'}" if code else ""
+    return f"a sender ended with {code}: {stderr.splitlines()[-1] if stderr else 'no reason given'}" if code else ""
 
 
 def _write(sender: Process, what: Order | Go) -> None:
@@ -244,7 +244,7 @@ def _write(sender: Process, what: Order | Go) -> None:
 
 
 async def _end(senders: list[Process]) -> None:
-    """Let the senders hang up, and make sure that they are gone."""
+    """Let the senders hang up, and make sure that they have ended."""
     for sender in senders:
         assert sender.stdin is not None
         sender.stdin.close()

@@ -1,4 +1,4 @@
-"""What a gateway tells of itself under ``/metrics``.  [IO]"""
+"""Reads the metrics of a gateway from ``/metrics``.  [IO]"""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ TIMEOUT_S = 5.0
 
 
 class MetricsError(Exception):
-    """The gateway's metrics cannot be read; the text says why."""
+    """The gateway's metrics cannot be read; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All samples of one moment, those of several processes added up."""
+    """All samples at one moment, summed over processes."""
 
     values: dict[str, float] = field(default_factory=dict)
-    """By name, labels left out."""
+    """By name, without labels."""
     windows: dict[str, float] = field(default_factory=dict)
-    """Windows of speech so far, by what became of them."""
+    """Windows of speech so far, by outcome."""
 
     def get(self, name: str) -> float:
-        """Return a metric; 0 where the gateway does not tell it."""
+        """Return a metric; 0 if the gateway does not have it."""
         return self.values.get(name, 0.0)
 
 
 def parse(text: str) -> Reading:
-    """Read metrics in Prometheus' text format. Raises ValueError when it is none."""
+    """Parse metrics in Prometheus' text format. Raises ValueError for other text."""
     reading = Reading()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -50,7 +50,7 @@ class Metrics:
         self._client = httpx.AsyncClient(headers=bearer(token), timeout=TIMEOUT_S)
 
     async def read(self) -> Reading:
-        """Return what it tells now. Raises MetricsError."""
+        """Return the current metrics. Raises MetricsError."""
         try:
             answer = await self._client.get(self._url)
             answer.raise_for_status()
@@ -61,5 +61,5 @@ class Metrics:
             raise MetricsError(f"{self._url}: {str(error) or type(error).__name__}") from None
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         await self._client.aclose()

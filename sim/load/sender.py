@@ -1,8 +1,7 @@
-"""Plays many Twilio calls from one process, each packet when it falls due: ``python -m sim.load.sender``.  [IO]
+"""Plays many Twilio calls from one process, each packet when it is due: ``python -m sim.load.sender``.  [IO]
 
-One line of JSON with an `Order` comes on standard input, and, once this process has said that it is ready, one with a
-`Go`; the end of the input ends all calls. What happens is told on standard output, a line each: `Ready`, `Began`,
-`Failed`, `Progress`.
+Reads one line of JSON with an `Order` from standard input and, after it has written `Ready`, one with a `Go`; the end
+of the input ends all calls. Writes messages to standard output, one a line: `Ready`, `Began`, `Failed`, `Progress`.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from sim.clips import SHIPPED, load
 FRAMES_A_SECOND = 50
 TRACKS = ("inbound", "outbound")
 TURN_S = 5
-"""For so long one of the two speaks, then the other."""
+"""The two speakers take turns of this length."""
 TICK_S = 0.001
-"""What falls due within this is sent in one go: finer sleeps cost the sender more than they spread."""
+"""Packets due within this time are sent together: shorter sleeps cost the sender more CPU than they are worth."""
 MAX_UNSENT_BYTES = 1 << 20
-"""About 14 s of a call: a gateway that leaves so much unread has lost the call."""
+"""About 14 s of a call; a gateway that leaves this much unread no longer processes the call."""
 _SPEECH_RMS = 0.08
 _LINE_NOISE_RMS = 3e-4
 _VOICE = SHIPPED / "flite_slt" / "1.ogg"
@@ -41,26 +40,26 @@ _LONGEST_SLEEP_S = 0.02
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What one process is to play."""
+    """The calls of one process."""
 
     url: str
     token: str | None
     twilio_auth_token: str | None
     starts_s: dict[str, float]
-    """When each call begins, by call id, in seconds from `Go.at_s`."""
+    """Start of each call by call id, in seconds from `Go.at_s`."""
     ends_s: float
-    """When all of them end."""
+    """End of all calls, in seconds from `Go.at_s`."""
 
 
 class Go(msgspec.Struct, frozen=True):
-    """Begin."""
+    """Start."""
 
     at_s: float
-    """On `time.monotonic`, which all processes of one machine share."""
+    """In `time.monotonic`, which all processes of a machine share."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The order was understood."""
+    """The order was received."""
 
 
 class Began(msgspec.Struct, frozen=True, tag=True):
@@ -68,42 +67,42 @@ class Began(msgspec.Struct, frozen=True, tag=True):
 
     call_id: str
     at_s: float
-    """When its first sample was spoken, on `time.monotonic`."""
+    """Time of its first sample, in `time.monotonic`."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A call was refused, or broke off."""
+    """A call was refused or broken off."""
 
     call_id: str
     reason: str
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """Told once a second."""
+    """Sent once a second."""
 
     late_s: float
-    """By how much the latest packet of that second was sent too late."""
+    """Largest delay of a packet in that second."""
 
 
-Told = Ready | Began | Failed | Progress
+Message = Ready | Began | Failed | Progress
 
 
 class Frames:
-    """A call's audio as bytes for the socket, 20 ms of both tracks at a time: one speaks, the other listens.
+    """A call's audio as bytes for the socket, 20 ms of both tracks at a time: one speaks, the other is silent.
 
-    They are the same for all calls, and laid out and masked once, when first needed, so that one process has time for
-    many. 1 minute takes 2 MB.
+    All calls send the same frames. They are encoded and masked once, on first use, so that one process can send many
+    calls. One minute takes 2 MB.
     """
 
     def __init__(self) -> None:
-        # A client for each track: resamplers give packets in bursts, and numbers must rise in the order of sending.
+        # A client for each track: resamplers return packets in bursts, but sequence numbers must rise in sending order.
         self._clients = {track: TwilioCall("http://127.0.0.1", "CA", tracks=(track,)) for track in TRACKS}
         self._heard = _conversation()
         self._ready: dict[str, deque[str]] = {track: deque() for track in TRACKS}
         self._made: list[bytes] = []
 
     def first(self, count: int) -> list[bytes]:
-        """Return so many from the beginning."""
+        """Return the first `count` frames."""
         return [self[index] for index in range(count)]
 
     def __getitem__(self, index: int) -> bytes:
@@ -117,7 +116,7 @@ class Frames:
 
 
 def _conversation() -> Iterator[Mapping[str, Samples]]:
-    """Yield what each track carries, 20 ms at a time, without end."""
+    """Yield the audio of each track, 20 ms at a time, without end."""
     speech = np.resize(load(_VOICE), TURN_S * CLIP_RATE_HZ)
     speech = np.asarray(speech * (_SPEECH_RMS / np.sqrt(np.mean(speech**2))), np.float32)
     silence = np.random.default_rng(0).normal(0, _LINE_NOISE_RMS, len(speech)).astype(np.float32)
@@ -129,29 +128,29 @@ def _conversation() -> Iterator[Mapping[str, Samples]]:
 
 
 class Pacer:
-    """Sends each call its frames as they fall due: a frame when the audio in it has been spoken, not when it began."""
+    """Sends the frames of each call when they are due: at the end of their audio, not at its start."""
 
     def __init__(self) -> None:
         self.late_s = 0.0
-        """By how much the latest packet was sent too late, since this was last set to 0."""
+        """Largest delay of a packet since this was last set to 0."""
         self._frames = Frames()
         self._due: list[tuple[float, int, int]] = []
         self._calls: dict[int, tuple[ClientConnection, float]] = {}
         self._count = 0
 
     def add(self, socket: ClientConnection, began_s: float) -> int:
-        """Take a call whose first sample is spoken at `began_s` (`time.monotonic`); return its number."""
+        """Add a call with its first sample at `began_s` (`time.monotonic`); return its number."""
         self._count += 1
         self._calls[self._count] = (socket, began_s)
         heapq.heappush(self._due, (began_s + 1 / FRAMES_A_SECOND, self._count, 0))
         return self._count
 
     def remove(self, number: int) -> None:
-        """Send this call nothing more."""
+        """Stop sending a call."""
         self._calls.pop(number, None)
 
     async def run(self, until_s: float) -> None:
-        """Send until then (`time.monotonic`)."""
+        """Send until this time (`time.monotonic`)."""
         while (now_s := time.monotonic()) < until_s:
             next_s = self._due[0][0] if self._due else until_s
             await asyncio.sleep(min(_LONGEST_SLEEP_S, max(TICK_S, next_s - now_s)))
@@ -172,7 +171,7 @@ class Pacer:
 
 
 class Sender:
-    """Plays an order."""
+    """Plays the calls of an order."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -180,14 +179,14 @@ class Sender:
         self._over = asyncio.Event()
 
     async def play(self, began_s: float) -> None:
-        """Play all calls; `began_s`: the zero of the order's times."""
+        """Play all calls; the order's times count from `began_s`."""
         ends_s = began_s + self._order.ends_s
         async with asyncio.TaskGroup() as group:
             for call_id, starts_s in self._order.starts_s.items():
                 group.create_task(self._call(call_id, began_s + starts_s))
             while (now_s := time.monotonic()) < ends_s and not self._over.is_set():
                 await self._pacer.run(min(ends_s, now_s + 1.0))
-                tell(Progress(self._pacer.late_s))
+                send(Progress(self._pacer.late_s))
                 self._pacer.late_s = 0.0
             self._over.set()
 
@@ -210,7 +209,7 @@ class Sender:
         try:
             async with call:
                 began_s = time.monotonic()
-                tell(Began(call_id, began_s))
+                send(Began(call_id, began_s))
                 number = self._pacer.add(opened[0], began_s)
                 try:
                     await self._until_over_or(opened[0])
@@ -218,10 +217,10 @@ class Sender:
                     self._pacer.remove(number)
                 await call.stop()
         except (OSError, WebSocketException) as error:
-            tell(Failed(call_id, str(error) or type(error).__name__))
+            send(Failed(call_id, str(error) or type(error).__name__))
 
     async def _is_over(self, within_s: float) -> bool:
-        """Wait so long; return whether all calls are to end."""
+        """Wait `within_s` seconds; return whether all calls are to end."""
         try:
             await asyncio.wait_for(self._over.wait(), max(0.0, within_s))
         except TimeoutError:
@@ -229,7 +228,7 @@ class Sender:
         return True
 
     async def _until_over_or(self, socket: ClientConnection) -> None:
-        """Wait until all calls are to end, or this one was ended by the gateway."""
+        """Wait until all calls are to end, or the gateway has ended this one."""
         over = asyncio.create_task(self._over.wait())
         closed = asyncio.create_task(socket.wait_closed())
         await asyncio.wait([over, closed], return_when=asyncio.FIRST_COMPLETED)
@@ -237,24 +236,24 @@ class Sender:
         closed.cancel()
 
 
-def tell(what: Told) -> None:
-    """Say it to the process that started this one."""
+def send(what: Message) -> None:
+    """Write a message to the parent process."""
     sys.stdout.write(msgspec.json.encode(what).decode() + "\n")
     sys.stdout.flush()
 
 
 async def _main() -> None:
     loop = asyncio.get_running_loop()
-    told = asyncio.StreamReader(limit=1 << 24)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    order = msgspec.json.decode(await told.readline(), type=Order)
+    stdin = asyncio.StreamReader(limit=1 << 24)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    order = msgspec.json.decode(await stdin.readline(), type=Order)
     sender = Sender(order)
-    tell(Ready())
-    if not (line := await told.readline()):
+    send(Ready())
+    if not (line := await stdin.readline()):
         return
 
     async def stop_at_the_end_of_input() -> None:
-        await told.read()
+        await stdin.read()
         sender.stop()
 
     stopping = asyncio.create_task(stop_at_the_end_of_input())
@@ -263,7 +262,7 @@ async def _main() -> None:
 
 
 def command() -> tuple[str, ...]:
-    """Return the command that runs this file."""
+    """Return the command line of this module."""
     return (sys.executable, "-m", f"{__package__}.{Path(__file__).stem}")
 
 

@@ -1,4 +1,4 @@
-"""Who speaks: voices of a manifest, chosen by seed and paired to two-party calls."""
+"""The speakers: voices of a manifest, chosen by seed and paired to two-party calls."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from sim.clips import ClipError, Label, Row, Voice, load, read_manifest
 
 MAX_CLIPS = 8
-"""Of a voice; more are not decoded."""
+"""Clips used of each voice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The calls of every cell, by who speaks in them."""
+    """The calls of every cell, by their speakers."""
 
     pairs: tuple[tuple[Voice, Voice | None], ...]
-    """Both speakers of each call; None: nobody, where the number of voices is odd."""
+    """Both speakers of each call; None for nobody, if the number of voices is odd."""
     problems: tuple[str, ...]
-    """Clips that could not be used, one line each: file, line, and why."""
+    """Unusable clips, one line each: file, line and reason."""
 
     @property
     def voices(self) -> list[Voice]:
@@ -30,19 +30,19 @@ class Cast:
 
 
 def cast(manifest: Path, split: str | None, legs: int, seed: int) -> Cast:
-    """Choose up to `legs` voices, half of them synthetic where there are enough, and pair them.
+    """Choose up to `legs` voices, half of them synthetic if there are enough, and pair them.
 
-    A voice is all clips of one speaker by one system. Those with the most clips come first, for they have the most to
-    say, but every system comes up before one comes up again; people and machines are paired with each other as far as
-    they go. Among equals the seed decides.
+    A voice is all clips of one speaker by one system. Voices with most clips come first, but each system is used once
+    before any is used again. Human voices are paired with synthetic ones as far as possible. The seed decides among
+    equals.
 
     Raises:
-        ClipError: what `read_manifest` refuses, a clip that is not there, or no clip that can be decoded.
+        ClipError: as `read_manifest`; a missing clip; or no clip that can be decoded.
     """
     rows = read_manifest(manifest, split)
     for row in rows:
         if not row.path.is_file():
-            raise ClipError(f"{manifest}:{row.line}: path: there is no file {row.path}")
+            raise ClipError(f"{manifest}:{row.line}: path: expected an existing file, got {row.path}")
     rng = random.Random(seed)
     groups: dict[tuple[Label, str, str], list[Row]] = {}
     for row in rows:
@@ -57,12 +57,12 @@ def cast(manifest: Path, split: str | None, legs: int, seed: int) -> Cast:
     people = _voices(human, manifest, rng, problems)
     machines = _voices(synthetic, manifest, rng, problems)
     if not people and not machines:
-        raise ClipError(problems[0] if problems else f"{manifest}: no clip: expected one row at least")
+        raise ClipError(problems[0] if problems else f"{manifest}: expected clips, got none")
     return Cast(tuple(_paired(people, machines, rng)), tuple(problems))
 
 
 def _spread_over_systems(voices: Sequence[list[Row]], rng: random.Random) -> list[list[Row]]:
-    """Order voices by how many clips they have; every system comes up once before any comes up again."""
+    """Sort voices by their number of clips; each system comes once before any comes again."""
     of_system: dict[str, list[list[Row]]] = {}
     for voice in sorted(rng.sample(voices, len(voices)), key=lambda rows: -min(len(rows), MAX_CLIPS)):
         of_system.setdefault(voice[0].system, []).append(voice)
@@ -70,7 +70,7 @@ def _spread_over_systems(voices: Sequence[list[Row]], rng: random.Random) -> lis
 
 
 def _voices(chosen: Sequence[list[Row]], manifest: Path, rng: random.Random, problems: list[str]) -> list[Voice]:
-    """Return the voices with those of their clips that can be decoded; what cannot goes into `problems`."""
+    """Return the voices with their decodable clips; the others are added to `problems`."""
     voices = []
     for rows in chosen:
         readable = []

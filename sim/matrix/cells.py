@@ -1,4 +1,4 @@
-"""The conditions that calls are played under: codec, loss, noise, length.  [S]"""
+"""The conditions of calls: codec, loss, noise, length.  [S]"""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Cell:
     """One condition."""
 
     codec: tuple[str, ...]
-    """Codecs before the wire's own (G.711 µ-law), one after the other; see `sim.line.CODECS`."""
+    """Codecs before the wire's own (G.711 µ-law), in series; see `sim.line.CODECS`."""
     loss: float
-    """Share of packets lost, by chance alone."""
+    """Share of packets lost, independently."""
     snr_db: float | None
-    """Of the noise behind each speaker; None: no noise."""
+    """SNR of the noise behind each speaker; None for no noise."""
     seconds: float
-    """Length of the call, both speakers together."""
+    """Length of the call."""
 
     @property
     def line(self) -> str:
@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """All of it as text."""
+        """All conditions as text."""
         return f"{self.line}, loss {100 * self.loss:g} %, SNR {self.noise}, {self.seconds:g} s"
 
 
@@ -60,14 +60,14 @@ def grid(
 def scenario(
     cell: Cell, pairs: Sequence[tuple[Voice, Voice | None]], first: int, seed: int, noise: str = "pink"
 ) -> Scenario:
-    """Return the calls of some pairs in one cell: the same talk in every cell of the same length.
+    """Return the calls of some pairs in one cell: the same conversation in every cell of the same length.
 
     Args:
         cell: the condition.
-        pairs: who speaks.
+        pairs: the speakers.
         first: number of the first pair.
-        seed: decides what is said when, and what is lost.
-        noise: kind of noise, where there is some; a name of `sim.sounds.NOISES`, or a recording.
+        seed: determines turns and losses.
+        noise: kind of noise, if any: a name of `sim.sounds.NOISES`, or a recording.
     """
     plans = []
     for number, pair in enumerate(pairs, start=first):

@@ -1,4 +1,4 @@
-"""`callscreen sim matrix`: a manifest's voices over lines of every kind."""
+"""`callscreen sim matrix`: measures the detector over lines of many kinds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sim.matrix.cells import NONE, Cell, grid
 from sim.sounds import NOISES
 
 if TYPE_CHECKING:
-    from sim.matrix.heard import Played
+    from sim.matrix.legs import Played
 
 INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `run` reads."""
+    """Add the options that `run` reads."""
     add = parser.add_argument
     add("--data", metavar="MANIFEST", type=Path, required=True, help="CSV: path, label[, split, system, speaker]")
     add("--split", help="only its rows with this split")
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=number(int, 2, 100_000),
         default=40,
-        help="voices in each cell, half synthetic if it goes (%(default)s)",
+        help="voices in each cell, half of them synthetic if possible (%(default)s)",
     )
-    codecs = f"before the wire's own; A+B: one after the other; {NONE}, {', '.join(CODECS)} (none amrnb)"
+    codecs = f"codecs before the wire's own; A+B: in series; {NONE}, {', '.join(CODECS)} (none amrnb)"
     add("--codec", metavar="NAME", type=_codecs, nargs="+", default=[(), ("amrnb",)], help=codecs)
     add(
         "--loss",
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(float, 0.0, 0.9),
         nargs="+",
         default=[0.0, 0.05],
-        help="of packets lost (0 0.05)",
+        help="share of packets lost (0 0.05)",
     )
-    add("--snr", metavar="DB", type=_snr, nargs="+", default=[None, 15.0], help=f"of the noise, or {NONE} (none 15)")
+    add("--snr", metavar="DB", type=_snr, nargs="+", default=[None, 15.0], help=f"SNR of noise, or {NONE} (none 15)")
     add(
         "--seconds",
         metavar="S",
@@ -56,14 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of each call (30)",
     )
     add("--noise", default="pink", help=f"{', '.join(NOISES)}, or a recording (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="decides who speaks, what is said, what is lost (%(default)s)")
-    add("--setting", metavar="NAME=VALUE", type=_setting, action="append", default=[], help="of the gateway")
+    add("--seed", type=int, default=0, metavar="N", help="determines speakers, turns and losses (%(default)s)")
+    add("--setting", metavar="NAME=VALUE", type=_setting, action="append", default=[], help="setting of the gateway")
     add("--report", metavar="DIR", type=Path, required=True, help="write matrix.json and matrix.html there")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play the matrix; return the exit code: 1 where the report is partial. Raises ClipError, ScenarioError."""
+    """Play the matrix; return the exit code: 1 for a partial report. Raises ClipError, ScenarioError."""
     from sim.matrix import report
     from sim.matrix.cast import cast
     from sim.matrix.play import play
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     for problem in chosen.problems:
         sys.stderr.write(f"sim: {problem}\n")
     cells = grid(args.codec, args.loss, args.snr, args.seconds)
-    asked = report.Asked(str(args.data), args.split, args.seed, args.noise, dict(args.setting), len(chosen.pairs))
+    request = report.Request(str(args.data), args.split, args.seed, args.noise, dict(args.setting), len(chosen.pairs))
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("playing", total=len(cells) * len(chosen.pairs))
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 )
 
         played = play(cells, chosen, args.seed, args.noise, dict(args.setting), on_batch)
-    found = report.write(args.report, played, asked)
+    found = report.write(args.report, played, request)
     console.print(summary(found))
     partial = " (partial)" if found["partial"] else ""
     console.print(f"written: {args.report / 'matrix.html'} and matrix.json{partial}", highlight=False)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 def summary(found: dict[str, Any]) -> Table:
     """Return the cells as a table."""
     table = Table("cell", title_justify="left")
-    for name in ("missed", "people alerted on", "alerts/h of people", "time to alert p50 / p95", "EER", "Brier"):
+    for name in ("missed", "false alarms, legs", "false alarms/h", "time to alert p50 / p95", "EER", "Brier"):
         table.add_column(name, justify="right")
     for cell in found["cells"]:
         alerted = cell["provisional"]

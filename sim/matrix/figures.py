@@ -1,8 +1,8 @@
 """Figures of the legs of one cell, with 95 % intervals.  [S]
 
-Rates of legs: Wilson's score interval. Alerts per hour: the exact Poisson interval. Quantiles of times: order
-statistics. The Brier score: percentiles of a bootstrap over legs. Legs count as independent of each other, as they are
-where each has a speaker of its own.
+Shares of legs: Wilson's score interval. Alerts per hour: exact Poisson interval. Quantiles of times: order statistics.
+Brier score: percentile bootstrap over legs. Legs are assumed to be independent, which holds if each has a speaker of
+its own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, chi2
 
 from sim.judge import STAGES
-from sim.matrix.heard import Heard
+from sim.matrix.legs import PlayedLeg
 
 BINS = 5
-"""Of the reliability diagram, of equal width."""
+"""Bins of the reliability diagram, of equal width."""
 DRAWS = 500
 _DIGITS = 4
 
@@ -27,8 +27,8 @@ Figures = dict[str, Any]
 Interval = list[float | None]
 
 
-def of_cell(legs: Sequence[Heard]) -> Figures:
-    """Return every figure of the legs of a cell."""
+def of_cell(legs: Sequence[PlayedLeg]) -> Figures:
+    """Return all figures of the legs of a cell."""
     human = [leg for leg in legs if not leg.is_synthetic]
     synthetic = [leg for leg in legs if leg.is_synthetic]
     hours = sum(leg.talk_s for leg in human) / 3600
@@ -44,7 +44,7 @@ def of_cell(legs: Sequence[Heard]) -> Figures:
 
 
 def rate(count: int, of: int) -> Figures:
-    """Return a share of legs; null of none."""
+    """Return a share of legs with its interval; null without legs."""
     if not of:
         return {"count": 0, "of": 0, "rate": None, "rate_95": None}
     low, high = binomtest(count, of).proportion_ci(method="wilson")
@@ -52,7 +52,7 @@ def rate(count: int, of: int) -> Figures:
 
 
 def per_hour(count: int, hours: float) -> Figures:
-    """Return events per hour (Garwood, 1936); null where there was no time."""
+    """Return events per hour with the interval of Garwood (1936); null without time."""
     if not hours:
         return {"count": count, "per_h": None, "per_h_95": None}
     low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
@@ -61,9 +61,9 @@ def per_hour(count: int, hours: float) -> Figures:
 
 
 def times(seconds: Sequence[float]) -> Figures:
-    """Return median and 95th percentile of the times of alerts that came.
+    """Return median and 95th percentile of the times to alert.
 
-    A limit of an interval that so few times cannot give is null.
+    A limit that needs more values than there are is null.
     """
     figures: Figures = {"alerts": len(seconds)}
     for name, share in (("median", 0.5), ("p95", 0.95)):
@@ -73,14 +73,15 @@ def times(seconds: Sequence[float]) -> Figures:
 
 
 def _quantile_interval(ordered: Sequence[float], share: float) -> Interval:
-    """Between which of the values the quantile lies, with 95 % (order statistics; Conover, 1999, section 3.2)."""
+    """Return the 95 % interval of a quantile by order statistics (Conover, 1999, section 3.2)."""
     count = len(ordered)
     low, high = int(binom.ppf(0.025, count, share)) - 1, int(binom.ppf(0.975, count, share))
     return [_round(ordered[low]) if low >= 0 else None, _round(ordered[high]) if high < count else None]
 
 
-def calibration(legs: Sequence[Heard]) -> Figures:
-    """Return how far the probabilities at the ends of legs can be trusted; legs without a score are left out."""
+def calibration(legs: Sequence[PlayedLeg]) -> Figures:
+    """Return Brier score and reliability of the probabilities at the ends of legs; legs without a score are left
+    out."""
     scored = [leg for leg in legs if leg.p_synthetic is not None]
     if not scored:
         return {"legs": 0, "brier": None, "brier_95": None, "bins": []}
@@ -107,7 +108,7 @@ def _bins(p: NDArray[np.float64], truth: NDArray[np.float64]) -> list[Figures]:
     return found
 
 
-def det(legs: Sequence[Heard]) -> Figures | None:
+def det(legs: Sequence[PlayedLeg]) -> Figures | None:
     """Return false alarms and misses by threshold on the highest probability of a leg; None with one class only."""
     human = np.array([leg.p_highest for leg in legs if not leg.is_synthetic])
     synthetic = np.array([leg.p_highest for leg in legs if leg.is_synthetic])
@@ -120,7 +121,7 @@ def det(legs: Sequence[Heard]) -> Figures | None:
 
 
 def _equal_error_rate(false_alarms: Sequence[float], misses: Sequence[float]) -> float:
-    """Where misses equal false alarms, between the two thresholds around."""
+    """Return the rate at which misses equal false alarms, interpolated."""
     right = next(place for place, (f, m) in enumerate(zip(false_alarms, misses, strict=True)) if f >= m)
     if right == 0:
         return misses[0]
@@ -129,10 +130,10 @@ def _equal_error_rate(false_alarms: Sequence[float], misses: Sequence[float]) ->
     return _round(misses[left] + gap_left / (gap_left + gap_right) * (misses[right] - misses[left]))
 
 
-def worst(legs: Sequence[Heard], most: int) -> list[Heard]:
-    """Return the legs to look at: people who raised an alert, then machines that raised none, the worst first.
+def worst(legs: Sequence[PlayedLeg], most: int) -> list[PlayedLeg]:
+    """Return the worst legs: human ones with an alert, then synthetic ones without any, by how wrong they are.
 
-    Each voice once. Neither kind takes more than half of the places unless the other leaves some.
+    Each voice appears once. Neither kind takes more than half of the places unless the other leaves some.
     """
     alarmed = sorted((leg for leg in legs if not leg.is_synthetic and leg.alerts), key=lambda leg: -leg.p_highest)
     missed = sorted(
@@ -143,8 +144,8 @@ def worst(legs: Sequence[Heard], most: int) -> list[Heard]:
     return [*first[:half], *second[: most - len(first[:half])]]
 
 
-def _once(legs: Sequence[Heard]) -> list[Heard]:
-    firsts: dict[tuple[str, str, str], Heard] = {}
+def _once(legs: Sequence[PlayedLeg]) -> list[PlayedLeg]:
+    firsts: dict[tuple[str, str, str], PlayedLeg] = {}
     for leg in legs:
         firsts.setdefault((leg.label, leg.system, leg.speaker), leg)
     return list(firsts.values())

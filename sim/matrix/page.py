@@ -1,4 +1,4 @@
-"""The report as one HTML page that holds all it needs: no script, no audio, nothing from elsewhere.  [S]"""
+"""The report as one self-contained HTML page: no script, no audio, no external resources.  [S]"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from sim.matrix.figures import worst
-from sim.matrix.heard import Played
+from sim.matrix.legs import Played
 from sim.matrix.svg import det_chart, heat_map, legend, reliability_chart, timeline
 
 WORST = 8
@@ -42,11 +42,11 @@ _INTERVALS = (
     "bootstrap for the Brier score. A leg is missed when no alert was raised on it."
 )
 _DET = (
-    "A leg is called synthetic when its rolling probability was ever above the threshold. A share of 0 is drawn at the "
+    "A leg counts as synthetic when its rolling probability was ever above the threshold. A share of 0 is drawn at the "
     "edge."
 )
 _RELIABILITY = (
-    "The rolling probability at the end of each leg, in fifths. Lines are 95 % intervals; the larger a point, the more "
+    "The rolling probability at the end of each leg, in fifths. Lines are 95 % intervals; larger points stand for more "
     "legs."
 )
 
@@ -56,14 +56,14 @@ def page(report: Mapping[str, Any], played: Played) -> str:
 
     Args:
         report: all figures.
-        played: what was heard, for the timelines.
+        played: the results of the legs, for the timelines.
     """
     found = report["cells"]
     colours = legend(cell["name"] for cell in found)
     det = det_chart([cell["det"] for cell in found])
     reliability = reliability_chart([cell["calibration"]["bins"] for cell in found])
     body = [
-        "<h1>What the detector makes of telephone lines</h1>",
+        "<h1>Detector over telephone lines</h1>",
         *_head(report),
         "<h2>Cells</h2>",
         f'<div class="wide">{_table(found)}</div>',
@@ -102,7 +102,7 @@ def _head(report: Mapping[str, Any]) -> list[str]:
         ("settings", ", ".join(f"{k}={v}" for k, v in asked["settings"].items()) or "the gateway's defaults"),
         ("seed", str(asked["seed"])),
     ]
-    rows = "".join(f"<tr><td>{name}</td><td style='text-align:left'>{escape(told)}</td></tr>" for name, told in facts)
+    rows = "".join(f"<tr><td>{name}</td><td style='text-align:left'>{escape(text)}</td></tr>" for name, text in facts)
     head = [f"<table>{rows}</table>"]
     if report["partial"]:
         items = "".join(f"<li>{escape(problem)}</li>" for problem in report["problems"])
@@ -112,7 +112,7 @@ def _head(report: Mapping[str, Any]) -> list[str]:
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> str:
     heads = (
-        "cell", "legs human / synthetic", "missed", "not confirmed", "people alerted on", "alerts per hour of people",
+        "cell", "legs human / synthetic", "missed", "not confirmed", "human legs alerted", "false alarms per hour",
         "time to alert, s", "to confirmed, s", "EER", "Brier",
     )  # fmt: skip
     rows = []
@@ -132,7 +132,7 @@ def _table(cells: Sequence[Mapping[str, Any]]) -> str:
             "" if cell["det"] is None else f"{cell['det']['eer']:.0%}",
             _number(cell["calibration"], "brier", "", digits=3),
         ]
-        rows.append("<tr>" + "".join(f"<td>{told}</td>" for told in cells_of_row) + "</tr>")
+        rows.append("<tr>" + "".join(f"<td>{text}</td>" for text in cells_of_row) + "</tr>")
     return f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
 
 
@@ -154,7 +154,7 @@ def _times(found: Mapping[str, Any]) -> str:
     if not found["alerts"]:
         return "–"
     low, high = ("?" if limit is None else f"{limit:.1f}" for limit in found["median_95"])
-    interval = "" if found["median_95"] == [None, None] else f"{low}–{high}; "  # so few times tell nothing
+    interval = "" if found["median_95"] == [None, None] else f"{low}–{high}; "  # too few values for an interval
     return f"{found['median']:.1f}<small>{interval}p95 {found['p95']:.1f}</small>"
 
 
@@ -173,7 +173,7 @@ def _heat_maps(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         return (None, "–") if per_h is None else (per_h / max(most, 1.0), f"{per_h:.1f}")
 
     drawn = []
-    for title, value in (("Synthetic legs missed", missed), ("Alerts per hour of people's speech", alarms)):
+    for title, value in (("Synthetic legs missed", missed), ("False alarms per hour of human speech", alarms)):
         values = [
             [value(by_place[row, column]) if (row, column) in by_place else (None, "") for column in columns]
             for row in rows
@@ -195,11 +195,11 @@ def _timelines(played: Played) -> Iterable[str]:
     chosen = worst(played.legs, WORST)
     yield "<h2>The worst calls</h2>"
     if not chosen:
-        yield '<p class="dim">No person raised an alert, and no synthetic voice was missed.</p>'
+        yield '<p class="dim">There were no false alarms, and no synthetic voice was missed.</p>'
         return
     yield (
-        '<p class="dim">People who raised an alert, then synthetic voices that raised none and sounded most human. '
-        "Line: rolling probability, 0 to 1; dotted: from there on an alert is raised. Bars: who speaks when.</p>"
+        '<p class="dim">Human legs with an alert, then synthetic legs without one, the lowest probability first. '
+        "Line: rolling probability, 0 to 1; dotted: threshold of an alert. Bars: speech.</p>"
     )
     for leg in chosen:
         cell = played.cells[leg.cell]

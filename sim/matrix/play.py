@@ -1,4 +1,4 @@
-"""Plays every call in every cell, on a virtual clock against a gateway of this process.  [IO]"""
+"""Plays every call in every cell, on a virtual clock against a gateway in this process.  [IO]"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sim.fleet import Fleet
 from sim.judge import STAGES, LegResult, judge
 from sim.matrix.cast import Cast
 from sim.matrix.cells import Cell, scenario
-from sim.matrix.heard import Heard, Played
+from sim.matrix.legs import Played, PlayedLeg
 from sim.scenario import TWILIO_TRACKS
 
 CALLS_AT_ONCE = 16
-"""So many are rendered and held in memory."""
+"""Calls rendered and held in memory at a time."""
 INTERRUPTED = "interrupted"
 
 
@@ -30,15 +30,15 @@ def play(
     settings: Mapping[str, Any],
     on_batch: Callable[[Played, Cell], None],
 ) -> Played:
-    """Play every call of `cast` in every cell; Ctrl-C ends it with what there is.
+    """Play every call of `cast` in every cell; Ctrl-C ends it with the results so far.
 
     Args:
         cells: the conditions.
-        cast: who speaks.
-        seed: decides what is said when, and what is lost.
-        noise: kind of noise, in cells that have some.
-        settings: of the gateway, over its defaults.
-        on_batch: called each time that some calls were played.
+        cast: the speakers.
+        seed: determines turns and losses.
+        noise: kind of noise, in cells with noise.
+        settings: settings of the gateway.
+        on_batch: called after each batch of calls.
 
     Raises:
         ClipError: a recording cannot be used.
@@ -90,12 +90,12 @@ def _note(
         played.calls_done += 1
         for leg, voice in zip(TWILIO_TRACKS, pair, strict=True):
             if voice is not None:
-                played.legs.append(_heard(cell, call, leg, voice, judged[call.call_id, leg]))
+                played.legs.append(_played_leg(cell, call, leg, voice, judged[call.call_id, leg]))
 
 
-def _heard(cell: int, call: Call, leg: str, voice: Voice, result: LegResult) -> Heard:
+def _played_leg(cell: int, call: Call, leg: str, voice: Voice, result: LegResult) -> PlayedLeg:
     seen, part = result.observed, call.parts[leg]
-    return Heard(
+    return PlayedLeg(
         cell=cell,
         call=call.plan.name,
         leg=leg,

@@ -10,14 +10,14 @@ from typing import Any
 
 from sim.matrix import page
 from sim.matrix.figures import of_cell
-from sim.matrix.heard import Played
+from sim.matrix.legs import Played
 
 WIRE = "Twilio Media Streams, G.711 µ-law at 8 kHz"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was to be played."""
+class Request:
+    """The request."""
 
     manifest: str
     split: str | None
@@ -27,18 +27,18 @@ class Asked:
     calls_a_cell: int
 
 
-def of(played: Played, asked: Asked) -> dict[str, Any]:
-    """Return everything that was found, as it is written; cells that were not begun are left out."""
+def of(played: Played, request: Request) -> dict[str, Any]:
+    """Return the complete report; cells that were not started are left out."""
     cells = []
     for number, cell in enumerate(played.cells):
         legs = [leg for leg in played.legs if leg.cell == number]
         if legs:
-            whole = len({leg.call for leg in legs}) == asked.calls_a_cell
+            whole = len({leg.call for leg in legs}) == request.calls_a_cell
             cells.append({"name": cell.name, "line": cell.line, "partial": not whole, **asdict(cell), **of_cell(legs)})
     return {
         "partial": bool(played.problems),
         "problems": played.problems,
-        "asked": asdict(asked) | {"cells": len(played.cells)},
+        "asked": asdict(request) | {"cells": len(played.cells)},
         "wire": WIRE,
         "models": played.models,
         "alert_p": played.alert_p,
@@ -48,9 +48,9 @@ def of(played: Played, asked: Asked) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, played: Played, asked: Asked) -> dict[str, Any]:
-    """Write ``matrix.json`` and ``matrix.html`` into `folder`, which is made if need be; return what is in them."""
-    report = of(played, asked)
+def write(folder: Path, played: Played, request: Request) -> dict[str, Any]:
+    """Write ``matrix.json`` and ``matrix.html`` into `folder`, which is created if necessary; return the report."""
+    report = of(played, request)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "matrix.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "matrix.html").write_text(page.page(report, played), encoding="utf-8")

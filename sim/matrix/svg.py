@@ -1,6 +1,6 @@
-"""Charts as SVG elements, to stand within a page that gives the colours.  [S]
+"""Charts as SVG elements, for a page that defines the colours.  [S]
 
-Colours are CSS classes and variables of `sim.matrix.page`, so that the charts are dark where the page is.
+Colours are CSS classes and variables of `sim.matrix.page`, so the charts follow the page's dark mode.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from scipy.special import ndtri
 
-from sim.matrix.heard import Heard
+from sim.matrix.legs import PlayedLeg
 
 COLOURS = 8
-"""Of lines, ``--c0`` to ``--c7``; further lines are dashed."""
+"""Line colours, ``--c0`` to ``--c7``; further lines are dashed."""
 _DET_TICKS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 _DET_LIMITS = (0.008, 0.97)
 _WIDTH = 780
@@ -23,7 +23,7 @@ _LANE = 92
 
 
 def det_chart(curves: Sequence[Mapping[str, Any] | None]) -> str:
-    """Return misses against false alarms on normal deviates, a line a cell; a share of 0 or 1 is at the edge."""
+    """Return misses against false alarms on normal deviates, one line for each cell; 0 and 1 are drawn at the edges."""
     size, margin = 420, 56
     low, high = (float(ndtri(limit)) for limit in _DET_LIMITS)
 
@@ -46,14 +46,14 @@ def det_chart(curves: Sequence[Mapping[str, Any] | None]) -> str:
         points = zip(curve["false_alarms"], curve["misses"], strict=True)
         path = " ".join(f"{place(f):.1f},{size - place(m):.1f}" for f, m in points)
         parts.append(f'<polyline class="curve" style="{_stroke(number)}" points="{path}"/>')
-    parts.append(_text(size / 2, size + 38, "people on whom an alert would be raised", "middle"))
+    parts.append(_text(size / 2, size + 38, "human legs with an alert", "middle"))
     parts.append(_text(-size / 2, -44, "synthetic voices missed", "middle", "rotate(-90)"))
     box = f"{-margin} -10 {size + margin + 10} {size + margin}"
     return _svg(box, size + margin, parts, "DET curves of all cells")
 
 
 def legend(names: Iterable[str]) -> str:
-    """Return what the colours of `det_chart` stand for, as HTML."""
+    """Return the legend of `det_chart` as HTML."""
     items = (
         f'<li><svg width="34" height="10"><line x1="0" y1="5" x2="34" y2="5" style="{_stroke(number)}"/></svg> '
         f"{escape(name)}</li>"
@@ -63,32 +63,32 @@ def legend(names: Iterable[str]) -> str:
 
 
 def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[tuple[float | None, str]]]) -> str:
-    """Return a table of shades.
+    """Return a heat map.
 
     Args:
         rows: names.
         columns: names.
-        values: by row and column: the shade from 0 to 1 (None: nothing is known), and what is written there.
+        values: by row and column: the shade from 0 to 1 (None for unknown), and the text.
     """
     left, top, width, height = 190, 26, 118, 44
     parts = [_text(left + (number + 0.5) * width, 16, name, "middle") for number, name in enumerate(columns)]
     for row, name in enumerate(rows):
         y = top + row * height
         parts.append(_text(left - 8, y + height / 2 + 4, name, "end"))
-        for column, (shade, told) in enumerate(values[row]):
+        for column, (shade, text) in enumerate(values[row]):
             x = left + column * width
             opacity = 0.0 if shade is None else 0.05 + 0.75 * min(1.0, max(0.0, shade))
             style = f"fill:var(--synthetic);fill-opacity:{opacity:.3f}"
             parts.append(
                 f'<rect class="heat" x="{x}" y="{y}" width="{width - 2}" height="{height - 2}" style="{style}"/>'
             )
-            parts.append(_text(x + width / 2 - 1, y + height / 2 + 4, told, "middle"))
+            parts.append(_text(x + width / 2 - 1, y + height / 2 + 4, text, "middle"))
     box = f"0 0 {left + len(columns) * width} {top + len(rows) * height}"
     return _svg(box, left + len(columns) * width, parts, "heat map")
 
 
 def reliability_chart(cells: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """Return the share of synthetic legs against the probability said, with 95 % intervals, a colour a cell."""
+    """Return the share of synthetic legs against the probability, with 95 % intervals, one colour for each cell."""
     size, margin = 320, 56
     parts = [f'<rect class="plot" x="0" y="0" width="{size}" height="{size}"/>', _line(0, size, size, 0, "diagonal")]
     for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
@@ -113,13 +113,13 @@ def reliability_chart(cells: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     return _svg(f"{-margin} -10 {size + margin + 10} {size + margin}", size + margin, parts, "reliability")
 
 
-def timeline(legs: Sequence[Heard], seconds: float, alert_p: float) -> str:
-    """Return the legs of one call over its time: who spoke, the rolling probability, the alerts.
+def timeline(legs: Sequence[PlayedLeg], seconds: float, alert_p: float) -> str:
+    """Return the legs of one call over time: speech, rolling probability and alerts.
 
     Args:
-        legs: of one call.
-        seconds: its length.
-        alert_p: the probability from which an alert is raised.
+        legs: the legs of one call.
+        seconds: length of the call.
+        alert_p: probability from which an alert is raised.
     """
     left, lane = 130, _LANE
     scale = (_WIDTH - left - 10) / seconds
@@ -135,8 +135,8 @@ def timeline(legs: Sequence[Heard], seconds: float, alert_p: float) -> str:
     return _svg(f"0 0 {_WIDTH} {height}", _WIDTH, parts, "timeline of a call")
 
 
-def _lane(leg: Heard, left: float, top: float, scale: float, seconds: float, alert_p: float) -> list[str]:
-    """The curve takes the upper part of the lane, the talk a bar below it."""
+def _lane(leg: PlayedLeg, left: float, top: float, scale: float, seconds: float, alert_p: float) -> list[str]:
+    """Return one leg: the curve in the upper part of the lane, speech as a bar below it."""
     talk, bottom = 12, top + _LANE - 14
     threshold = bottom - alert_p * (bottom - top)
     kind = "synthetic" if leg.is_synthetic else "human"

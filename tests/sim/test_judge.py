@@ -100,9 +100,7 @@ def test_a_stated_expectation_counts_more_than_the_voice() -> None:
 
 
 def test_a_leg_without_a_verdict_is_a_fault() -> None:
-    assert results({"caller": RIGHT}, verdict=None)[0].faults == (
-        "no verdict: the gateway never said that the leg ended",
-    )
+    assert results({"caller": RIGHT}, verdict=None)[0].faults == ("no verdict: leg.ended never came",)
 
 
 def test_a_call_that_was_not_played_says_why_and_nothing_else() -> None:

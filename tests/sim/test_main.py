@@ -172,8 +172,11 @@ def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.Cap
         (["run", "restart", "--gateway", "http://h", "--clips", str(clips)], "sim: restart_s: only a gateway that is"),
         (["run", "demo", "--gateway", "http://h", "--speed", "2"], "sim: speed: WebRTC calls run in real time only"),
         (["run", "busy", "--gateway", "ftp://h", "--clips", str(clips)], "sim: ftp://h: events: url: expected http"),
-        (["run", "busy", "--gateway", "http://h", "--clips", str(clips / "none")], "no recording in it"),
-        (["run", "busy", "--gateway", "http://h", "--clips", str(clips), "--split", "test"], "goes with --manifest"),
+        (["run", "busy", "--gateway", "http://h", "--clips", str(clips / "none")], "expected recordings"),
+        (
+            ["run", "busy", "--gateway", "http://h", "--clips", str(clips), "--split", "test"],
+            "--split: expected together with --manifest",
+        ),
     ):
         assert main(arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -62,7 +62,7 @@ def test_where_no_package_list_is_one_is_fetched(tmp_path: Path, monkeypatch: py
 @needs_dpkg
 def test_a_failed_fetch_says_why_and_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_on_path(tmp_path, monkeypatch, "echo E: no network >&2; exit 100")
-    with pytest.raises(ClipError, match=r"could not be fetched \(E: no network\); pass a folder .*--clips DIR"):
+    with pytest.raises(ClipError, match=r"could not be fetched \(E: no network\); give a folder .*--clips DIR"):
         human_prompts(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -77,7 +77,7 @@ def test_a_broken_package_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_another_system_is_told_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ClipError, match="apt-get is not on this machine; pass a folder"):
+    with pytest.raises(ClipError, match="apt-get is not on this machine; give a folder"):
         human_prompts(tmp_path / "cache")
 
 

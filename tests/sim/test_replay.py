@@ -49,8 +49,8 @@ def test_each_channel_is_a_leg(recording: Path, tmp_path: Path, capsys: pytest.C
 def test_channels_can_be_exchanged_and_come_as_they_were_recorded(recording: Path) -> None:
     call = recorded_call(recording, ("outbound", "inbound"), "r")
     assert call.call_id == "a-call.r"
-    heard = call.render()
-    assert np.abs(heard["inbound"][: 7 * 16_000]).max() < 1e-3 < np.abs(heard["outbound"][: 7 * 16_000]).max()
+    audio = call.render()
+    assert np.abs(audio["inbound"][: 7 * 16_000]).max() < 1e-3 < np.abs(audio["outbound"][: 7 * 16_000]).max()
 
 
 def test_ctrl_c_leaves_a_partial_report(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_mistake_of_the_user_is_one_clear_line(tmp_path: Path, capsys: pytest.
     mono = tmp_path / "mono.wav"
     soundfile.write(mono, speech(1.0, synthetic=True), 16_000)
     for arguments, message in (
-        ([str(mono)], f"sim: {mono}: expected two channels, one speaker each; it has 1"),
+        ([str(mono)], f"sim: {mono}: expected two channels, one speaker each, got 1"),
         ([str(tmp_path / "gone.wav")], "gone.wav: cannot be read"),
         ([str(mono), "--speed", "0"], "--speed: expected more than 0"),
     ):

@@ -73,10 +73,18 @@ def test_the_demo_shows_what_it_promises() -> None:
         ("[call.legs.inbound]", "[call.legs.caller]", r"call\[0\]\.legs: Twilio's legs are inbound and outbound"),
         ("name =", "swap_s = 40.0\nname =", r"call\[0\]\.swap_s: expected less than duration_s \(40\)"),
         ("name =", "network = {loss = 1.5}\nname =", r"<= 1.0.*network\.loss"),
-        ("name =", "network = {loss = 0.9, burst = 2}\nname =", r"burst: expected 1, or more"),
-        ("name =", "network = {reorder = 0.1}\nname =", r"call\[0\]\.network: a websocket keeps order"),
-        ('"twilio"', '"plain"\nnetwork = {loss = 0.1}', r"call\[0\]\.network: plain frames carry no time"),
-        ("[[call]]", "[[call]", "not TOML"),
+        ("name =", "network = {loss = 0.9, burst = 2}\nname =", r"burst: expected 1, or at least 9"),
+        (
+            "name =",
+            "network = {reorder = 0.1}\nname =",
+            r"call\[0\]\.network: expected loss and jitter_ms only: a websocket keeps the order",
+        ),
+        (
+            '"twilio"',
+            '"plain"\nnetwork = {loss = 0.1}',
+            r"call\[0\]\.network: expected no loss: plain frames carry no time",
+        ),
+        ("[[call]]", "[[call]", "expected TOML"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -95,8 +103,12 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
             '"human"\ncodec = ["mp3"]',
             r"mine.toml:6: .*inbound\.codec: expected some of pstn",
         ),
-        ('"human"', '"human"\nclips = ["no.wav"]', r"mine.toml:6: .*clips: expected a recording.* no 'no.wav'"),
-        ('"human"', '"human"\nmanifest = "no.csv"', r"mine.toml:6: .*manifest: expected a CSV file"),
+        (
+            '"human"',
+            '"human"\nclips = ["no.wav"]',
+            r"mine.toml:6: .*clips: expected an existing recording.* got 'no.wav'",
+        ),
+        ('"human"', '"human"\nmanifest = "no.csv"', r"mine.toml:6: .*manifest: expected an existing CSV file"),
         ('"human"', '"human"\nnoise = "brown"', r"mine.toml:6: .*noise: expected white, pink, babble or a recording"),
         ("[call.legs", "[[call.cut]]\nat_s = 50.0\n[call.legs", r"mine.toml:5: .*at_s: expected more than 0 and less"),
         ("[call.legs", "swap_s = [30.0, 20.0]\n[call.legs", r"mine.toml:4: .*swap_s: expected rising times"),
@@ -130,7 +142,7 @@ def test_every_shipped_scenario_says_what_it_is_about_and_has_settings_that_ther
 
 
 def test_a_call_needs_legs_and_a_name_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"call\[1\]\.name: 'a-2' is the name of another call"):
+    with pytest.raises(ScenarioError, match=r"call\[1\]\.name: expected unique names, got 'a-2' twice"):
         load(write(tmp_path, CALL.replace('"a"', '"a-2"') + CALL.replace("name =", "count = 3\nname =")))
     with pytest.raises(ScenarioError, match=r"call\[0\]\.legs: expected at least one leg"):
         load(write(tmp_path, '[[call]]\nname = "a"\ntransport = "plain"\nlegs = {}\n'))

@@ -24,7 +24,7 @@ def test_files_are_checked_by_the_kind_of_sum_that_is_given(tmp_path: Path) -> N
     ("line", "message"),
     [
         (f"{32 * '0'}  a.zip", "sums.txt:2: .*a.zip: expected md5 0{32}, got "),
-        (f"{40 * '0'}  gone.zip", "sums.txt:2: there is no file .*gone.zip"),
+        (f"{40 * '0'}  gone.zip", "sums.txt:2: expected an existing file, got .*gone.zip"),
         ("12345  a.zip", "sums.txt:2: expected an MD5, SHA-1 or SHA-256 sum"),
         (f"{32 * 'x'}  a.zip", "sums.txt:2: expected an MD5"),
         ("a.zip", "sums.txt:2: expected at least 2 fields, got 1"),
@@ -42,7 +42,7 @@ def test_a_damaged_archive_gives_no_manifest(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "md5sum.txt").write_text(f"{hashlib.md5(b'').hexdigest()}  data/human/2.mp3\n")
     arguments = ["dataset", "folder", str(tmp_path / "data"), "--out", str(tmp_path / "m.csv")]
     assert main([*arguments, "--checksums", str(tmp_path / "md5sum.txt")]) == 0
-    assert "1 files are what their checksums say" in capsys.readouterr().err
+    assert "1 files match their checksums" in capsys.readouterr().err
     (tmp_path / "m.csv").unlink()
     (tmp_path / "data/human/2.mp3").write_bytes(b"cut")
     assert main([*arguments, "--checksums", str(tmp_path / "md5sum.txt")]) == 2

@@ -250,10 +250,10 @@ def test_processes_share_the_work(corpus: Path, report: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("rows", "columns", "says"),
     [
-        ([GOOD[:-1]], COLUMNS[:-1], "bad.csv: no column source"),
-        ([[GOOD[0], "maybe", *GOOD[2:]]], COLUMNS, "bad.csv:2: label: expected real or fake; got 'maybe'"),
-        ([["gone.wav", *GOOD[1:]]], COLUMNS, "bad.csv:2: path: no file"),
-        ([[*GOOD[:6], "other", "page"]], COLUMNS, "holds no clip"),
+        ([GOOD[:-1]], COLUMNS[:-1], "bad.csv: expected a column source"),
+        ([[GOOD[0], "maybe", *GOOD[2:]]], COLUMNS, "bad.csv:2: label: expected real or fake, got 'maybe'"),
+        ([["gone.wav", *GOOD[1:]]], COLUMNS, "bad.csv:2: path: expected an existing file"),
+        ([[*GOOD[:6], "other", "page"]], COLUMNS, "expected clips with split"),
     ],
     ids=["no column", "wrong label", "missing file", "empty split"],
 )
@@ -282,7 +282,7 @@ def test_a_person_in_train_and_val_is_refused(corpus: Path, tmp_path: Path, caps
     bad = corpus / "bad.csv"
     write_manifest(bad, [[*GOOD[:6], split, "page"] for split in ("train", "val")])
     assert command("train", bad, tmp_path) == 2
-    assert "human speaker in both train and validation: ann" in capsys.readouterr().err
+    assert "human speakers in both train and validation: ann" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate"])

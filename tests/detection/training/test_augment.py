@@ -57,7 +57,7 @@ def test_a_single_step_augments_repeatably_and_otherwise_than_the_level_alone(na
 
 
 def test_an_unknown_step_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match="'rain': expected a augmentation, one of speed, pitch, room"):
+    with pytest.raises(DataError, match="'rain': expected a step of augmentation, one of speed, pitch, room"):
         augment_clip_by("rain", AUDIO, AROUND, np.random.default_rng(3))
 
 
@@ -179,16 +179,16 @@ def test_surroundings_are_read_at_one_rate_and_rooms_begin_with_the_direct_sound
 @pytest.mark.parametrize(
     ("rows", "header", "said"),
     [
-        (["noise.wav"], "path", "noise_rir.csv: no column kind"),
-        (["noise.wav"], "path,kind", "noise_rir.csv:2: row ends before kind"),
-        (["noise.wav,music"], "path,kind", "noise_rir.csv:2: kind: expected noise or rir; got 'music'"),
+        (["noise.wav"], "path", "noise_rir.csv: expected a column kind"),
+        (["noise.wav"], "path,kind", "noise_rir.csv:2: expected a value for kind"),
+        (["noise.wav,music"], "path,kind", "noise_rir.csv:2: kind: expected noise or rir, got 'music'"),
         (
             ["noise.wav,noise", "gone.wav,rir"],
             "path,kind",
             "noise_rir.csv:3: path: .*gone.wav: cannot be read: No such",
         ),
         (["broken.wav,rir"], "path,kind", "noise_rir.csv:2: path: .*broken.wav: cannot be read"),
-        (["silent.wav,rir"], "path,kind", "noise_rir.csv:2: path: silent.wav holds nothing but silence"),
+        (["silent.wav,rir"], "path,kind", "noise_rir.csv:2: path: expected audio, got silence: silent.wav"),
         (["noise.wav,noise"], "path,kind", "noise_rir.csv: expected rows of kind noise and of kind rir"),
     ],
     ids=["column", "short", "kind", "missing", "unreadable", "silent", "no room"],

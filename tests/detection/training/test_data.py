@@ -42,16 +42,16 @@ def test_how_a_clip_was_recorded_may_be_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "header", "said"),
     [
-        ([HUMAN_ROW], HEADER.replace(",source", ""), "no column source"),
-        ([HUMAN_ROW.replace("real", "maybe")], HEADER, "manifest.csv:2: label: expected real or fake; got 'maybe'"),
+        ([HUMAN_ROW], HEADER.replace(",source", ""), "expected a column source"),
+        ([HUMAN_ROW.replace("real", "maybe")], HEADER, "manifest.csv:2: label: expected real or fake, got 'maybe'"),
         ([FAKE_ROW.replace("end-to-end", "magic")], HEADER, "csv:2: family: expected one of human, .*got 'magic'"),
         ([FAKE_ROW + ",lift"], HEADER + ",channel", "manifest.csv:2: channel: expected one of studio, .*got 'lift'"),
-        ([FAKE_ROW.replace("b.wav", "c.wav")], HEADER, "manifest.csv:2: path: no file"),
-        ([HUMAN_ROW], HEADER, "split 'val' holds no clip"),
-        ([FAKE_ROW.replace("b.wav", "")], HEADER, "manifest.csv:2: path: expected the name of a file; got none"),
-        ([HUMAN_ROW, "", "b.wav,fake"], HEADER, "manifest.csv:4: row ends before system, family, .*source"),
+        ([FAKE_ROW.replace("b.wav", "c.wav")], HEADER, "manifest.csv:2: path: expected an existing file"),
+        ([HUMAN_ROW], HEADER, "expected clips with split 'val', got none"),
+        ([FAKE_ROW.replace("b.wav", "")], HEADER, "manifest.csv:2: path: expected the name of a file, got none"),
+        ([HUMAN_ROW, "", "b.wav,fake"], HEADER, "manifest.csv:4: expected a value for system, family, .*source"),
         ([HUMAN_ROW, "x" * 140_000], HEADER, "manifest.csv: expected CSV in UTF-8: field larger than"),
-        ([], HEADER, "manifest.csv: holds no clip"),
+        ([], HEADER, "manifest.csv: expected at least one clip"),
     ],
     ids=["column", "label", "family", "channel", "file", "split", "no path", "short", "no CSV", "empty"],
 )
@@ -89,7 +89,7 @@ def test_pools_of_unknown_people_may_be_on_both_sides(pool: str) -> None:
 
 def test_a_person_on_both_sides_is_refused_but_their_clone_is_not() -> None:
     refuse_shared_speakers([clip("ann")], [clip("ann", "fake"), clip("bob")], Path("m.csv"))
-    with pytest.raises(DataError, match=r"m\.csv: human speaker in both train and validation: ann"):
+    with pytest.raises(DataError, match=r"m\.csv: human speakers in both train and validation: ann"):
         refuse_shared_speakers([clip("ann")], [clip("ann")], Path("m.csv"))
 
 

@@ -56,7 +56,7 @@ def test_other_weights_than_were_published_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metadata", ["distillmos-0.9.2.dist-info/METADATA", "numpy-2.0.dist-info/METADATA"])
 def test_another_version_or_package_is_refused_by_name(tmp_path: Path, metadata: str) -> None:
     wheel = wheel_of(made_up(), tmp_path / "it.whl", metadata)
-    with pytest.raises(ModelError, match=f"expected distillmos-0.9.1.*holds {metadata.split('/')[0]}"):
+    with pytest.raises(ModelError, match=f"expected distillmos-0.9.1.*got {metadata.split('/')[0]}"):
         read_published(wheel)
 
 

@@ -52,5 +52,5 @@ def test_facts_are_found_beside_their_weights_alone(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"final\.json: No such file"):
         read_facts(tmp_path / "final.pt")
     (tmp_path / "best.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"best\.json: not what `detection train` writes"):
+    with pytest.raises(ModelError, match=r"best\.json: expected what `detect train` writes"):
         read_facts(tmp_path / "best.pt")

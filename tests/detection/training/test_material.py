@@ -52,8 +52,8 @@ def test_whole_sources_are_held_out_or_val_is_heard_and_judged(tmp_path: Path) -
         ([PAGES[0], PAGES[1], *PAGES[-2:]], (2, 4), "expected clips of both labels in the groups held out 2 4"),
         ([PAGES[0], PAGES[2], PAGES[-2]], (0,), "expected clips of both labels to train on and to validate on"),
         ([PAGES[0], *PAGES[-2:]], (0,), "expected clips of both labels to train on"),
-        (PAGES[:-2], (), "split 'val' holds no clip"),
-        ([*PAGES, row(4, "real", "val", "p0")], (), "human speaker in both train and validation: p0"),
+        (PAGES[:-2], (), "expected clips with split 'val', got none"),
+        ([*PAGES, row(4, "real", "val", "p0")], (), "human speakers in both train and validation: p0"),
     ],
 )
 def test_a_side_without_humans_or_without_machines_is_refused(
@@ -69,7 +69,7 @@ def test_a_person_who_is_validated_on_is_not_trained_on_from_further_clips(tmp_p
     held_out = clips[validation[0]]
     page = int(held_out.source.removeprefix("page"))
     more = listed(tmp_path, [row(9, "real", "train", held_out.speaker)], "more.csv")
-    with pytest.raises(DataError, match=rf"more\.csv: human speaker in both train and validation: p{page}"):
+    with pytest.raises(DataError, match=rf"more\.csv: human speakers in both train and validation: p{page}"):
         gather(of, CONTRACT, ["original"], ["original"], [more])
     of_its_system = row(8, "fake", "train").replace("s8", held_out.system)
     more = listed(

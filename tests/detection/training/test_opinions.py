@@ -30,7 +30,7 @@ def test_what_is_written_is_read_by_path_and_no_opinion_stays_none(tmp_path: Pat
     [
         ("path,score\na.wav,1\n", "log_odds"),
         ("path,log_odds\na.wav,high\n", "a number"),
-        ("path,log_odds\nz.wav,1\n", "no opinion"),
+        ("path,log_odds\nz.wav,1\n", "expected scores of these clips"),
     ],
 )
 def test_says_what_is_wrong_with_the_file(tmp_path: Path, text: str, said: str) -> None:

@@ -74,11 +74,13 @@ def test_nothing_is_trained_on_that_the_demo_says() -> None:
 def test_a_missing_engine_and_a_failing_one_are_named() -> None:
     with pytest.raises(DataError, match="no-such-engine: not installed"):
         say(Utterance("x", "x", "x", ("no-such-engine",), "hello"))
-    with pytest.raises(DataError, match="true: said nothing"):
+    with pytest.raises(DataError, match="true: expected audio, got none"):
         say(Utterance("x", "x", "x", ("true",), "hello"))
 
 
-@pytest.mark.parametrize(("more", "said"), [([], "nothing to render"), (["--copies", "lpc"], "--copies: needs --data")])
+@pytest.mark.parametrize(
+    ("more", "said"), [([], "expected --engines, or"), (["--copies", "lpc"], "--copies: expected --data")]
+)
 def test_misuse_gets_one_line(more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "--out", f"{tmp_path / 'out'}", *more]) == 2
     assert said in capsys.readouterr().err

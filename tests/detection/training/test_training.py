@@ -123,22 +123,22 @@ def test_any_setting_can_be_set_and_a_wrong_one_is_named(capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--windows 63", "windows_per_epoch: expected at least a batch, which is 64; got 63"),
-        ("--windows 0", "windows_per_epoch: expected at least a batch, which is 64; got 0"),
-        ("--epochs 0", "epochs: expected at least 1; got 0"),
-        ("--seed 1 -1", "seed: expected 0 to 2**64 - 1; got -1"),
+        ("--windows 63", "windows_per_epoch: expected at least a batch, which is 64, got 63"),
+        ("--windows 0", "windows_per_epoch: expected at least a batch, which is 64, got 0"),
+        ("--epochs 0", "epochs: expected at least 1, got 0"),
+        ("--seed 1 -1", "seed: expected 0 to 2**64 - 1, got -1"),
         ("--set batch=0", "batch: expected at least 2, since one window alone cannot be normalised"),
-        ("--set learning_rate=-1", "learning_rate: expected more than 0; got -1.0"),
-        ("--set learning_rate=nan", "learning_rate: expected more than 0; got nan"),
-        ("--set weight_decay=inf", "weight_decay: expected at least 0; got inf"),
-        ("--set patience=0", "patience: expected at least 1; got 0"),
-        ("--set masks=-1", "masks: expected at least 0; got -1"),
-        ("--set label_smoothing=2", "label_smoothing: expected 0 to 1; got 2.0"),
-        ("--set average=1.5", "average: expected 0 to 1; got 1.5"),
-        ("--set temper=-0.5", "temper: expected 0 to 1; got -0.5"),
-        ("--set anchors=-2", "anchors: expected at least 0; got -2"),
-        ("--set ranking=-1", "ranking: expected at least 0; got -1.0"),
-        ("--set teaching=nan", "teaching: expected at least 0; got nan"),
+        ("--set learning_rate=-1", "learning_rate: expected more than 0, got -1.0"),
+        ("--set learning_rate=nan", "learning_rate: expected more than 0, got nan"),
+        ("--set weight_decay=inf", "weight_decay: expected at least 0, got inf"),
+        ("--set patience=0", "patience: expected at least 1, got 0"),
+        ("--set masks=-1", "masks: expected at least 0, got -1"),
+        ("--set label_smoothing=2", "label_smoothing: expected 0 to 1, got 2.0"),
+        ("--set average=1.5", "average: expected 0 to 1, got 1.5"),
+        ("--set temper=-0.5", "temper: expected 0 to 1, got -0.5"),
+        ("--set anchors=-2", "anchors: expected at least 0, got -2"),
+        ("--set ranking=-1", "ranking: expected at least 0, got -1.0"),
+        ("--set teaching=nan", "teaching: expected at least 0, got nan"),
     ],
 )
 def test_a_setting_that_no_run_can_be_made_with_is_one_clear_line(
@@ -193,10 +193,10 @@ def test_a_stopped_run_goes_on_and_another_one_is_refused(
     config = (tmp_path / "config.json").read_text()
     capsys.readouterr()
     for other, said in {
-        ("--seed", "7"): "last.pt: checkpoint of another run: seed 1, asked for 7; use another --out",
-        ("--hold-out", "1"): "hold_out [0], asked for [1]",
-        ("--judged", "original"): "judged ['original', 'pstn', 'amrnb', 'opus12'], asked for ['original']",
-        ("--model", "tinystatnet"): "model 'tinyaudionet', asked for 'tinystatnet'",
+        ("--seed", "7"): "last.pt: expected a checkpoint of this run with seed 7, got 1; use another --out",
+        ("--hold-out", "1"): "hold_out [1], got [0]",
+        ("--judged", "original"): "judged ['original'], got ['original', 'pstn', 'amrnb', 'opus12']",
+        ("--model", "tinystatnet"): "model 'tinystatnet', got 'tinyaudionet'",
     }.items():
         assert train(corpus, tmp_path, *other, epochs=2) == 2
         assert said in " ".join(capsys.readouterr().err.split())
@@ -231,7 +231,7 @@ def test_a_run_does_not_go_on_with_a_list_that_changed(
         capsys.readouterr()
         assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert f"last.pt: checkpoint of another run: {field} " in said
+        assert f"last.pt: expected a checkpoint of this run with {field} " in said
         lists[name].write_text(before)
 
 
@@ -253,11 +253,13 @@ def test_a_run_does_not_go_on_with_what_is_made_or_sounds_otherwise(
     surroundings.write_text(before + "noise.wav,noise\n")
     capsys.readouterr()
     assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
-    assert "last.pt: checkpoint of another run: renderings " in " ".join(capsys.readouterr().err.split())
+    assert "last.pt: expected a checkpoint of this run with renderings " in " ".join(capsys.readouterr().err.split())
     surroundings.write_text(before)
     soundfile.write(further, speechlike(30_000, seed=99), 16_000)
     assert train(corpus, tmp_path / "run", *given, epochs=1) == 2
-    assert "last.pt: checkpoint of another run: more_data_hashes " in " ".join(capsys.readouterr().err.split())
+    assert "last.pt: expected a checkpoint of this run with more_data_hashes " in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @pytest.mark.slow

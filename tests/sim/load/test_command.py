@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sim.__main__ import main
-from sim.load.command import _Shown
-from sim.load.findings import Findings
+from sim.load.command import _Display
+from sim.load.result import LoadResult
 from tests.sim.test_main import serving
 
 CALLS = 3
@@ -43,7 +43,7 @@ def test_calls_of_two_processes_are_played_and_measured(
     assert figures["delay_ms"]["all"]["p50"] > 0
     assert figures["gateway"]["rss_mb_max"] > 10
     assert figures["gateway"]["cpu_cores_max"] > 0
-    assert "3 begun, 3 at once" in said
+    assert "3 started, 3 at once" in said
     assert f"written: {tmp_path / 'load.json'}\n" in said
 
 
@@ -54,18 +54,18 @@ def test_a_call_too_many_is_a_load_that_is_not_held(
     assert code == 1
     assert len(figures["calls"]["failed"]) == 1
     assert figures["held"] is False
-    assert "1 of 4 calls were refused or broke off; load-" in capsys.readouterr().out
+    assert "1 of 4 calls were refused or broken off; load-" in capsys.readouterr().out
 
 
 def test_ctrl_c_gives_a_partial_report(
     gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_shown: _Shown, findings: Findings) -> None:
-        if findings.open_calls:
+    def interrupt(_shown: _Display, result: LoadResult) -> None:
+        if result.open_calls:
             monkeypatch.undo()  # once: a second Ctrl-C waits for no report
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(_Shown, "moment", interrupt)
+    monkeypatch.setattr(_Display, "moment", interrupt)
     code, figures = load(gateway, tmp_path, "--calls", "2", "--ramp", "100", "--seconds", "600")
     assert code == 130
     assert (figures["partial"], figures["failure"], figures["held"]) == (True, "interrupted", False)
@@ -76,7 +76,7 @@ def test_ctrl_c_gives_a_partial_report(
 
 def test_a_mistake_of_the_user_is_one_clear_line(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["--gateway", "http://127.0.0.1:9", "--setting", "workers=2"], "sim: --setting: only for the gateway that is"),
+        (["--gateway", "http://127.0.0.1:9", "--setting", "workers=2"], "sim: --setting: expected without --gateway"),
         (["--gateway", "ftp://h"], "sim: ftp://h: url: expected http"),
         (["--gateway", gateway, "--token", "wrong"], "token: missing or wrong"),
         (["--gateway", "http://127.0.0.1:9"], "sim: http://127.0.0.1:9: "),

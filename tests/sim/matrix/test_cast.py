@@ -55,9 +55,9 @@ def test_each_mistake_names_file_and_line(tmp_path: Path) -> None:
     write_tone(tmp_path / "a.wav", 200)
     (tmp_path / "bad.wav").write_bytes(b"RIFF, it says")
     for rows, message in (
-        ((), "clips.csv: no clip"),
+        ((), "clips.csv: expected clips"),
         (("a.wav,real,,", "a.wav,robot,,"), "clips.csv:3: label: expected human, real, synthetic, fake, got 'robot'"),
-        (("a.wav,real,,", "b.wav,real,,"), f"clips.csv:3: path: there is no file {tmp_path / 'b.wav'}"),
+        (("a.wav,real,,", "b.wav,real,,"), f"clips.csv:3: path: expected an existing file, got {tmp_path / 'b.wav'}"),
         ((",real,,",), "clips.csv:2: path: expected the name of a recording, got none"),
         (("bad.wav,real,,",), f"clips.csv:2: {tmp_path / 'bad.wav'}: cannot be read: "),
     ):

@@ -112,7 +112,7 @@ def test_an_unreadable_clip_leaves_a_partial_report(tmp_path: Path, capsys: pyte
 def test_a_mistake_of_the_user_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = write_manifest(tmp_path)
     for more, message in (
-        (["--split", "train"], f"sim: {manifest}: no clip with split 'train'"),
+        (["--split", "train"], f"sim: {manifest}: expected clips with split 'train', got none"),
         (["--setting", "max_cals=3"], "sim: gateway: max_cals: there is no such setting"),
         (["--noise", "no.wav", "--snr", "10"], "sim: no.wav: cannot be read"),
     ):

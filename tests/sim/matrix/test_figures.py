@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from sim.matrix.figures import calibration, det, of_cell, per_hour, rate, times, worst
-from sim.matrix.heard import Heard
+from sim.matrix.legs import PlayedLeg
 
 
-def heard(label: str, p: float, *alerts: str, talk_s: float = 36.0, **more: object) -> Heard:
+def heard(label: str, p: float, *alerts: str, talk_s: float = 36.0, **more: object) -> PlayedLeg:
     fields: dict[str, object] = {
         "cell": 0, "call": "call-1", "leg": "inbound", "label": label, "system": label, "speaker": f"{label}-{p}",
         "talk_s": talk_s, "turns": (), "scores": ((3.0, p / 2), (4.0, p)),
@@ -14,7 +14,7 @@ def heard(label: str, p: float, *alerts: str, talk_s: float = 36.0, **more: obje
         "time_to_alert_s": dict.fromkeys(alerts, 5.0) if label == "synthetic" else {},
         "verdict": None, "p_synthetic": p,
     }  # fmt: skip
-    return Heard(**{**fields, **more})  # type: ignore[arg-type]
+    return PlayedLeg(**{**fields, **more})  # type: ignore[arg-type]
 
 
 def test_rates_have_wilsons_interval() -> None:

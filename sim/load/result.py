@@ -1,4 +1,4 @@
-"""What came of a load: figures, JSON, a table.  [S]"""
+"""The result of a load: figures, JSON, tables.  [S]"""
 
 from __future__ import annotations
 
@@ -12,111 +12,111 @@ from rich.table import Table
 
 PERCENTILES = (50, 90, 95, 99)
 SENDER_LATE_S = 0.2
-"""A sender that is later than this has too little CPU itself: the figures are about this machine then."""
+"""If a packet is later than this, the sending machine is too slow, and the figures do not describe the gateway."""
 DELAYED_MS = 1000.0
-"""A gateway whose 99th percentile is beyond this is behind."""
+"""If the 99th percentile of the delay exceeds this, the gateway does not keep up."""
 SHOWN_MOMENTS = 12
 GIVEN_UP = ("nothing", "verifications", "short hops", "windows", "new calls")
-"""By ``callscreen_overload_step``."""
+"""Names of the values of ``callscreen_overload_step``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked for."""
+    """The requested load."""
 
     calls: int
     ramp_per_s: float
-    """Calls begun in a second."""
+    """Calls started in a second."""
     seconds: float
-    """How long all calls are held, once all have begun."""
+    """How long all calls are held, once all have started."""
     processes: int
 
     @property
     def ramp_s(self) -> float:
-        """How long it takes until all calls have begun."""
+        """Time until all calls have started."""
         return self.calls / self.ramp_per_s
 
     @property
     def duration_s(self) -> float:
-        """From the first call's beginning to the end of all."""
+        """Time from the start of the first call to the end of all."""
         return self.ramp_s + self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How things were at one second; what the gateway tells of itself is None where its metrics cannot be read."""
+    """The state at one second; values of the gateway's metrics are None if they cannot be read."""
 
     at_s: float
     calls_open: int
-    """As the senders see it."""
+    """As counted by the senders."""
     calls: int | None
-    """As the gateway sees it."""
+    """As counted by the gateway."""
     cpu_cores: float | None
-    """CPU time used since the moment before, by the time passed."""
+    """CPU time since the previous moment, divided by the elapsed time."""
     rss_mb: float | None
     windows_scored: int | None
-    """Of the load so far."""
+    """Of this load, so far."""
     windows_skipped: int | None
     overload_step: int | None
     delay_p50_ms: float | None
-    """Of the scores received since the moment before."""
+    """Median delay of the scores received since the previous moment."""
     delay_p99_ms: float | None
 
 
 @dataclass(slots=True)
-class Findings:
-    """What was seen, while it is collected."""
+class LoadResult:
+    """The measurements, while they are collected."""
 
     plan: Plan
     url: str
     began: dict[str, float] = field(default_factory=dict)
-    """When each call began, by call id, in seconds from the start."""
+    """Start of each call by call id, in seconds from the start of the load."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Why a call was refused or broke off."""
+    """Why a call was refused or broken off, by call id."""
     ended: set[str] = field(default_factory=set)
-    """Calls whose end the gateway has told."""
+    """Calls with a `call.ended` event."""
     delays: list[tuple[float, float]] = field(default_factory=list)
-    """When a score was received, in seconds from the start, and how many ms after its audio was sent."""
+    """Arrival of each score, in seconds from the start, and its delay from the sending of its audio in ms."""
     moments: list[Moment] = field(default_factory=list)
     windows: dict[str, int] = field(default_factory=dict)
-    """Windows of speech by what became of them; empty where the metrics cannot be read."""
+    """Windows of speech by outcome; empty if the metrics cannot be read."""
     events_lost: int = 0
-    """Times that the gateway dropped events for this subscriber."""
+    """Number of gaps in the events of this subscriber."""
     sender_late_s: float = 0.0
     unread: str = ""
     """Why the gateway's metrics could not be read."""
     partial: str = ""
-    """Why not all was played; empty when it was."""
+    """Why the load was not played completely; empty if it was."""
 
     @property
     def open_calls(self) -> int:
-        """Calls under way."""
+        """Number of calls in progress."""
         return len(self.began.keys() - self.failed.keys())
 
     @property
     def skipped(self) -> int | None:
-        """Windows of speech that overload kept from being scored; None where the metrics cannot be read."""
+        """Windows of speech skipped because of overload; None if the metrics cannot be read."""
         return self.windows.get("skipped", 0) if self.windows else None
 
     @property
     def held(self) -> list[Moment]:
-        """The moments at which all calls were to be under way."""
+        """The moments at which all calls should be in progress."""
         return [moment for moment in self.moments if self.plan.ramp_s <= moment.at_s <= self.plan.duration_s]
 
     def faults(self) -> list[str]:
-        """Return why the gateway did not hold the load, or why nobody knows; empty when it did."""
-        found = [f"not all was played: {self.partial}"] if self.partial else []
+        """Return why the gateway did not hold the load, or why it is not known; empty if it did."""
+        found = [f"not played completely: {self.partial}"] if self.partial else []
         if self.failed:
             call_id, reason = next(iter(self.failed.items()))
             found.append(
-                f"{len(self.failed)} of {self.plan.calls} calls were refused or broke off; {call_id}: {reason}"
+                f"{len(self.failed)} of {self.plan.calls} calls were refused or broken off; {call_id}: {reason}"
             )
         if self.skipped:
             found.append(f"{self.skipped} windows of speech were skipped")
         if self.delays and (late_ms := _percentiles(self._delays_ms())["p99"]) > DELAYED_MS:
-            found.append(f"events came late: 99th percentile {late_ms:.0f} ms")
+            found.append(f"events were late: 99th percentile {late_ms:.0f} ms")
         if self.events_lost:
-            found.append(f"this subscriber lost events {self.events_lost} times, so delays are of the others")
+            found.append(f"this subscriber lost events {self.events_lost} times; delays are of the others")
         if not self.delays and not found:
             found.append("no score was received")
         if self.sender_late_s > SENDER_LATE_S:
@@ -153,7 +153,7 @@ class Findings:
         }
 
     def _gateway(self) -> dict[str, Any] | None:
-        """CPU and memory while all calls were held; else of the whole."""
+        """Return CPU and memory while all calls were held; if never, of the whole load."""
         over = [moment for moment in self.held or self.moments if moment.cpu_cores is not None]
         if not over:
             return None
@@ -171,24 +171,26 @@ class Findings:
         return [ms for _, ms in self.delays]
 
 
-def summary(findings: Findings) -> Table:
+def summary(result: LoadResult) -> Table:
     """Return the figures as a table."""
-    figures, plan = findings.as_json(), findings.plan
+    figures, plan = result.as_json(), result.plan
     table = Table(show_header=False, box=None, padding=(0, 2))
-    asked = f"{plan.calls} calls, {plan.ramp_per_s:g} a second, held for {plan.seconds:g} s, {plan.processes} processes"
-    table.add_row("asked", asked)
+    request = (
+        f"{plan.calls} calls, {plan.ramp_per_s:g} a second, held for {plan.seconds:g} s, {plan.processes} processes"
+    )
+    table.add_row("load", request)
     calls = figures["calls"]
     least = "" if calls["least_while_held"] is None else f", at least {calls['least_while_held']} while held"
     table.add_row(
-        "calls", f"{calls['begun']} begun, {calls['most_at_once']} at once{least}, {len(findings.failed)} failed"
+        "calls", f"{calls['begun']} started, {calls['most_at_once']} at once{least}, {len(result.failed)} failed"
     )
     for name, label in (("while_held", "audio sent → event, while held"), ("all", "audio sent → event, all")):
         if (spread := figures["delay_ms"][name]) is not None:
-            told = " / ".join(f"{spread[f'p{p}']:.0f}" for p in PERCENTILES)
-            table.add_row(label, f"p{' / p'.join(map(str, PERCENTILES))}: {told} ms, worst {spread['max']:.0f} ms")
-    if findings.windows:
-        others = {outcome: n for outcome, n in findings.windows.items() if outcome not in ("scored", "skipped")}
-        judged = [f"{findings.windows.get('scored', 0)} scored", f"{findings.skipped} skipped"]
+            values = " / ".join(f"{spread[f'p{p}']:.0f}" for p in PERCENTILES)
+            table.add_row(label, f"p{' / p'.join(map(str, PERCENTILES))}: {values} ms, max {spread['max']:.0f} ms")
+    if result.windows:
+        others = {outcome: n for outcome, n in result.windows.items() if outcome not in ("scored", "skipped")}
+        judged = [f"{result.windows.get('scored', 0)} scored", f"{result.skipped} skipped"]
         table.add_row("windows", ", ".join([*judged, *(f"{n} {outcome}" for outcome, n in others.items())]))
     if (gateway := figures["gateway"]) is not None:
         table.add_row("gateway's CPU", f"{gateway['cpu_cores_mean']:.2f} cores, at most {gateway['cpu_cores_max']:.2f}")
@@ -198,18 +200,18 @@ def summary(findings: Findings) -> Table:
         if step := gateway["overload_step_max"]:
             table.add_row("overload", f"step {step}: {GIVEN_UP[step]} were given up", style="yellow")
     else:
-        table.add_row("gateway's CPU, memory", f"not known: {findings.unread or 'nothing was read'}", style="yellow")
-    for fault in findings.faults():
+        table.add_row("gateway's CPU, memory", f"unknown: {result.unread or 'metrics were never read'}", style="yellow")
+    for fault in result.faults():
         table.add_row("not held", fault, style="red")
     return table
 
 
-def over_time(findings: Findings) -> Table:
-    """Return some moments, evenly spread, as a table."""
+def over_time(result: LoadResult) -> Table:
+    """Return a table of evenly spaced moments."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for name in ("time", "calls", "CPU cores", "RSS MB", "scored", "skipped", "step", "delay p50 / p99"):
         table.add_column(name, justify="right")
-    for moment in _spread_evenly(findings.moments):
+    for moment in _spread_evenly(result.moments):
         late = "" if moment.delay_p50_ms is None else f"{moment.delay_p50_ms:.0f} / {moment.delay_p99_ms:.0f} ms"
         table.add_row(
             f"{moment.at_s:.0f} s",
@@ -225,7 +227,7 @@ def over_time(findings: Findings) -> Table:
 
 
 def delay_of_second(ms: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return median and 99th percentile of some delays; None of none."""
+    """Return median and 99th percentile of delays; None without any."""
     if not ms:
         return None, None
     p50, p99 = np.percentile(ms, [50, 99])

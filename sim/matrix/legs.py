@@ -1,4 +1,4 @@
-"""What was heard: of one leg in one cell, and in all.  [S]"""
+"""The results of the legs that were played.  [S]"""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from sim.matrix.cells import Cell
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One leg in one cell: who spoke, and what the gateway said of it. Times in seconds of the call."""
+class PlayedLeg:
+    """One leg in one cell: its speaker, and the gateway's events. Times are in seconds of the call."""
 
     cell: int
-    """Number of the cell."""
+    """Index of the cell."""
     call: str
     leg: str
     label: str
     system: str
     speaker: str
     talk_s: float
-    """How long it speaks, breaths included."""
+    """Duration of its speech, pauses within turns included."""
     turns: tuple[tuple[float, float], ...]
-    """From when to when."""
+    """Start and end of each turn."""
     scores: tuple[tuple[float, float], ...]
-    """End of each window scored, and the rolling probability then that the voice is synthetic."""
+    """End of each scored window, and the rolling probability at that time."""
     alerts: tuple[tuple[str, float, float], ...]
     """Stage, media time, probability."""
     time_to_alert_s: Mapping[str, float]
-    """By stage: from the first synthetic speech to the alert's arrival; empty for people."""
+    """By stage: from the first synthetic speech to the arrival of the alert; empty for human voices."""
     verdict: str | None
     p_synthetic: float | None
-    """At the end; None when nothing was scored."""
+    """At the end; None if no window was scored."""
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether a machine spoke."""
+        """Whether the voice is synthetic."""
         return self.label == "synthetic"
 
     @property
     def p_highest(self) -> float:
-        """The highest rolling probability: an alert is raised where this passes the threshold.
+        """The highest rolling probability, with those of alerts.
 
-        An alert may be raised between two scores, by what the verifier says.
+        A score of the verifier can raise an alert between two `score` events.
         """
         return max((*(p for _, p in self.scores), *(p for _, _, p in self.alerts)), default=0.0)
 
     def count(self, stage: str) -> int:
-        """Return how many alerts of that stage there were."""
+        """Return the number of alerts of this stage."""
         return sum(alert[0] == stage for alert in self.alerts)
 
 
 @dataclass(slots=True)
 class Played:
-    """What has been heard so far."""
+    """The results so far."""
 
     cells: Sequence[Cell]
-    legs: list[Heard] = field(default_factory=list)
+    legs: list[PlayedLeg] = field(default_factory=list)
     calls_done: int = 0
     models: tuple[str, ...] = ()
-    """That the gateway judged with."""
+    """Models of the gateway."""
     alert_p: float = 1.0
-    """The probability from which it raised an alert."""
+    """Probability from which the gateway raises an alert."""
     problems: list[str] = field(default_factory=list)
-    """Why it is not all; empty when it is."""
+    """Why the results are incomplete; empty if they are complete."""
