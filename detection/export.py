@@ -41,6 +41,8 @@ MEASURED_CLIPS = 400
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
+    parser.description = "Turn the checkpoint of a run into the model file that serving loads, with its card."
+    parser.epilog = "example: callscreen detect export runs/mine --out weights/"
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that `train` wrote")
     parser.add_argument("--weights", default="best.pt", help="file in RUN, its facts beside it as .json (%(default)s)")
     parser.add_argument(

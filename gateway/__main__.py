@@ -119,6 +119,7 @@ def _add_others(add: AddParser) -> None:
         help="check a configuration and name what is missing",
         description="Check a configuration before it is served: ports, TLS, tokens, endpoints, model, journal, WebRTC "
         "addresses, sound devices. Exit code 0: it can be served; 1: something is missing.",
+        epilog="example: callscreen doctor --config callscreen.toml",
     )
     doctor.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; the environment counts too")
     doctor.add_argument("--json", action="store_true", help="one JSON array instead of a table")
@@ -136,7 +137,7 @@ def _add_others(add: AddParser) -> None:
         description="Print a completion script for a shell.",
         epilog="bash: callscreen completion bash > ~/.local/share/bash-completion/completions/callscreen",
     )
-    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell")
     completion.set_defaults(run=_completion)
 
 

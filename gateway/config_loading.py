@@ -6,6 +6,7 @@ An unknown key is an error, in the file and in the environment: a misspelt limit
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,14 +64,16 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **ov
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
     except (SettingsError, RecursionError) as error:
-        raise ConfigError(f"environment: {error}; expected JSON of the form that the setting has in a file") from None
+        field = re.search(r'field "(\w+)"', str(error))
+        name = ENV_PREFIX + field[1].upper() if field else "environment"
+        raise ConfigError(f"{name}: expected JSON of the form that the setting has in a file") from None
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
+        raise ConfigError(f"--config {file}: {error.strerror}; expected a TOML file with settings") from None
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer with too many digits
         raise ConfigError(f"{file}: not TOML: {error}") from None
 
@@ -86,11 +89,12 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
         key, wrong = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
+        wrong = wrong.replace("Input should be ", "expected ", 1)
         if fault["type"] == "extra_forbidden":
             lines.append(_unknown_setting(key, key))
         elif not key:
             lines.append(wrong)
         else:
-            private = isinstance(fault["input"], dict) or any(word in key for word in PRIVATE)
+            private = isinstance(fault["input"], dict) or any(word in key for word in PRIVATE) or ", got " in wrong
             lines.append(f"{key}: {wrong}" + ("" if private else f", got {fault['input']!r}"))
     return "\n".join(lines)

@@ -147,7 +147,7 @@ def _open_detector(settings: Settings) -> CardDetector:
     try:
         return open_detector(settings.model or DEFAULT_MODEL)
     except DetectionError as error:
-        raise ConfigError(f"model: {error}") from None
+        raise ConfigError(f"model: {str(error).removeprefix('model: ')}") from None
 
 
 def _open_verifier(settings: Settings) -> CardDetector | None:
@@ -161,7 +161,7 @@ def _open_verifier(settings: Settings) -> CardDetector | None:
         return open_detector(name)
     except DetectionError as error:
         if settings.verifier != AUTO:
-            raise ConfigError(f"verifier: {error}") from None
+            raise ConfigError(f"verifier: {str(error).removeprefix('model: ')}") from None
         _log.warning("no verifier", reason=str(error))
         return None
 
@@ -171,7 +171,7 @@ def _open_fusion(light: CardDetector, verifier: CardDetector) -> Fusion:
     try:
         fusion, plain = open_fusion(light, verifier)
     except DetectionError as error:
-        raise ConfigError(f"verifier: {error}") from None
+        raise ConfigError(f"verifier: {str(error).removeprefix('model: ')}") from None
     if plain:
         _log.warning("no fitted fusion", reason=plain)
     return fusion

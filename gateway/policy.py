@@ -186,7 +186,7 @@ def read(file: Path) -> Loaded:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
+        raise ConfigError(f"policy: {file}: {error.strerror}; expected a TOML file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
     return parse(text, str(file))

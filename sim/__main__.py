@@ -54,9 +54,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "callscreen sim") -> int
     add_arguments(parser)
     args = parser.parse_args(argv)
     try:
+        if getattr(args, "report", None) is not None:
+            args.report.mkdir(parents=True, exist_ok=True)  # now, not after all calls were played
         return int(args.run(args))
     except (ScenarioError, ClipError, FleetError, EngineMissing, GatewayError, LoadError) as error:
         print(f"sim: {error}", file=sys.stderr)
+        return UNUSABLE
+    except OSError as error:
+        print(f"sim: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -73,24 +78,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_load(commands)
     _add_matrix(commands)
     _add_replay(commands)
-    commands.add_parser("list", help="list the shipped scenarios").set_defaults(run=_list)
-    for name, help_text, command in (
-        ("show", "show the calls and expectations of a scenario", _show),
-        ("validate", "check scenario files", _validate),
+    _add(commands, "list", "list the shipped scenarios", "list").set_defaults(run=_list)
+    for name, help_text, command, example in (
+        ("show", "show the calls and expectations of a scenario", _show, "show swap"),
+        ("validate", "check scenario files", _validate, "validate my.toml"),
     ):
-        reading = commands.add_parser(name, help=help_text)
+        reading = _add(commands, name, help_text, example)
         reading.add_argument("scenario", metavar="SCENARIO", nargs="+", help="a TOML file, or a shipped one")
         reading.set_defaults(run=command)
 
-    show = commands.add_parser("demo", help="start a gateway, place the demo's calls, check the alerts")
+    show = _add(commands, "demo", "start a gateway, place the demo's calls, check the alerts", "demo")
     show.add_argument("--model", metavar="NAME_OR_PATH", help="model of the gateway (the gateway's default)")
     show.add_argument("--svg", metavar="FILE", type=Path, help="save a picture of the terminal")
     _add_voices(show)
     show.set_defaults(run=_demo)
 
-    render = commands.add_parser("voices", help="render the shipped synthetic voices again")
-    render.add_argument("--out", metavar="DIR", type=Path, required=True)
+    render = _add(commands, "voices", "render the shipped synthetic voices again", "voices --out voices/")
+    render.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the voices")
     render.set_defaults(run=_voices)
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_text: str, example: str
+) -> argparse.ArgumentParser:
+    description = f"{help_text[0].upper()}{help_text[1:]}."
+    return commands.add_parser(
+        name, help=help_text, description=description, epilog=f"example: callscreen sim {example}"
+    )
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,6 +112,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "run",
         help="play a scenario",
         description="Play a scenario: on a virtual clock against a gateway in this process, or over sockets.",
+        epilog="example: callscreen sim run smoke --gateway http://127.0.0.1:8080 --report out/",
     )
     run.add_argument("scenario", metavar="SCENARIO", help="a TOML file, or a shipped one (`sim list`)")
     _add_where(run)
@@ -115,6 +130,7 @@ def _add_load(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="place many calls at once, and measure the capacity of the gateway",
         description="Place many two-party Twilio calls from several processes. Reports calls held, windows skipped, "
         "delay from audio sent to event received, and the gateway's CPU and memory over time.",
+        epilog="example: callscreen sim load --calls 100 --ramp 10 --seconds 60 --report out/",
     )
     load.add_argument("--gateway", "--url", metavar="URL", help="gateway to call; without it, one is started")
     _add_tokens(load)
@@ -128,6 +144,7 @@ def _add_matrix(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Play a manifest's voices as calls, on a virtual clock, under every combination of codec, loss, "
         "noise and length. Reports misses, false alarms per leg and per hour of human speech, time to alert and "
         "calibration of each, with 95 % intervals, as JSON and as one HTML page.",
+        epilog="example: callscreen sim matrix --data clips.csv --split test --report out/",
     )
     matrix_command.add_arguments(matrix)
 
@@ -138,6 +155,7 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="replay a stereo recording of a call, one speaker on each channel",
         description="Replay a stereo recording as a two-party Twilio call, one speaker on each channel: on a virtual "
         "clock against a gateway in this process, or over sockets. Shows the result for each channel.",
+        epilog="example: callscreen sim replay recording.wav --legs outbound,inbound",
     )
     _add_where(recording)
     _add_tokens(recording)

@@ -126,6 +126,21 @@ def test_commands_and_their_options_exist(block: Block, command_line: argparse.A
             command_line.parse_args(shlex.split(command[1], comments=True))
 
 
+def test_every_command_has_a_description_an_example_and_words_for_each_option(
+    command_line: argparse.ArgumentParser,
+) -> None:
+    left = [("callscreen", command_line)]
+    while left:
+        name, command = left.pop()
+        assert command.description, name
+        assert "callscreen " in (command.epilog or "") or "example" in (command.epilog or ""), name
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                left += [(f"{name} {choice}", further) for choice, further in action.choices.items()]
+            else:
+                assert action.help, f"{name}: {action.dest}"
+
+
 def test_environment_variables_exist() -> None:
     named = {name for page in PAGES for name in re.findall(rf"{ENV_PREFIX}([A-Z_]+)", page.read_text())}
     assert named

@@ -26,6 +26,8 @@ Write a manifest of a data set, from the layout and the protocol files of its ar
 `sim matrix`, `detect evaluate`, `calibrate` and `train` read manifests."""
 
 EPILOG = """\
+example: callscreen detect dataset folder mine --out mine.csv
+
 data sets:
 {names}
 
@@ -128,7 +130,8 @@ def _write(args: Namespace, data_set: DataSet) -> tuple[Counter[tuple[str, str]]
                 counts[entry.split, "fake" if entry.is_fake else "real"] += 1
         if not counts:
             where = f"; {missing[0].where}: missing {missing[0].file}" if missing else ""
-            raise DataError(f"{args.root}: expected its clips, found none" + where)
+            asked = f" in split {args.split!r}" if args.split else ""
+            raise DataError(f"{args.root}: expected its clips{asked}, found none{where}")
         part.replace(args.out)  # atomic: an interrupted run leaves no incomplete manifest
     finally:
         part.unlink(missing_ok=True)

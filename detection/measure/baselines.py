@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from detection.measure.conditions import Condition
 from detection.measure.metrics import Labels, Scores
@@ -29,6 +26,10 @@ class MfccStatistics:
 
     def __init__(self, trained_in: Sequence[Condition], is_fake: Labels) -> None:
         """Train on the same clips in each condition of `trained_in`."""
+        from sklearn.linear_model import LogisticRegression  # only now: a command's --help does without it
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         self._model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000, class_weight="balanced"))
         self._model.fit(
             np.stack([statistics for condition in trained_in for statistics in _all(condition, len(is_fake))]),

@@ -81,6 +81,7 @@ class ChannelScores:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.description = DESCRIPTION
+    parser.epilog = "example: callscreen detect calibrate tinyaudionet --data calls.csv --out models/"
     parser.add_argument("model", metavar="NAME_OR_PATH", help="the model to calibrate")
     heldout.add_arguments(parser, twins="NAME_OR_PATH")
     parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.json and calibration.png")

@@ -68,10 +68,10 @@ def conditions(
     Raises:
         DataError: noise is requested without a listing of noises.
     """
+    noises = load_surroundings(surroundings).noises if snrs_db else []  # first: the channels take minutes
     found = [Condition(name, bank.audio(ORIGINAL if name == "clean" else name)) for name in channels]
     original = bank.audio(ORIGINAL) if snrs_db or trimmed else None
     if original and snrs_db:
-        noises = load_surroundings(surroundings).noises
         found += [Condition(f"noise {snr:g} dB", original, partial(add_noise, noises, snr), "noise") for snr in snrs_db]
     if original and trimmed:
         found.append(Condition("silence cut", original, cut_silence, "cut"))

@@ -39,6 +39,8 @@ report.md, metrics.json, scores.csv, groups.csv and diagrams."""
 
 TRAINING = ("train", "val")
 """Splits used for training: the baseline is trained on them, except on the split that is measured."""
+SNRS_DB = (20.0, 10.0, 5.0)
+NOISES = "noise_rir.csv"
 BESIDE_CHANNELS = 2
 """Other models and the verifier are measured in the first channels only: over all, a large model takes hours."""
 AUTO, OFF = "auto", "off"
@@ -75,11 +77,16 @@ class TestSet:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.description = DESCRIPTION
+    parser.epilog = "example: callscreen detect evaluate --data mine.csv --quick --out report/"
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
-    add("--split", default="test", help="(%(default)s)")
+    add("--split", default="test", help="which of its splits (%(default)s)")
     add("--out", type=Path, required=True, help="folder for the report")
-    add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="(%(default)s)")
+    add(
+        "--quick", action="store_true",
+        help="minutes instead of hours: as they are and over the PSTN, the model and its verifier alone",
+    )  # fmt: skip
+    add("--model", metavar="NAME_OR_PATH", default=DEFAULT_MODEL, help="shipped or own model (%(default)s)")
     add(
         "--beside", metavar="NAME_OR_PATH", nargs="*",
         help="further models, in the first two channels (all others that ship); `--beside` without names: none",
@@ -94,13 +101,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="MFCC statistics and logistic regression, trained on the manifest's other splits",
     )  # fmt: skip
     channels, further = ["clean", "pstn", "amrnb", "opus12"], ["g722", "gsm", "opus6", "lossy"]
-    add("--channel", choices=["all", *CHANNELS], nargs="+", default=channels, help=f"({' '.join(channels)})")
     add(
-        "--clip-channel", choices=["all", *CHANNELS], nargs="*", default=further,
+        "--channel", choices=["all", *CHANNELS], nargs="+", default=channels, metavar="NAME",
+        help=f"telephone channels to send clips and legs through: {', '.join(CHANNELS)} or all ({' '.join(channels)})",
+    )  # fmt: skip
+    add(
+        "--clip-channel", choices=["all", *CHANNELS], nargs="*", default=further, metavar="NAME",
         help=f"further channels, for clips only; without names: none ({' '.join(further)})",
     )  # fmt: skip
-    add("--snr", type=float, nargs="*", default=[20, 10, 5], metavar="DB", help="noise added; no value: none (20 10 5)")
-    add("--surroundings", type=Path, metavar="CSV", help="noises (noise_rir.csv beside the manifest)")
+    add(
+        "--snr", type=float, nargs="*", metavar="DB",
+        help="add noise at these ratios of speech to noise; no value: none "
+        f"({' '.join(f'{snr:g}' for snr in SNRS_DB)} where there is a list of noises)",
+    )  # fmt: skip
+    add("--surroundings", type=Path, metavar="CSV", help=f"list of noises ({NOISES} beside the manifest)")
     add(
         "--trim", action=argparse.BooleanOptionalAction, default=True,
         help=f"also with silence cut at both ends, and the first {FIRST_S} s alone",
@@ -114,6 +128,9 @@ def run(args: argparse.Namespace) -> int:
 
     Faults of models, manifest or clips are found before scoring starts.
     """
+    if args.quick:
+        args.channel, args.clip_channel, args.snr = ["clean", "pstn"], [], []
+        args.beside, args.baseline, args.trim = [], False, False
     detector = open_detector(args.model)
     beside = open_beside(args, detector)
     verifier = _open_verifier(args)
@@ -156,10 +173,21 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     further = [name for name in _channels(args.clip_channel) if name not in channels]
     clips = read_manifest(args.data, (args.split,))
     training = [clip for clip in read_manifest(args.data) if clip.split in TRAINING and clip.split != args.split]
-    surroundings = args.surroundings or args.data.parent / "noise_rir.csv"
+    snrs_db, surroundings = _noises(args)
     bank = Bank(clips, surroundings, args.cache, args.jobs)
-    in_conditions = conditions(bank, [*channels, *further], args.snr, surroundings, trimmed=args.trim)
+    in_conditions = conditions(bank, [*channels, *further], snrs_db, surroundings, trimmed=args.trim)
     return TestSet(clips, training, bank, in_conditions, len(channels))
+
+
+def _noises(args: argparse.Namespace) -> tuple[Sequence[float], Path]:
+    """Return the ratios at which noise is added, and the list of noises; no ratio where none is asked for or known."""
+    listing = args.surroundings or args.data.parent / NOISES
+    if args.snr is not None:
+        return args.snr, listing
+    if args.surroundings is None and not listing.exists():
+        _print_note(f"no noise is added: there is no {listing} (columns path and kind), and no --surroundings")
+        return (), listing
+    return SNRS_DB, listing
 
 
 def _channels(names: Sequence[str]) -> list[str]:
@@ -189,7 +217,7 @@ def _baseline(args: argparse.Namespace, test_set: TestSet) -> MfccStatistics | N
     if is_fake.all() or not is_fake.any():
         _print_note(f"no baseline: {args.data} holds no clips of both labels to train it on ({', '.join(TRAINING)})")
         return None
-    bank = Bank(test_set.training, args.data.parent / "noise_rir.csv", args.cache, args.jobs)
+    bank = Bank(test_set.training, args.data.parent / NOISES, args.cache, args.jobs)
     channels = [condition.name for condition in test_set.beside]
     return MfccStatistics(conditions(bank, channels, (), Path(), trimmed=False), is_fake)
 

@@ -81,6 +81,9 @@ class Pairs:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.description = DESCRIPTION
+    parser.epilog = (
+        "example: callscreen detect fuse models/tinyaudionet.onnx models/specnet.onnx --data calls.csv --out models/"
+    )
     parser.add_argument("light", metavar="LIGHT", help="name or path of the model that scores every leg")
     parser.add_argument("verifier", metavar="VERIFIER", help="name or path of the verifier")
     heldout.add_arguments(parser, twins="LIGHT,VERIFIER")

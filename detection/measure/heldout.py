@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser, twins: str) -> None:
         help="score with models trained in the same way that held out sources: one for all, or one for each group of "
         "--hold-out, in the same order",
     )  # fmt: skip
-    add("--channel", choices=CHANNELS, nargs="+", default=["clean"], help="channels to send the clips through (clean)")
+    add(
+        "--channel", choices=CHANNELS, nargs="+", default=["clean"], metavar="NAME",
+        help=f"telephone channels to send the clips through: {', '.join(CHANNELS)} (clean)",
+    )  # fmt: skip
     add("--every", type=int, default=1, metavar="N", help="use one leg in N, to save time with large models (1)")
     add("--alerts-per-hour", type=float, metavar="X", help="set the threshold for at most this rate of false alarms")
     add("--cache", type=Path, default=Path.home() / ".cache" / "callscreen", help="for decoded audio and scores "

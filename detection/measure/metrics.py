@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -108,6 +107,8 @@ def least_log_likelihood_cost(scores: Scores, is_fake: Labels, weights: Weights 
     scores, is_fake, weight = scores[counted], is_fake[counted], weight[counted]
     if is_fake.all() or not is_fake.any():
         return NAN
+    from sklearn.isotonic import IsotonicRegression  # only now: a command's --help does without it
+
     balanced = weight / np.where(is_fake, weight[is_fake].sum(), weight[~is_fake].sum())
     p = IsotonicRegression().fit(scores, is_fake.astype(np.float64), balanced).predict(scores)
     with np.errstate(divide="ignore"):

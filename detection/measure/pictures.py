@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 from scipy.stats import norm
 
 from detection.measure.figures import Figures
 from detection.measure.metrics import Curve, Labels, Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 HUMAN, SYNTHETIC, NEUTRAL = "#2878b5", "#d1495b", "#777777"
 _RATES = np.array([0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9])
@@ -102,7 +104,7 @@ def draw_over_speech(legs: Mapping[str, Figures], file: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set(xlabel="seconds of speech", ylabel=label, ylim=(0, None))
         axes.set_xticks([2, 4, 8, 16], ["2", "4", "8", "16"])
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter("{x:.0%}")
     left.legend(fontsize=8)
     figure.savefig(file, dpi=120)
 
@@ -114,12 +116,14 @@ def draw_systems(systems: Mapping[str, Figures], file: Path) -> None:
     axes.barh([f"{name} ({count})" for _, name, count in rows], [share for share, _, _ in rows], color=SYNTHETIC)
     axes.set(xlabel="clips missed at even odds", xlim=(0, 1), ylim=(-0.6, len(rows) - 0.4))
     axes.tick_params(axis="y", labelsize=7)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter("{x:.0%}")
     figure.savefig(file, dpi=120)
 
 
 def _figure(panels: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     """Return a figure with this number of panels, four in a row, and a light grid."""
+    from matplotlib.figure import Figure  # only now: a command's --help does without it
+
     columns = min(4, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(inches[0], inches[1] * rows), layout="constrained")

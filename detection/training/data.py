@@ -79,7 +79,10 @@ def read_rows(listing: Path, columns: Sequence[str]) -> list[tuple[int, dict[str
             reader = csv.DictReader(lines)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:
-                raise DataError(f"{listing}: expected a column {', '.join(missing)}")
+                manifest = "; `callscreen detect dataset csv` makes a manifest of a list with path and label"
+                raise DataError(
+                    f"{listing}: expected a column {', '.join(missing)}{manifest if 'label' in columns else ''}"
+                )
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise DataError(f"{listing}: {error.strerror}") from error

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--copies", nargs="+", choices=VOCODERS, default=[], help="vocoders for copies of human clips, used in turn")
     add("--data", type=Path, metavar="MANIFEST.csv", help="manifest whose human clips (train and val) are copied")
     add("--per-source", type=int, default=40, metavar="N", help="human clips of each source to copy (%(default)s)")
-    add("--seed", type=int, default=1)
+    add("--seed", type=int, default=1, help="chooses texts, voices and clips (%(default)s)")
     add("--workers", type=int, default=2, help="processes (%(default)s)")
 
 

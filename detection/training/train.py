@@ -51,7 +51,7 @@ data gives the same weights."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.epilog = EPILOG
+    parser.description, parser.epilog = "Train a model on a manifest of labelled clips.", EPILOG
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="MANIFEST.csv", help="list of labelled clips")
     add("--out", type=Path, required=True, help="folder of the run; a run found there is resumed")

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
+from signal import SIGKILL
 from types import TracebackType
 from typing import Literal, Self
 
@@ -142,8 +144,9 @@ async def _start(program: str, *arguments: str) -> Process:
 
 
 async def _stop(process: Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, SIGKILL)  # not process.kill(): it reaps an ended one before asyncio does, which warns
     await process.communicate()
 
 
@@ -158,5 +161,7 @@ async def _output(program: str, *arguments: str) -> str:
     finally:
         await _stop(process)
     if process.returncode:
-        raise CaptureError(f"{program}: {(err.decode(errors='replace').strip().splitlines() or ['failed'])[0]}")
+        said = (err.decode(errors="replace").strip().splitlines() or ["failed"])[0]
+        remedy = " (no sound server runs here; start one, or name an ALSA device)" if "refused" in said else ""
+        raise CaptureError(f"{program}: {said}{remedy}")
     return out.decode()

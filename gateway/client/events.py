@@ -227,7 +227,9 @@ def explain(error: OSError | WebSocketException) -> Failure:
         return Failure(_detail(error.response), status, wait_s, status not in _RETRYABLE_STATUSES)
     if isinstance(error, TimeoutError):
         return Failure("the gateway does not answer")
-    return Failure(f"cannot connect: {error}")
+    if isinstance(error, ConnectionRefusedError) or "[Errno 111]" in str(error):  # of several addresses: one OSError
+        return Failure("cannot connect: nothing listens there; is the gateway running (`callscreen serve`)?")
+    return Failure(f"cannot connect: {getattr(error, 'strerror', None) or error}")
 
 
 def _detail(response: Response) -> str:

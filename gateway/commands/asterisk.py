@@ -22,6 +22,10 @@ Asterisk needs http.conf (enabled) and a user in ari.conf; passwords and secrets
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
+    parser.description = "Bring the calls of an Asterisk to a gateway."
+    parser.epilog = (
+        "example: callscreen asterisk tap http://127.0.0.1:8088 --user callscreen --audiosocket 127.0.0.1:9092"
+    )
     tap = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "tap",
         help="send each party of each bridged call to a gateway",

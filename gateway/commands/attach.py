@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Send this computer's microphone and the output of its speaker to a gateway, as the two legs of "
         "a call, and print the gateway's events of it, until Ctrl-C. Reconnects after a lost connection."
     )
+    parser.epilog = "example: callscreen attach --legs agent,customer --call-id desk-17"
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="URL of the gateway (%(default)s)")
     parser.add_argument(
         "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"

@@ -28,6 +28,7 @@ are encrypted for the holder of a private key, which no gateway needs. First ste
   callscreen evidence list --config callscreen.toml
   callscreen evidence open FILE --key evidence.key
 """
+EXAMPLE = "example: callscreen evidence {}"
 KEYGEN = """\
 Make a pair of age keys. The private key is written to FILE, readable by its owner alone; the public key is printed,
 with the lines for the gateway's settings. Keep FILE away from the gateway, and keep a copy: without it nothing can be
@@ -43,14 +44,27 @@ audio it is, which alert, and which seconds of the leg.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the commands read."""
     parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
+    parser.epilog = "example: callscreen evidence list --folder evidence --json"
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    keygen = commands.add_parser("keygen", help="make a pair of keys", description=KEYGEN)
+    keygen = commands.add_parser(
+        "keygen", help="make a pair of keys", description=KEYGEN, epilog=EXAMPLE.format("keygen evidence.key")
+    )
     keygen.add_argument("file", type=Path, metavar="FILE", help="file for the private key; it must not exist yet")
     keygen.set_defaults(run=_keygen)
-    show = commands.add_parser("list", help="list the files", description="List the files, the oldest first.")
+    show = commands.add_parser(
+        "list",
+        help="list the files",
+        description="List the files, the oldest first.",
+        epilog=EXAMPLE.format("list --config callscreen.toml"),
+    )
     show.add_argument("--call", metavar="CALL_ID", help="only of this call")
     show.set_defaults(run=_list)
-    opening = commands.add_parser("open", help="decrypt a file, so that it can be played", description=OPEN)
+    opening = commands.add_parser(
+        "open",
+        help="decrypt a file, so that it can be played",
+        description=OPEN,
+        epilog=EXAMPLE.format("open alert.flac.age --key evidence.key"),
+    )
     opening.add_argument("file", type=Path, metavar="FILE", help="an encrypted file (.flac.age)")
     opening.add_argument("--key", type=Path, required=True, metavar="FILE", help="file with the private key")
     opening.add_argument(
@@ -65,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "delete",
         help="delete the files of a call",
         description="Delete all files of a call, whether the gateway is running or not. Exit code 1: there were none.",
+        epilog=EXAMPLE.format("delete desk-17 --config callscreen.toml"),
     )
     delete.add_argument("call_id", metavar="CALL_ID", help="the call")
     delete.set_defaults(run=_delete)
@@ -73,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="delete the files that are too old",
         description="Delete the files that are older than the settings allow. A gateway does so every hour; this is "
         "for the time after `evidence` was switched off.",
+        epilog=EXAMPLE.format("purge --config callscreen.toml --days 7"),
     )
     purge.add_argument("--days", type=_days, metavar="N", help="older than so many days (`max_days` of the settings)")
     purge.set_defaults(run=_purge)

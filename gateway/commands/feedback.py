@@ -20,11 +20,14 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
+    parser.description = "What people said of alerts, for calibration and retraining."
+    parser.epilog = "example: callscreen feedback export --journal callscreen.sqlite3 --out feedback.csv"
     export = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "export",
         help="write a manifest of the alerts that were confirmed or dismissed",
         description="Write a CSV with a row for each alert that was confirmed or dismissed. The journal is read, "
         "also while a gateway writes it.",
+        epilog="example: callscreen feedback export --journal callscreen.sqlite3 --out feedback.csv",
     )
     export.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; names the journal")
     export.add_argument("--journal", type=Path, metavar="FILE", help="the journal, without a configuration")

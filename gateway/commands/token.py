@@ -24,6 +24,8 @@ The token is printed once and stored nowhere; the lines for the settings file ho
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
+    parser.description = "Bearer tokens with scopes, for the setting `tokens`."
+    parser.epilog = "example: callscreen token new --name dashboard --scope subscribe"
     new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "new",
         help="create a token, and print it with the lines for the settings file",

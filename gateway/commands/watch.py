@@ -44,6 +44,7 @@ STYLES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.description = "Print the events of a gateway, one per line, until Ctrl-C. A lost connection is resumed."
+    parser.epilog = "example: callscreen watch http://127.0.0.1:8080 --json --type alert.raised"
     parser.add_argument("url", metavar="URL", help="URL of the gateway, e.g. http://127.0.0.1:8080")
     parser.add_argument(
         "--token", default=os.environ.get("CALLSCREEN_TOKEN"), help="bearer token (else from CALLSCREEN_TOKEN)"

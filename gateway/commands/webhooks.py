@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from typing import Any
@@ -17,14 +18,23 @@ ANSWER_S = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the commands."""
+    parser.description = "Events that a running gateway could not deliver, and tests of its webhooks."
+    parser.epilog = "example: callscreen webhooks test fraud-desk"
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, words in (
         ("list-dead", _list_dead, "list the dead letters"),
         ("replay", _replay, "deliver the dead letters of a webhook again"),
         ("test", _test, "deliver a test event once, and show the result"),
     ):
-        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        if name != "list-dead":
+        command = commands.add_parser(
+            name,
+            help=words,
+            description=f"{words[0].upper()}{words[1:]}.",
+            epilog=f"example: callscreen webhooks {name}{'' if name == 'list-dead' else ' fraud-desk'}",
+        )
+        if name == "list-dead":
+            command.add_argument("--json", action="store_true", help="one JSON object a line")
+        else:
             command.add_argument("webhook", metavar="NAME", help="`name` of the webhook in the settings")
         command.add_argument(
             "--url", default="http://127.0.0.1:8080", help="URL of the gateway (http://127.0.0.1:8080)"
@@ -47,8 +57,10 @@ def _with_errors(run: Any) -> Any:
             answer = error.response
             problem = answer.json() if answer.headers.get("content-type") == "application/problem+json" else {}
             sys.stderr.write(f"callscreen webhooks: {problem.get('detail', answer.reason_phrase)}\n")
-        except httpx.HTTPError as error:
-            sys.stderr.write(f"callscreen webhooks: {args.url}: {error}\n")
+        except httpx.ConnectError as error:
+            sys.stderr.write(f"callscreen webhooks: --url {args.url}: {error}; is the gateway running there?\n")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            sys.stderr.write(f"callscreen webhooks: --url {args.url}: {error}\n")
         return 1
 
     return command
@@ -64,6 +76,9 @@ def _request(args: argparse.Namespace, method: str, path: str) -> Any:
 
 def _list_dead(args: argparse.Namespace) -> int:
     for letter in _request(args, "GET", "/dead")["dead"]:
+        if args.json:
+            sys.stdout.write(json.dumps(letter) + "\n")
+            continue
         sys.stdout.write(
             "{webhook}  {event_id}  {type}  {attempts} attempts since {first_attempt}: {error}\n".format(**letter)
         )

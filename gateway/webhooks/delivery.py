@@ -224,7 +224,8 @@ class Webhooks:
         try:
             return self._deliveries[name]
         except KeyError:
-            raise NotFound(f"webhook: there is no {name!r:.40}; see `webhooks` in the settings") from None
+            known = ", ".join(self._deliveries) or "none"
+            raise NotFound(f"webhook: there is no {name!r:.40}; `webhooks` in the settings has {known}") from None
 
 
 async def _supervised(delivery: Delivery) -> None:

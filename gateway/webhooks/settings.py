@@ -109,7 +109,9 @@ class Webhook(BaseModel):
         try:
             secret = self.secret.get_secret_value() if self.secret else ""
             if self.secret_env:
-                secret = os.environ.get(self.secret_env, "")
+                if self.secret_env not in os.environ:
+                    raise ValueError(f"the environment variable {self.secret_env} is not set")
+                secret = os.environ[self.secret_env]
             elif self.secret_file:
                 secret = self.secret_file.read_text(encoding="utf-8")
             return signature.key_of(secret)

@@ -25,7 +25,8 @@ def key_of(secret: str) -> bytes:
     except binascii.Error:
         key = b""
     if not secret.strip().startswith(PREFIX) or not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
-        raise ValueError(f"expected {PREFIX} and {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64")
+        expected = f"expected {PREFIX} and {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes in base64"
+        raise ValueError(f'{expected}; make one: echo "{PREFIX}$(openssl rand -base64 32)"')
     return key
 
 

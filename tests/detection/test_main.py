@@ -37,12 +37,34 @@ def test_misuse_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]
 HIDE = "import sys; sys.modules[{name!r}] = None; from detection.__main__ import main; sys.exit(main({argv!r}))"
 
 
-@pytest.mark.parametrize(("command", "missing"), [("train", "torch"), ("evaluate", "matplotlib"), ("export", "torch")])
-def test_missing_extra_is_named(command: str, missing: str) -> None:
-    code = HIDE.format(name=missing, argv=[command, "--data", "x.csv", "--out", "y"])
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [("train", "torch", "train"), ("evaluate", "matplotlib", "measure"), ("fuse", "sklearn", "measure")],
+)
+def test_missing_extra_is_named(command: str, missing: str, extra: str) -> None:
+    argv = [command, *(["light", "heavy"] if command == "fuse" else []), "--data", "x.csv", "--out", "y"]
+    code = HIDE.format(name=missing, argv=argv)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"error: {command} needs {missing}: pip install 'callscreen[train]'"]
+    told = f"callscreen detect {command}: needs the package {missing}: pip install 'callscreen[{extra}]'"
+    assert done.stderr.splitlines() == [told]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "fuse"])
+def test_help_of_measuring_needs_no_extra(command: str) -> None:
+    code = "import sys; sys.modules['matplotlib'] = sys.modules['sklearn'] = None\n"
+    code += f"from detection.__main__ import main; main([{command!r}, '--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--alerts-per-hour" in done.stdout or "--snr" in done.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_scored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["evaluate", "--data", "x.csv", "--out", f"{__file__}/out"]) == 2
+    told = f"callscreen detect evaluate: --out: {__file__} is not a folder that can be written\n"
+    assert capsys.readouterr().err == told
 
 
 def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:

@@ -168,6 +168,6 @@ def test_unusable_arguments_are_refused_in_one_line(
     assert main(["score", "--jsonl", *(argument.format(clips) for argument in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("error: ")
+    assert err.startswith("callscreen detect score: ")
     assert told in err
     assert err.count("\n") == 1

@@ -177,6 +177,7 @@ def test_a_mistake_of_the_user_is_one_clear_line(clips: Path, capsys: pytest.Cap
             ["run", "busy", "--gateway", "http://h", "--clips", str(clips), "--split", "test"],
             "--split: expected together with --manifest",
         ),
+        (["run", "swap", "--report", f"{__file__}/out"], f"sim: {__file__}/out: Not a directory"),
     ):
         assert main(arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()

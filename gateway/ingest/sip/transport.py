@@ -12,7 +12,7 @@ from typing import cast
 
 from gateway import clock, logs, refusals
 from gateway.config import Settings
-from gateway.errors import CallscreenError, ConfigError, Overloaded, StreamTimeout, TooFast
+from gateway.errors import CallscreenError, ConfigError, Forbidden, Overloaded, StreamTimeout, TooFast
 from gateway.ingest.rtp.settings import is_allowed, split_address
 from gateway.ingest.sip.dialog import Flow
 from gateway.ingest.sip.message import Framer
@@ -33,6 +33,10 @@ MAX_HOSTS = 1000
 SIP = "sip"
 """Label of the SIP endpoint in `refusals`."""
 _log = logs.get(__name__)
+
+
+def _not_allowed() -> Forbidden:
+    return Forbidden("sip.allow_ips: the peer's address is not among them")
 
 
 class Transports:
@@ -152,6 +156,7 @@ class _Udp(asyncio.DatagramProtocol):
         if not (data.strip() and len(data) <= self._transports.max_bytes):
             return
         if not is_allowed(addr[0], self._transports.sip.allow_ips):
+            refusals.note(_log, "sip message dropped", SIP, _not_allowed(), peer=addr[0])
             return
         try:
             self._transports.take_datagram(addr[0])
@@ -175,6 +180,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         if peer is None or not is_allowed(peer[0], self._transports.sip.allow_ips):
+            refusals.note(_log, "sip connection refused", SIP, _not_allowed(), peer=peer and peer[0])
             self._transport.abort()
             return
         if self._transports.is_full:

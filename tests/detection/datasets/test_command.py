@@ -240,6 +240,6 @@ def test_a_mistake_in_a_protocol_names_its_line(
 def test_a_folder_that_is_something_else(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", name, str(tmp_path), "--out", str(tmp_path / "m.csv")]) == 2
     (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(f"error: {tmp_path}: expected ")
+    assert told.startswith(f"callscreen detect dataset: {tmp_path}: expected ")
     assert main(["dataset", name, str(tmp_path / "gone"), "--out", str(tmp_path / "m.csv")]) == 2
     assert "gone: expected an existing file or folder" in capsys.readouterr().err

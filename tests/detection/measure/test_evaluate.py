@@ -172,17 +172,21 @@ def test_all_other_shipped_models_are_compared_by_default() -> None:
 BARE = ("--channel", "clean", "--clip-channel", "--snr", "--no-trim", "--beside")
 
 
-def test_a_manifest_without_training_clips_has_no_baseline(
+def test_a_manifest_alone_has_no_baseline_and_no_noise(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (corpus / "manifest.csv").open() as lines:
         rows = [row for row in csv.reader(lines) if row[COLUMNS.index("split")] == "test"]
-    write_manifest(corpus / "test-only.csv", rows)
-    assert command("evaluate", corpus / "test-only.csv", tmp_path, *BARE, "--verifier", "off") == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("no baseline:")]
-    assert len(notes) == 1
-    assert "holds no clips of both labels to train it on (train, val)" in notes[0]
+    for row in rows:
+        row[COLUMNS.index("path")] = f"{corpus / row[COLUMNS.index('path')]}"
+    write_manifest(tmp_path / "test-only.csv", rows)
+    bare = [option for option in BARE if option != "--snr"]
+    assert command("evaluate", tmp_path / "test-only.csv", tmp_path, *bare, "--verifier", "off") == 0
+    said = capsys.readouterr().err
+    assert said.count("holds no clips of both labels to train it on (train, val)") == 1
+    assert said.count(f"no noise is added: there is no {tmp_path / 'noise_rir.csv'}") == 1
     metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(metrics["conditions"]) == ["clean"]
     assert (metrics["beside"], metrics["with_verifier"]) == ({}, None)
     assert "## Other models" not in (tmp_path / "report.md").read_text()
 

@@ -147,7 +147,7 @@ def test_a_setting_that_no_run_can_be_made_with_is_one_clear_line(
     given = ["train", "--data", f"{tmp_path / 'x.csv'}", "--out", f"{tmp_path / 'run'}", *arguments.split()]
     assert main(given) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"error: {said}")
+    assert err.startswith(f"callscreen detect train: {said}")
     assert err.count("\n") == 1
 
 

@@ -63,7 +63,7 @@ def test_the_secret_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )]  # fmt: skip
     assert keys == [signature.key_of(SECRET)] * 3
     for where, told in (
-        ({"secret_env": "NO_SUCH"}, "webhooks.desk.secret_env: expected whsec_"),
+        ({"secret_env": "NO_SUCH"}, "webhooks.desk.secret_env: the environment variable NO_SUCH is not set"),
         ({"secret_file": tmp_path / "none"}, "webhooks.desk.secret_file: No such file"),
     ):
         with pytest.raises(ConfigError, match=told):
