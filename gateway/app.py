@@ -1,7 +1,7 @@
-"""The composition root: settings in, everything wired, signals, an orderly end.  [IO]
+"""Starts and stops a gateway: settings, components, threads, signals, graceful drain.  [IO]
 
-The only file that imports all of the gateway, and the only one that decides on threads: one for the event loop, one for
-the model, one for the journal, one, of low priority, for the verifier where there is one.
+The only module that imports all of the gateway. Threads: one for the event loop, one for the light model, two for the
+journal, and one with low priority for the verifier.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from gateway.workers.routing import FIRST
 from gateway.workers.whole import OneRequestAConnection, joined_states, labelled
 
 if TYPE_CHECKING:
-    from gateway.shared.node import SharedStream  # its library is loaded where NATS is used only
+    from gateway.shared.node import SharedStream  # its client is imported only where NATS is used
 
 _log = logs.get(__name__)
 
@@ -67,20 +67,20 @@ def run(settings: Settings) -> None:
     """
     logs.configure(settings.log_level, settings.log_format)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # 1024, as usual, are soon taken by media
-    # A second BLAS thread gains nothing on matrices of a window's size and spins on a core that other legs need.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the usual 1024 are too few for media
+    # More BLAS threads do not speed up matrices of a window's size, and spin on cores that other legs need.
     with threadpool_limits(1, user_api="blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:
-    """Serve on the running event loop until a signal comes."""
-    stopping = signalled()  # before anybody can know that we are here
+    """Serve on the running event loop until SIGTERM or SIGINT."""
+    stopping = signalled()  # before the line below tells anybody that signals are handled
     async with running(settings) as server:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
-        print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for whoever started us
+        print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for scripts that start a gateway
         _log.info("listening", url=server.url, model=server.model, verifier=server.verifier)
-        gc.freeze()  # what lives as long as the process need not be looked through again and again
+        gc.freeze()  # the collector need not scan objects that live as long as the process
         await asyncio.wait({server.serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         gc.unfreeze()
         _log.info("draining", calls=len(server.registry.calls()))
@@ -89,17 +89,17 @@ async def serve(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A gateway that serves."""
+    """A running gateway."""
 
     url: str
     app: ASGIApp
-    """What answers at `url`; calls that are simulated in this process are put into it directly."""
+    """The ASGI application at `url`; calls simulated in this process are sent to it directly."""
     engine: Engine
     registry: Registry
     bus: Bus
     doors: _Doors
     serving: asyncio.Task[None]
-    """Done only if the server gave up by itself."""
+    """Ends before the shutdown only if the server failed."""
     reloads: list[Callable[[], None]]
 
     def reload(self) -> None:
@@ -111,38 +111,38 @@ class Server:
 
     @property
     def model(self) -> str:
-        """The light model."""
+        """Name of the light model."""
         return self.engine.detector.name
 
     @property
     def verifier(self) -> str | None:
-        """The heavy model that hears legs, too."""
+        """Name of the verifier, if there is one."""
         return self.engine.verifier.name if self.engine.verifier else None
 
     @property
     def load(self) -> Load:
-        """How much there is to do."""
+        """The load of the models."""
         return self.engine.load
 
     @property
     def rtp(self) -> Mapping[str, tuple[str, int]]:
-        """Where each RTP port listens, by its name."""
+        """Bound address of each RTP port, by name."""
         return self.doors.rtp.addresses
 
     @property
     def audiosocket(self) -> tuple[str, int] | None:
-        """Where AudioSocket connections are taken."""
+        """Bound address for AudioSocket; None if it is not configured."""
         return self.doors.audiosocket.address
 
     @property
     def sip(self) -> Mapping[str, tuple[str, int]]:
-        """Where SIP is spoken, by transport."""
+        """Bound addresses for SIP, by transport."""
         return self.doors.sip.addresses if self.doors.sip else {}
 
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Server]:
-    """Serve for as long as the body runs; then drain: verdicts first, then events, then goodbye.
+    """Serve while the body runs; then drain: verdicts, events, connections, in this order.
 
     Raises:
         ConfigError: the model, the journal or the address cannot be used; nothing was started.
@@ -159,8 +159,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         async with (
             open_engine(settings, publisher, loaded) as engine,
             trusted(settings.jwt) as issuer,
-            _beside(settings, bus, metrics),
-            watching(settings.policy, engine.policies, fleet.use_policy if fleet else _nobody) as watch,
+            _background(settings, bus, metrics),
+            watching(settings.policy, engine.policies, fleet.use_policy if fleet else _no_workers) as watch,
         ):
             registry = Registry(engine, settings)
             doors = _Doors(registry, settings)
@@ -198,7 +198,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
 
 
 class _Doors:
-    """Where calls come in, besides websockets."""
+    """The attach points other than websockets."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.whip = Whip(registry, settings)
@@ -212,22 +212,22 @@ class _Doors:
         ]
 
     async def open(self) -> None:
-        """Listen. Raises ConfigError where that cannot be."""
+        """Start to listen. Raises ConfigError if an address cannot be used."""
         for port in self._ports:
             await port.open()
 
     async def close(self) -> None:
-        """Listen no more, when the calls have ended."""
+        """Stop listening; the calls must have ended."""
         await self.whip.close()
         for port in self._ports:
             await port.close()
 
 
 class _Outlets:
-    """Where events go, and what is told of them."""
+    """Where events go: subscribers, webhooks, the shared stream; and the routes about them."""
 
     def __init__(self, settings: Settings, bus: Bus) -> None:
-        """Raises ConfigError where a secret or a package is missing."""
+        """Raises ConfigError if a secret or a package is missing."""
         self._webhooks = Webhooks(settings.webhooks, bus)
         self.shared = _shared(settings, bus)
         self.routes = [
@@ -238,17 +238,17 @@ class _Outlets:
         ]
 
     def warnings(self) -> list[str]:
-        """Return what does not work, though calls are served."""
+        """Return problems that do not keep the gateway from serving calls."""
         return self.shared.warnings if self.shared else []
 
     def start(self) -> None:
-        """Begin to deliver and to forward, when the bus is started."""
+        """Start to deliver and to forward; the bus must be started."""
         self._webhooks.start()
         if self.shared:
             self.shared.start()
 
     async def close(self) -> None:
-        """Stop, before the bus closes."""
+        """Stop; the bus must still be open."""
         await self._webhooks.close()
         if self.shared:
             await self.shared.close()
@@ -260,7 +260,7 @@ def _reloads(settings: Settings, watch: PolicyWatch, host: Host, fleet: Fleet | 
 
 
 def _shared(settings: Settings, bus: Bus) -> SharedStream | None:
-    """Return this gateway's part in a shared stream. Raises ConfigError where its packages are missing."""
+    """Return the connection to the shared stream. Raises ConfigError if its packages are missing."""
     if settings.nats is None:
         return None
     try:
@@ -284,8 +284,8 @@ async def _metrics(fleet: Fleet | None) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _beside(settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
-    """Do what has nothing to do with calls, until the bus is closed."""
+async def _background(settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
+    """Run tasks that are independent of calls, until the bus is closed: retention and telemetry."""
     async with (
         retaining(bus, settings.journal_max_days),
         purging(settings.evidence),
@@ -297,7 +297,7 @@ async def _beside(settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[
 def _telemetry(
     settings: Settings, bus: Bus, metrics: Callable[[], Awaitable[bytes]]
 ) -> contextlib.AbstractAsyncContextManager[None]:
-    """Export traces and metrics, where that is wanted. Raises ConfigError where its packages are missing."""
+    """Export traces and metrics, if an endpoint is set. Raises ConfigError if packages are missing."""
     if settings.otlp_endpoint is None:
         return contextlib.nullcontext()
     try:
@@ -308,13 +308,13 @@ def _telemetry(
 
 
 def _unready(engine: Engine, registry: Registry, fleet: Fleet | None, shared: SharedStream | None) -> list[str]:
-    """Return why no call should be sent here now."""
+    """Return the reasons why no call should be sent here now."""
     checks = {
         "the model is not scoring": not engine.scorer.healthy,
         "the verifier is not verifying": engine.verifier is not None and not engine.verifier.healthy,
         "the journal cannot be written": not engine.bus.healthy,
-        "too much to do": engine.load.step is Step.NO_NEW_CALLS,
-        "a worker is not there": fleet is not None and bool(fleet.missing),
+        "overloaded": engine.load.step is Step.NO_NEW_CALLS,
+        "a worker is not ready": fleet is not None and bool(fleet.missing),
         "shutting down": registry.draining,
     }
     reasons = [reason for reason, holds in checks.items() if holds]
@@ -327,5 +327,5 @@ def _warnings(engine: Engine, outlets: _Outlets) -> list[str]:
     return [*outlets.warnings(), *([f"the pool does not verify: {fault}"] if fault else [])]
 
 
-def _nobody(_told: object) -> None:
-    """There are no other processes to tell."""
+def _no_workers(_policy: object) -> None:
+    """There are no workers that need the policy."""

@@ -15,7 +15,7 @@ from detection.errors import DetectionError
 from detection.signing import check_model, read_verify_key
 from gateway import logs
 from gateway.call.load import Load
-from gateway.call.policies import Judge, Policies
+from gateway.call.policies import ModelRules, Policies
 from gateway.call.scorer import Fifo, Scorer, Scoring
 from gateway.call.session import Engine, Publisher
 from gateway.call.shadow import Shadow
@@ -40,7 +40,7 @@ async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None)
     second = await asyncio.to_thread(_open_verifier, settings)
     fusion = _open_fusion(detector, second) if second else None
     policies = _policies(settings, detector, fusion, settings.policy, loaded)
-    policies.tell()
+    policies.publish()
     backlog = Fifo(settings.scorer_queue_windows)
     scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
     load = Load(backlog.waiting_s)
@@ -103,10 +103,10 @@ def _open_evidence(settings: Settings) -> Recorder | None:
 def _policies(
     settings: Settings, light: CardDetector, fusion: Fusion | None, file: Path | None, loaded: Loaded | None
 ) -> Policies:
-    fused = Judge(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
+    fused = ModelRules(_rules(settings, threshold(settings, light, fusion)), fusion.calibration_id) if fusion else None
     # For legs without the verifier: the light model alone may not reach the rate that the fusion reaches.
     raise_p = light.raise_p if fused and settings.alerts_per_hour else threshold(settings, light, None)
-    alone = Judge(_rules(settings, raise_p), light.calibration_id)
+    alone = ModelRules(_rules(settings, raise_p), light.calibration_id)
     try:
         return Policies(alone, fused, loaded)
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""Reads the policy file again while the gateway runs: on SIGHUP, and when the file has changed.  [IO]
+"""Reloads the policy file: on SIGHUP, and when it has changed.  [IO]
 
-A file that is refused changes nothing: the policy in force stays, the log says what is wrong with the file, and a gauge
-is 1 until a right one was read.
+An invalid file changes nothing: the current policy stays in force, the log has the error, and a gauge is 1 until a
+valid file was read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gateway.call.policies import Policies
 from gateway.errors import ConfigError
 from gateway.policy import Loaded, read
 
-LOOK_EVERY_S = 1.0
-"""Between two looks at the file; it is read when it changed and then stayed the same from one look to the next."""
+POLL_S = 1.0
+"""Interval of the checks for changes. A changed file is read when it was unchanged between two checks."""
 RELOADS = Counter("callscreen_policy_reloads_total", "The policy file was read again, by result.", ["result"])
 REFUSED = Gauge("callscreen_policy_refused", "1 while the policy file is refused, and an earlier policy is in force.")
 
@@ -29,27 +29,27 @@ _log = logs.get(__name__)
 
 
 class PolicyWatch:
-    """Keeps the policy in force up with its file."""
+    """Keeps the policy in force up to date with its file."""
 
     def __init__(self, file: Path | None, policies: Policies, on_new: Callable[[Loaded], None]) -> None:
-        """`on_new` is told each policy that was put in force."""
+        """`on_new` is called with each policy that has come into force."""
         self._file = file
         self._policies = policies
         self._on_new = on_new
         self._asked = asyncio.Event()
 
     def reload(self) -> None:
-        """Have the file read again, soon."""
+        """Request that the file is read soon."""
         self._asked.set()
 
     async def run(self) -> None:
         """Watch the file until cancelled."""
         assert self._file is not None
-        read_state: _State | Literal["at the start"] = "at the start"  # and it may have changed since
+        read_state: _State | Literal["at the start"] = "at the start"  # it may have changed since
         seen = await asyncio.to_thread(_state, self._file)
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(POLL_S):
                     await self._asked.wait()
             state = await asyncio.to_thread(_state, self._file)
             if self._asked.is_set() or (state == seen and state != read_state):
@@ -62,7 +62,7 @@ class PolicyWatch:
         before = self._policies.version
         try:
             loaded = await asyncio.to_thread(read, file)
-            await asyncio.to_thread(self._policies.use, loaded)  # it may have many pairs of rules to check
+            await asyncio.to_thread(self._policies.use, loaded)  # checks all pairs of rules
         except ConfigError as error:
             RELOADS.labels("refused").inc()
             REFUSED.set(1)
@@ -73,7 +73,7 @@ class PolicyWatch:
             RELOADS.labels("unchanged").inc()
             return
         RELOADS.labels("loaded").inc()
-        self._policies.tell()
+        self._policies.publish()
         _log.info("policy loaded", file=str(file), version=loaded.version, rules=len(loaded.policy.rule))
         self._on_new(loaded)
 
@@ -82,7 +82,7 @@ class PolicyWatch:
 async def watching(
     file: Path | None, policies: Policies, on_new: Callable[[Loaded], None]
 ) -> AsyncIterator[PolicyWatch]:
-    """Keep the policy in force up with its file for as long as the body runs; without a file, nothing is watched."""
+    """Watch the policy file while the body runs; without a file, nothing is watched."""
     watch = PolicyWatch(file, policies, on_new)
     running = asyncio.create_task(watch.run(), name="policy watch") if file else None
     try:
@@ -95,7 +95,7 @@ async def watching(
 
 
 def _state(file: Path) -> _State:
-    """Return what changes when a file is written or replaced; None: it is not there."""
+    """Return a value that changes when the file is written or replaced; None: there is no file."""
     try:
         stat = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The alert on one leg, told: its id, its events, its log lines, its audio evidence.  [IO]"""
+"""Publishes the alert of one leg: its id, events, log lines and audio evidence.  [IO]"""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from gateway.evidence.recorder import STORED, LegEvidence, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer of the verifier, and what it was asked."""
+class VerifierAnswer:
+    """A score of the verifier, and its window."""
 
     verification: Verification
     question: VerifierWindow
     model: str
     """The verifier's name."""
     received_s: float
-    """When the audio that made it be asked came, by `clock.monotonic_s`."""
+    """Arrival of the audio that completed the window, by `clock.monotonic_s`."""
 
 
 class LegAlerts:
-    """Turns the moves of one leg's alert into events. `publish` takes a kind of event and what differs from others."""
+    """Publishes the changes of one leg's alert. `publish` takes an event class and the fields that differ from other
+    events."""
 
     def __init__(
         self, publish: Callable[..., None], logger: structlog.stdlib.BoundLogger, evidence: LegEvidence | None
@@ -38,51 +39,52 @@ class LegAlerts:
         self._publish = publish
         self._logger = logger
         self._evidence = evidence
-        """Keeps the leg's audio, where that is wanted."""
+        """Keeps the leg's audio, if evidence is on."""
         self._stored_id: str | None = None
-        """Of the alert whose audio was asked for last."""
+        """Id of the last alert whose audio was requested."""
         self._alert_id: str | None = None
-        """Of the alert that stands."""
+        """Id of the active alert."""
         self.confirmed = 0
         """Alerts that reached `confirmed`."""
 
-    def moved(self, change: Change, received_s: float, **judge: object) -> None:
-        """Tell a move of the alert.
+    def moved(self, change: Change, received_s: float, **model: object) -> None:
+        """Publish a change of the alert.
 
         Args:
-            received_s: when the audio that tipped the scale came, by `clock.monotonic_s`.
-            judge: `model`, where it was not the light one whose window tipped the scale.
+            change: the change.
+            received_s: arrival of the decisive audio, by `clock.monotonic_s`.
+            judge: `model`, if the decisive window was not one of the light model.
         """
         self._name(change)
         self.confirmed += change.state is AlertState.CONFIRMED
-        facts: dict[str, object] = judge | {
+        facts: dict[str, object] = model | {
             "media_time_s": change.at_s,
             "p_synthetic": change.p_synthetic,
             "reason": change.reason,
             "alert_id": self._alert_id,
         }
-        told = {"media_time_s": round(change.at_s, 2), "p": round(change.p_synthetic, 4), "reason": change.reason}
+        fields = {"media_time_s": round(change.at_s, 2), "p": round(change.p_synthetic, 4), "reason": change.reason}
         if change.state is AlertState.CLEARED:
             self._publish(AlertCleared, **facts)
-            self._logger.info("alert cleared", **told)
+            self._logger.info("alert cleared", **fields)
             self._alert_id = None
         else:
             self._publish(AlertRaised, stage=change.state.value, lag_ms=_lag_ms(received_s), **facts)
-            self._logger.warning("alert raised", stage=change.state.value, **told)
+            self._logger.warning("alert raised", stage=change.state.value, **fields)
             self._store(change, facts)
 
-    def hear(self, run: Run) -> None:
-        """Take the leg's next audio."""
+    def add(self, run: Run) -> None:
+        """Pass the leg's next audio to the evidence."""
         if self._evidence:
             self._evidence.hear(run.start_s, run.samples)
 
     def end(self) -> None:
-        """No more audio comes, and no more moves."""
+        """Called when no more audio and no more changes will come."""
         if self._evidence:
             self._evidence.end()
 
-    def verified(self, answer: Answered) -> None:
-        """Tell an answer of the verifier, then the move of the alert that it made."""
+    def verified(self, answer: VerifierAnswer) -> None:
+        """Publish a score of the verifier, then the change of the alert that it caused."""
         verification, question = answer.verification, answer.question
         if verification.change is not None:
             self._name(verification.change)
@@ -102,7 +104,7 @@ class LegAlerts:
             self.moved(verification.change, answer.received_s, model=answer.model)
 
     def _store(self, change: Change, facts: dict[str, object]) -> None:
-        """Have the audio around an alert that was just raised stored, once."""
+        """Have the audio around a newly raised alert stored, once."""
         if self._evidence and self._alert_id is not None and self._alert_id != self._stored_id:
             self._stored_id = self._alert_id
             alert = Alert(self._alert_id, change.at_s, clock.utc_now(), change.p_synthetic, change.reason)
@@ -123,7 +125,7 @@ class LegAlerts:
         )
 
     def _name(self, change: Change) -> None:
-        """Give an alert that is about to be raised its id."""
+        """Create the id of an alert that is about to be raised."""
         if change.state is AlertState.PROVISIONAL and self._alert_id is None:
             self._alert_id = uuid.uuid4().hex
 

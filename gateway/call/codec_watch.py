@@ -1,4 +1,4 @@
-"""Notices that a peer sends in a codec that was never agreed on, and that it comes back to the one that was.  [IO]"""
+"""Detects a peer that sends in a codec that was not negotiated, and its return to the negotiated one.  [IO]"""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ UNKNOWN_CODEC = "unknown_codec"
 """Reason of ``coverage.reduced``."""
 UNREADABLE = Counter("callscreen_payloads_unreadable_total", "Payloads in a codec that was not agreed on.", ["source"])
 MANY = 25
-"""So many in a row, half a second of them, are told of; a few are a mistake of the sender."""
+"""Consecutive payloads, half a second, from which it is reported; a few are an error of the sender."""
 
 
 class CodecWatch:
-    """Of one leg."""
+    """Observes one leg."""
 
     def __init__(self, source: str, logger: structlog.stdlib.BoundLogger) -> None:
-        """`source` is the way in."""
+        """`source` is the attach point."""
         self._counter = UNREADABLE.labels(source)
         self._logger = logger
         self._in_a_row = 0
 
-    def hear(self, audio: AudioReceived) -> bool:
-        """Take a payload; return whether with it there are so many unreadable ones that it must be told."""
+    def observe(self, audio: AudioReceived) -> bool:
+        """Add a payload; return whether the unreadable ones must be reported now."""
         if audio.unreadable is None:
             if audio.payload and self._in_a_row:
                 if self._in_a_row >= MANY:
-                    self._logger.info("codec is what was agreed on again")
+                    self._logger.info("codec is the negotiated one again")
                 self._in_a_row = 0
             return False
         self._counter.inc()
         self._in_a_row += 1
         if self._in_a_row != MANY:
             return False
-        self._logger.warning("codec was not agreed on", codec=audio.unreadable)
+        self._logger.warning("codec was not negotiated", codec=audio.unreadable)
         return True

@@ -1,4 +1,4 @@
-"""Which lack of coverage is told of a leg: audio or windows that were not judged.  [S]"""
+"""Determines which ``coverage.reduced`` events a leg gets: audio or windows that were not scored.  [S]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.call.leg import LegCounters
 from gateway.call.overload import Step
 
 COVERAGE_MISSING_S = 0.5
-"""Audio lost, or left unheard, worth telling of; less is a bad packet or two."""
+"""Lost or discarded audio from which coverage is reduced; less is a bad packet or two."""
 OVERLOAD = "overload"
 MEDIA_LOST = "media_lost"
 """Reasons of ``coverage.reduced``."""
@@ -19,7 +19,7 @@ SHED = Counter("callscreen_audio_shed_seconds_total", "Audio left unheard, becau
 
 
 class Counts(TypedDict):
-    """What was not judged so far, as events state it."""
+    """Audio and windows that were not scored so far, by field of the events."""
 
     missing_s: float
     shed_s: float
@@ -27,23 +27,23 @@ class Counts(TypedDict):
 
 
 class Coverage:
-    """Of one leg. Each reason is told once in its life, for what repeats is in the counts."""
+    """The coverage of one leg. Each reason is reported once; repetitions are in the counts."""
 
     def __init__(self, counters: LegCounters) -> None:
-        self.told: list[str] = []
-        """Reasons told so far, in order."""
+        self.reported: list[str] = []
+        """Reasons reported so far, in order."""
         self._counters = counters
         self._noted_s = 0.0
 
     def is_new(self, reason: str) -> bool:
-        """Take note of a reason; return whether it is to be told."""
-        if reason in self.told:
+        """Record a reason; return whether it must be reported."""
+        if reason in self.reported:
             return False
-        self.told.append(reason)
+        self.reported.append(reason)
         return True
 
     def note_shed(self) -> bool:
-        """Count what was left unheard; now and then only, for the less that costs, the more can be heard.
+        """Count discarded audio in the metric; only now and then, since this must be cheap under overload.
 
         Returns:
             Whether it was counted.
@@ -55,17 +55,17 @@ class Coverage:
         return True
 
     def new_reasons(self, windows_skipped: int, step: Step) -> Iterator[str]:
-        """Return what holds now and was not told yet, of a leg that is heard at this `step` of overload."""
-        step = min(step, Step.FEWER_WINDOWS)  # that new calls are refused is nothing to this one
-        holds = {
+        """Return the current reasons that were not reported yet, for a leg at this `step` of overload."""
+        step = min(step, Step.FEWER_WINDOWS)  # the last step concerns new calls only
+        applies = {
             step.reason: step is not Step.NONE,
             OVERLOAD: windows_skipped > 0 or self._counters.shed_s >= COVERAGE_MISSING_S,
             MEDIA_LOST: self._counters.missing_s >= COVERAGE_MISSING_S,
         }
-        return (reason for reason, does in holds.items() if does and self.is_new(reason))
+        return (reason for reason, does in applies.items() if does and self.is_new(reason))
 
     def counts(self, windows_skipped: int) -> Counts:
-        """Return the counts so far, in the names of the events."""
+        """Return the counts so far, by field of the events."""
         counters = self._counters
         return {
             "missing_s": round(counters.missing_s, 3),

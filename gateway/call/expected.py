@@ -1,7 +1,7 @@
-"""Voices that are allowed to be machines: the prompts of an IVR, the greeting of a voicemail.  [S]
+"""Expected machines: synthetic voices that are allowed, such as IVR prompts and voicemail greetings.  [S]
 
-An operator declares them by leg, role or a parameter of the call, and for how long. What is scored within is kept apart
-from the evidence against the leg: it is told as ``voice.expected`` and never raises an alert, neither then nor later.
+An operator declares them by leg, role or a parameter of the call, and by time. Scores from there are kept separate from
+the evidence on the leg: they lead to ``voice.expected`` and never to an alert, neither then nor later.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ Word = Annotated[str, Field(min_length=1)]
 
 
 class ExpectedMachine(BaseModel):
-    """Where a machine may speak. All that is given must fit; at least one of leg, role and parameter is asked for."""
+    """Where a machine may speak. All given conditions must be met; at least one of leg, role and parameter is
+    required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     leg: Word | None = Field(None, description="name of the leg", examples=["outbound"])
     role: Role | None = Field(None, description="role of the leg", examples=["callee"])
-    parameter: Word | None = Field(None, description="a parameter that the peer gives its call", examples=["ivr"])
+    parameter: Word | None = Field(None, description="name of a parameter of the peer", examples=["ivr"])
     value: Word | None = Field(None, description="value of that parameter; not set: any", examples=["main"])
     from_s: Seconds = Field(0.0, description="media time of the leg from which a machine is expected, in seconds")
     to_s: Seconds | None = Field(
@@ -35,7 +36,7 @@ class ExpectedMachine(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _says_whom_and_when(self) -> Self:
+    def _is_complete(self) -> Self:
         if not (self.leg or self.role or self.parameter):
             raise ValueError("expected at least one of leg, role and parameter")
         if self.value and not self.parameter:
@@ -45,7 +46,7 @@ class ExpectedMachine(BaseModel):
         return self
 
     def concerns(self, stream: StreamStarted, leg: LegDescription) -> bool:
-        """Whether this declaration is about `leg` of `stream`."""
+        """Whether the declaration applies to `leg` of `stream`."""
         given = None if self.parameter is None else stream.parameters.get(self.parameter)
         return (
             self.leg in (None, leg.leg)
@@ -56,7 +57,7 @@ class ExpectedMachine(BaseModel):
 
 
 class Expectation:
-    """When a machine is expected on one leg."""
+    """The times at which a machine is expected on one leg."""
 
     def __init__(self, declared: Iterable[ExpectedMachine], stream: StreamStarted, leg: LegDescription) -> None:
         self._spans = [
@@ -66,5 +67,5 @@ class Expectation:
         ]
 
     def covers(self, start_s: float, end_s: float) -> bool:
-        """Whether a machine is expected in any part of this stretch: what holds some of a prompt is no evidence."""
+        """Whether a machine is expected in any part of this time; a window with a part of a prompt is no evidence."""
         return any(start_s < to_s and end_s > from_s for from_s, to_s in self._spans)

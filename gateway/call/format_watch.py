@@ -36,10 +36,10 @@ class FormatWatch:
             duration_s: its duration in the declared format.
             now_s: its arrival, on a monotonic clock.
         """
-        if self._codec.hear(audio):
+        if self._codec.observe(audio):
             return UNKNOWN_CODEC
         is_timed = audio.seq is not None or audio.start_ms is not None
-        if not self._plausibility.hear(audio.payload, duration_s, now_s, is_timed=is_timed):
+        if not self._plausibility.add(audio.payload, duration_s, now_s, is_timed=is_timed):
             return None
         if (doubt := self._plausibility.doubt) is None:
             self._logger.info("audio is what was declared after all")

@@ -1,21 +1,21 @@
-"""Whether the audio of a leg is what its peer declared: sample type, channels, bytes per second.  [S]
+"""Detects audio that is not in the declared format: sample type, channels, bytes per second.  [S]
 
-Peers declare wrongly: LiveKit's egress may send two channels where one was declared, an AudioSocket without `c(slin)`
-sends G.711 under the type of linear samples. Read as declared, such audio is noise
-or slow speech, and whatever a model says of it is wrong. Three signs tell, in a leg's first seconds:
+Peers declare formats wrongly: LiveKit's egress may send two channels instead of one, an AudioSocket without `c(slin)`
+sends G.711 under the type of linear samples. Parsed as declared, such audio is noise or slow speech, and scores of it
+are meaningless. Three signs reveal it in the first seconds of a leg:
 
-*Another reading is smooth.* Sound at these rates moves little from sample to sample. Where the correlation of
-neighbours is beyond `SMOOTH`, and `SMOOTHER` times nearer to 1 than as declared, as another sample type or byte
-order, the audio is that; likewise where every second sample goes with the next but one and not with its neighbour, as
-two interleaved channels. Noise is rough in any reading, speech, music and most tones are smooth in the declared one; a
-tone at a quarter of the rate is rough, but no other reading of it is smooth.
+*Another interpretation is smooth.* At these rates audio changes little from sample to sample. If, in another sample
+type or byte order, the correlation of neighbours is above `SMOOTH`, and `SMOOTHER` times nearer to 1 than as declared,
+the audio is in that format. If every second sample correlates with the next but one and not with its neighbour, it has
+two interleaved channels. Noise is rough in any interpretation; speech, music and most tones are smooth as declared; a
+tone at a quarter of the rate is rough, but no other interpretation of it is smooth.
 
-*Pairs.* Two channels that are alike, or one louder than the other, make every second sample another than its neighbour
-in step or in level. A rate doubled by repeating samples looks alike, so audio must also come faster than time passes.
+*Pairs.* In two channels that are alike, or of which one is louder, neighbouring samples differ alternately in step or
+in level. A rate doubled by repeating samples looks the same, so audio must also arrive faster than real time.
 
-*Too few bytes.* Payloads that come in an even beat, each of a half, a third, a quarter or a sixth of that beat. Only
-where a peer neither counts nor times its payloads: there a loss looks alike. That audio comes too fast is no sign by
-itself: recordings may be replayed, and stalls are made up for.
+*Too few bytes.* Payloads arrive at a regular interval, each with a half, a third, a quarter or a sixth of that
+duration. Only if the peer neither numbers nor times its payloads, because loss looks the same otherwise. Audio that
+arrives too fast is no sign by itself: recordings may be replayed, and stalls are caught up.
 """
 
 from __future__ import annotations
@@ -29,35 +29,36 @@ from gateway.ingest.codecs import ALAW, MULAW
 from gateway.ingest.events import AudioFormat
 
 BLOCK_S = 0.1
-"""Of declared time: so much is looked at in one go."""
+"""Declared duration of a block, the unit of examination."""
 SOUNDING_BLOCKS = 10
-"""How many blocks that are no silence are asked for, before anything is said of them."""
+"""Number of blocks with sound on which a result is based."""
 AGREEING = 0.7
-"""Share of them that must be unlike what was declared, or like it again."""
+"""Share of them that must contradict the declared format, or agree with it again."""
 CALM_STEP = 3
-"""While all blocks seen last are what was declared, or silent, one in so many is looked at: a look costs 30 µs."""
+"""While the last blocks agree with the declared format or are silent, one block in this many is examined, which takes
+30 µs."""
 WATCHED_BLOCKS = 40
-"""Sounding blocks looked at after which a leg that was never in doubt is looked at no longer: some 10 s of sound."""
+"""Blocks with sound after which a leg that was never in doubt is no longer examined: some 10 s of sound."""
 ROUGH, SMOOTH = 0.35, 0.6
 SMOOTHER = 1.7
-"""How many times nearer to 1 the correlation of neighbours must be in another reading."""
+"""Factor by which the correlation of neighbours must be nearer to 1 in another interpretation."""
 PAIRED = 3.0
-"""Energy of the steps between pairs over that of the steps within them."""
+"""Ratio of the energy of the steps between pairs to that within pairs."""
 UNEQUAL = 1.5
-"""Energy of one channel over that of the other."""
+"""Ratio of the energies of the two channels."""
 HASTE, HASTE_S = 1.3, 0.5
-"""Audio that is this many times longer than the time it took to come, and so much more."""
+"""Factor and offset by which the duration of audio exceeds the time in which it arrived."""
 BEATS = 50
-"""Arrivals that make out a beat."""
+"""Number of arrivals from which an interval is determined."""
 BEAT_S = 0.008
-"""No packets come in a shorter beat."""
+"""Shortest interval of packets."""
 TWO_CHANNELS = "two interleaved channels"
 LINEAR = "16-bit linear samples"
 SWAPPED = "the other byte order, or samples that begin one byte later"
 _QUIET = 1e-4
-"""Variance, full scale 1, of a block that is taken for silence in whatever reading: -40 dB."""
-READINGS = ("s16le", "s16be", "mulaw", "alaw")
-"""What audio is tried as."""
+"""Variance (full scale 1) below which a block is silence in any interpretation: -40 dB."""
+INTERPRETATIONS = ("s16le", "s16be", "mulaw", "alaw")
+"""The interpretations that are tried."""
 _FRACTIONS = np.array([1 / 2, 1 / 3, 1 / 4, 1 / 6])
 _NEAR = 0.06
 
@@ -65,15 +66,15 @@ Sample = NDArray[np.float32]
 
 
 class Plausibility:
-    """Follows one leg: `hear` with each payload; `doubt` is what is known so far."""
+    """Examines one leg: call `add` with each payload; `doubt` is the current result."""
 
     def __init__(self, declared: AudioFormat) -> None:
-        """Take what was declared; G.722 and Opus are judged by their beat alone."""
+        """Start with the declared format; for G.722 and Opus only the interval of packets is examined."""
         self.doubt: str | None = None
-        """What the audio seems to be instead, in words for the operator; None while it may be what was declared."""
+        """The apparent format, in words for the operator; None if it agrees with the declared one."""
         self._encoding = declared.encoding
         self._block_bytes = round(BLOCK_S * declared.rate_hz) * (2 if declared.encoding.startswith("s16") else 1)
-        self._is_read = declared.encoding in READINGS
+        self._is_read = declared.encoding in INTERPRETATIONS
         self._bytes = bytearray()
         self._seen: deque[str] = deque(maxlen=SOUNDING_BLOCKS)
         self._sounding = 0
@@ -81,24 +82,24 @@ class Plausibility:
         self._is_silent = False
         self._gaps_s: list[float] = []
         self._is_short = False
-        """Whether the last beat brought too few bytes."""
+        """Whether the last intervals had too few bytes."""
         self._first_s: float | None = None
         self._last_s = 0.0
-        self._heard_s = 0.0
+        self._added_s = 0.0
 
-    def hear(self, payload: bytes, duration_s: float, now_s: float, *, is_timed: bool) -> bool:
-        """Take one payload; return whether `doubt` has come or gone.
+    def add(self, payload: bytes, duration_s: float, now_s: float, *, is_timed: bool) -> bool:
+        """Add one payload; return whether `doubt` has appeared or disappeared.
 
         Args:
-            payload: as it came.
-            duration_s: as declared.
-            now_s: when it came, on a clock that only goes on.
-            is_timed: the peer counts or times its payloads, so that their beat says nothing.
+            payload: as received.
+            duration_s: duration in the declared format.
+            now_s: time of arrival, on a monotonic clock.
+            is_timed: whether the peer numbers or times its payloads; then their interval means nothing.
         """
         before = self.doubt
         if not payload:
             return False
-        self._heard_s += duration_s
+        self._added_s += duration_s
         if self._first_s is None:
             self._first_s = now_s
         elif not is_timed:
@@ -118,7 +119,7 @@ class Plausibility:
         return self.doubt is None and len(self._seen) == SOUNDING_BLOCKS and not any(self._seen)
 
     def _look(self, block: bytes) -> None:
-        hasty = self._heard_s > HASTE * (self._last_s - (self._first_s or 0.0)) + HASTE_S
+        hasty = self._added_s > HASTE * (self._last_s - (self._first_s or 0.0)) + HASTE_S
         seen = looks_like(block, self._encoding, is_hasty=hasty)
         self._is_silent = seen is None
         if seen is None:
@@ -153,29 +154,29 @@ class Plausibility:
 
 
 def looks_like(block: bytes, encoding: str, *, is_hasty: bool) -> str | None:
-    """Say what a block seems to be: empty for what was declared, None for silence.
+    """Return the apparent format of a block: empty for the declared one, None for silence.
 
     Args:
         block: at least 20 samples, of ``s16le``, ``s16be``, ``mulaw`` or ``alaw``.
-        encoding: as declared.
-        is_hasty: whether audio has come faster than time passes.
+        encoding: the declared encoding.
+        is_hasty: whether audio has arrived faster than real time.
     """
     declared = _Centred(_read(block, encoding))
     if declared.variance < _QUIET:
         return None
     near = declared.correlation(1)
-    if near < -ROUGH:  # a tone near half the rate: smooth it would be in a wrong reading
+    if near < -ROUGH:  # a tone near half the rate would be smooth in a wrong interpretation
         return ""
     needed = max(SMOOTH, 1 - (1 - near) / SMOOTHER)
     smoothest, correlation = encoding, near
-    for name in READINGS:
+    for name in INTERPRETATIONS:
         if name == encoding:
             continue
         other = _Centred(_read(block, name))
         if other.variance > _QUIET and (of_other := other.correlation(1)) > correlation:
             smoothest, correlation = name, of_other
     if correlation > needed:
-        if smoothest.startswith("s16"):  # of soft sound both orders are smooth
+        if smoothest.startswith("s16"):  # soft sound is smooth in both byte orders
             return SWAPPED if encoding.startswith("s16") else LINEAR
         return smoothest
     if near < ROUGH and declared.correlation(2) > SMOOTH:
@@ -191,7 +192,7 @@ def _read(block: bytes, encoding: str) -> Sample:
 
 
 class _Centred:
-    """A reading, its mean taken out; the sums are BLAS's, for `np.var` alone takes as long as all of this."""
+    """Samples without their mean. The sums use BLAS, since `np.var` alone takes as long as all of this."""
 
     def __init__(self, samples: Sample) -> None:
         self.samples = samples - np.add.reduce(samples) / np.float32(len(samples))
@@ -199,7 +200,7 @@ class _Centred:
         self.variance = self._energy / len(samples)
 
     def correlation(self, lag: int) -> float:
-        """Of samples and those `lag` later, -1 to 1."""
+        """Return the autocorrelation at a lag, from -1 to 1."""
         return float(self.samples[:-lag] @ self.samples[lag:]) / self._energy if self._energy else 0.0
 
 
@@ -223,5 +224,5 @@ HINTS = {
 
 
 def hint(source: str) -> str:
-    """Return the setting that is likely wrong where a leg's audio isn't what was declared, by its `source`."""
+    """Return the setting that is probably wrong if a leg's audio is not in the declared format, by its `source`."""
     return HINTS.get(source, "the media format that the peer announces")

@@ -1,4 +1,4 @@
-"""What a gateway that died left behind: calls that somebody still believes to be running.  [S]"""
+"""Ends the calls that were live when a gateway crashed.  [S]"""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ RESTARTED = "gateway_restarted"
 
 
 def endings(started: Iterable[CloudEvent]) -> Iterator[EventData]:
-    """Return the ends that were never published, legs before their calls.
+    """Yield the end events that were never published, legs before their calls.
 
     Args:
-        started: the ``call.started`` and ``leg.started`` events without an end. A leg that nobody heard to the end is
-            `indeterminate`.
+        started: the ``call.started`` and ``leg.started`` events without an end. Their legs end `indeterminate`.
     """
     verdicts: dict[str, dict[str, str]] = {}
     tenants: dict[str, str | None] = {}

@@ -1,4 +1,4 @@
-"""The calls that are live: who is let in, which streams make up a call, and how all of it ends.  [IO]"""
+"""The registry of live calls: admits streams, joins them to calls, ends them.  [IO]"""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ CALLS = Gauge("callscreen_calls", "Calls being listened to.")
 LEGS = Gauge("callscreen_legs", "Legs being listened to.", ["source"])
 VERDICTS = Counter("callscreen_verdicts_total", "Legs that ended, by verdict.", ["verdict"])
 LEGS_OF_A_CALL = 2
-"""For each call that `max_calls` allows there is room for so many legs; some calls may have more, then others fewer."""
-TELL_REFUSAL_EVERY_S = 1.0
-"""Between two ``coverage.reduced`` of calls refused for overload: a flood of calls is no flood of events."""
+"""Legs per call of `max_calls` in total; some calls may have more if others have fewer."""
+REFUSAL_EVENT_INTERVAL_S = 1.0
+"""Between two ``coverage.reduced`` for calls refused because of overload, so that many refusals cause few events."""
 MAX_LEGS = 16
-"""In one call: each leg is compared with every other, for leaks."""
+"""Per call, since each leg is compared with every other for crosstalk."""
 _log = logs.get(__name__)
 
 
 CallState = dict[str, Any]
-"""A call as ``GET /v1/calls/{id}`` shows it."""
+"""A call in the format of ``GET /v1/calls/{id}``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What other processes of this gateway have, for limits are those of the whole."""
+    """The load of the gateway's other processes, since limits apply to the whole gateway."""
 
     calls: int = 0
     legs: int = 0
     calls_of: Counts[str] = field(default_factory=Counts)
     legs_of: Counts[str] = field(default_factory=Counts)
-    """The same by tenant."""
+    """Legs by tenant, as `calls_of` has the calls."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A label that joins legs: they may come over one stream or several, and each is judged by itself."""
+    """A live call. Its legs may come over one stream or several, and are scored independently."""
 
     call_id: CallId
     source: str
@@ -63,7 +63,7 @@ class Call:
     crosstalk: Crosstalk = field(default_factory=Crosstalk)
 
     def state(self) -> CallState:
-        """The call, its legs, how they sound so far."""
+        """Return the call with the current state of its legs."""
         return {
             "call_id": self.call_id,
             "source": self.source,
@@ -75,7 +75,7 @@ class Call:
 
 
 class Registry:
-    """Live calls. Everything happens on the event loop."""
+    """The live calls. For the event loop's thread."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
@@ -86,9 +86,9 @@ class Registry:
         self._calls: dict[CallId, Call] = {}
         self._streams: set[Stream] = set()
         self.elsewhere = Elsewhere()
-        self._refusal_told_s = -math.inf
+        self._refusal_event_s = -math.inf
         self.draining = False
-        """Whether nobody is let in any more."""
+        """Whether no stream is admitted any more."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -97,7 +97,7 @@ class Registry:
         return list(self._calls.values())
 
     def open(self, started: StreamStarted) -> Stream:
-        """Let a stream in; see `gateway.ingest.events.Calls.open`."""
+        """Admit a stream; see `gateway.ingest.events.Calls.open`."""
         call = self._calls.get(started.call_id)
         if self.draining:
             raise Overloaded("the gateway is shutting down")
@@ -122,7 +122,7 @@ class Registry:
         return stream
 
     def end(self, call_id: str, leg: str | None, reason: str) -> None:
-        """End the streams of a call that hold this leg; None: all of them."""
+        """End the streams of a call that carry this leg; None: all of them."""
         call = self._calls.get(CallId(call_id))
         if call is None:
             return
@@ -132,7 +132,7 @@ class Registry:
                 stream.end(reason)
 
     async def drain(self) -> None:
-        """Let nobody in and end all calls with their verdicts; returns when the last event is published."""
+        """Admit no more streams, and end all calls with verdicts; returns after the last event was published."""
         self.draining = True
         for stream in list(self._streams):
             stream.end("shutdown")
@@ -141,19 +141,19 @@ class Registry:
             await self._engine.evidence.finish()
 
     def _check_load(self, started: StreamStarted) -> None:
-        """Raises Overloaded, and tells subscribers, when so much is behind that new calls are refused."""
+        """Raises Overloaded, and publishes an event, if new calls are refused because of overload."""
         if self._engine.load.step is not Step.NO_NEW_CALLS:
             return
         now_s = clock.monotonic_s()
-        if now_s - self._refusal_told_s >= TELL_REFUSAL_EVERY_S:
-            self._refusal_told_s = now_s
+        if now_s - self._refusal_event_s >= REFUSAL_EVENT_INTERVAL_S:
+            self._refusal_event_s = now_s
             facts = {"media_time_s": None, "reason": Step.NO_NEW_CALLS.reason, "windows_skipped": 0, "missing_s": 0.0}
             refused = _of_a_call(started.call_id, started.tenant)
             self._engine.bus.publish(CoverageReduced.model_validate(refused | facts))
         raise Overloaded("the gateway is overloaded and takes no new calls; try again in 5 s")
 
     def _check_legs(self, started: StreamStarted) -> None:
-        """Raises Overloaded when there is no room for these legs, in all or of this tenant: calls may have many."""
+        """Raises Overloaded if the limit on legs, in total or of the tenant, would be exceeded."""
         calls, limit = self.calls(), LEGS_OF_A_CALL * self._max_calls
         if sum(len(call.legs) for call in calls) + self.elsewhere.legs + len(started.legs) > limit:
             raise Overloaded(f"all {limit} legs are taken")
@@ -164,7 +164,7 @@ class Registry:
                 raise Overloaded(f"all {limit} legs of tenant {started.tenant} are taken")
 
     def _check_calls(self, tenant: str | None) -> None:
-        """Raises Overloaded when there is no room for one more call, or for one more of this tenant."""
+        """Raises Overloaded if the limit on calls, in total or of the tenant, is reached."""
         if len(self._calls) + self.elsewhere.calls >= self._max_calls:
             raise Overloaded(f"all {self._max_calls} calls are taken")
         limit = self._max_calls_per_tenant
@@ -210,7 +210,7 @@ class Registry:
 
 
 class Stream:
-    """One connection that was let in: implements `gateway.ingest.events.OpenStream`."""
+    """An admitted stream: implements `gateway.ingest.events.OpenStream`."""
 
     def __init__(self, legs: dict[LegId, LegSession], streams: set[Stream], max_call_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -220,42 +220,42 @@ class Stream:
         self._too_long = loop.call_later(max_call_s, self.end, "call_too_long")
 
     def has(self, leg: LegSession) -> bool:
-        """Whether a leg's audio comes over this stream."""
+        """Whether the stream carries a leg."""
         return leg in self._legs.values()
 
     def receive(self, audio: AudioReceived) -> None:
-        """Take one payload."""
+        """Process one payload."""
         leg = self._legs[audio.leg]
         if not leg.ending:
             leg.receive(audio)
 
     def close(self, reason: str) -> None:
-        """End the stream's legs, because the peer is done."""
+        """End the stream's legs, because the peer ended the stream."""
         self._too_long.cancel()
         self._streams.discard(self)
         for leg in self._legs.values():
             leg.close(reason)
 
     def end(self, reason: str) -> None:
-        """End the stream, because the gateway wants so; the shell hears it from `closed`."""
+        """End the stream, because the gateway decides so; the transport learns it from `closed`."""
         self.close(reason)
         if not self._closed.done():
             self._closed.set_result(reason)
 
     async def closed(self) -> str:
-        """Wait for the gateway to end the stream."""
+        """Wait until the gateway ends the stream; return the reason."""
         return await asyncio.shield(self._closed)
 
 
 def _check_fits(call: Call, started: StreamStarted) -> None:
-    """Raises what `Registry.open` raises when these legs may not join this call."""
+    """Raises DuplicateStream, Forbidden or Overloaded if these legs may not join this call."""
     if call.tenant != started.tenant:
-        raise Forbidden("call_id: a live call of another tenant has this id; ids are those of the whole gateway")
+        raise Forbidden("call_id: a live call of another tenant has this id; ids are unique per gateway")
     for description in started.legs:
         if description.leg in call.legs:
-            raise DuplicateStream(f"leg: {description.leg!r} of this call is already being listened to")
+            raise DuplicateStream(f"leg: {description.leg!r} of this call has a stream already")
     if len(call.legs) + len(started.legs) > MAX_LEGS:
-        raise Overloaded(f"call_id: expected at most {MAX_LEGS} legs in a call")
+        raise Overloaded(f"call_id: expected at most {MAX_LEGS} legs in a call, got more")
 
 
 def _of_a_call(call_id: CallId, tenant: str | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Any telephone rate -> 16 kHz, as a stream.  [S]"""
+"""Resamples a stream of any telephone rate to 16 kHz.  [S]"""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from numpy.typing import NDArray
 from detection.types import SAMPLE_RATE_HZ
 
 AHEAD_S = 0.0125
-"""A sample depends on those up to this much after it, and as much before it: half of soxr's longest filter, for 8 kHz.
-"""
+"""A sample depends on input up to this much after it, and as much before: half of soxr's longest filter, for 8 kHz."""
 _KEPT_S = 0.15
-"""How far a stream's output lags behind its input at most (115 ms at 8 kHz, where soxr collects blocks), and more."""
+"""More than the greatest delay of the stream's output (115 ms at 8 kHz, where soxr collects blocks)."""
 
 
 class Resampler:
-    """A stateful resampler for one leg; exact in time: what comes out lines up with what went in.
+    """The stateful resampler of one leg; output is aligned with input.
 
-    soxr's filter looks ahead, and it collects blocks for the sake of its transforms, so that pushes return nothing at
-    first and come out of step later. `settle` returns at once all that does not depend on what is still to come.
+    soxr's filter looks ahead, and collects blocks for its transforms, so its output comes late and irregularly.
+    `settle` immediately returns everything that does not depend on later input.
     """
 
     def __init__(self, rate_hz: int) -> None:
         self.ahead_s = 0.0 if rate_hz == SAMPLE_RATE_HZ else AHEAD_S
-        """How much must have been pushed after a sample for `settle` to return it."""
+        """Input needed after a sample before `settle` returns it, in seconds."""
         self._rate_hz = rate_hz
         self._soxr = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32")
         common = math.gcd(rate_hz, SAMPLE_RATE_HZ)
         self._in_step, self._out_step = rate_hz // common, SAMPLE_RATE_HZ // common
-        """Every so many samples, input and output fall together."""
+        """Numbers of samples after which input and output coincide."""
         self._start()
 
     def _start(self) -> None:
         self._recent = np.zeros(0, np.float32)
-        """The last that was pushed."""
+        """The last input."""
         self._pushed = self._streamed = self._returned = 0
-        """How many samples were pushed, came out of the stream, and were returned: with `settle`, more than came."""
+        """Numbers of samples pushed, produced by the stream, and returned, which `settle` makes more than produced."""
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take samples, shape ``(n,)``; return what is ready at 16 kHz."""
+        """Add samples, shape ``(n,)``; return the output at 16 kHz that is ready."""
         if self._soxr is None:
             return samples
         self._pushed += len(samples)
@@ -49,7 +48,7 @@ class Resampler:
         return self._new(self._soxr.resample_chunk(samples))
 
     def settle(self) -> NDArray[np.float32]:
-        """Return what `push` would return later whatever came, to within 1e-6: resampled by itself, again."""
+        """Return the output that later input cannot change, to within 1e-6; it is resampled separately."""
         ready = (self._pushed - math.ceil(self.ahead_s * self._rate_hz)) * self._out_step // self._in_step
         if self._soxr is None or ready <= self._returned:
             return np.zeros(0, np.float32)
@@ -64,7 +63,7 @@ class Resampler:
         return settled
 
     def flush(self) -> NDArray[np.float32]:
-        """Return the tail and start over: what is pushed next has no past."""
+        """Return the rest, and start again without history."""
         if self._soxr is None:
             return np.zeros(0, np.float32)
         tail = self._new(self._soxr.resample_chunk(np.zeros(0, np.float32), last=True))
@@ -73,7 +72,7 @@ class Resampler:
         return tail
 
     def _new(self, streamed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what of the stream's next output was not returned yet."""
+        """Return the part of the stream's next output that was not returned yet."""
         known = self._returned - self._streamed
         self._streamed += len(streamed)
         self._returned = max(self._returned, self._streamed)

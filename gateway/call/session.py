@@ -76,7 +76,16 @@ class Engine:
 
 
 class LegSession:
-    """One speaker of one call. All methods run on the event loop."""
+    """One speaker of one call. All methods run on the event loop. Publishes ``leg.started``.
+
+    Args:
+        stream: the announcement of the call.
+        description: this leg, as announced.
+        engine: shared by all legs.
+        crosstalk: shared by the legs of this call.
+        pace: limit on this leg's media rate.
+        on_ended: called once, after ``leg.ended``.
+    """
 
     def __init__(
         self,
@@ -87,16 +96,6 @@ class LegSession:
         pace: Pace,
         on_ended: Callable[[LegSession], None],
     ) -> None:
-        """Publish ``leg.started``.
-
-        Args:
-            stream: the announcement of the call.
-            description: this leg, as announced.
-            engine: shared by all legs.
-            crosstalk: shared by the legs of this call.
-            pace: limit on this leg's media rate.
-            on_ended: called once, after ``leg.ended``.
-        """
         self.description = description
         self.frontend = engine.detector.frontend()
         self._of_call = {"call_id": stream.call_id, "tenant": stream.tenant}
@@ -198,8 +197,8 @@ class LegSession:
 
     def _process(self, run: Run) -> None:
         self._windower.stride = self._engine.load.stride
-        self._alerts.hear(run)
-        self._crosstalk.hear(self.description.leg, run.start_s, run.samples, self._received_s)
+        self._alerts.add(run)
+        self._crosstalk.add(self.description.leg, run.start_s, run.samples, self._received_s)
         for window in self._windower.push(run.start_s, run.samples, run.gap_s):
             self._offer(window)
         self._follow_load()
@@ -257,13 +256,13 @@ class LegSession:
             window_p_synthetic=1 / (1 + math.exp(-score.log_odds)),
         )
         if change is not None and expected:
-            self._tell_expected(change)
+            self._report_expected(change)
         elif change is not None:
             self._alerts.moved(change, received_s)
         if self._shadow and not expected:
-            self._shadow.hear(window, score, self._decider, received_s)
+            self._shadow.add(window, score, self._decider, received_s)
         if self._verification and not expected:
-            self._verification.hear(window, received_s)
+            self._verification.add(window, received_s)
         self._end_when_done()
 
     def skipped(self, window: Window) -> None:
@@ -274,7 +273,7 @@ class LegSession:
         self._report_coverage()
         self._end_when_done()
 
-    def _tell_expected(self, change: Change) -> None:
+    def _report_expected(self, change: Change) -> None:
         """Publish that the expected machine was detected, in place of an alert."""
         if change.state is AlertState.PROVISIONAL and not self._machine_detected:
             self._machine_detected = True
@@ -315,7 +314,7 @@ class LegSession:
             windows_scored=verdict.windows,
             windows_crosstalk=self._leaked_windows,
             alerts=self._alerts.confirmed,
-            coverage_reduced=self._coverage.told,
+            coverage_reduced=self._coverage.reported,
         )
         self._on_ended(self)
 

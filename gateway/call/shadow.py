@@ -1,8 +1,8 @@
-"""A candidate beside what is live: the same windows, another model or other thresholds, and never an alert.  [IO]
+"""Runs a candidate model or policy in the shadow of the live one: same windows, never an alert.  [IO]
 
-What it would have said is told as ``shadow.compared``: when a leg ends, and once for either side that has an alert
-which the other has not. A candidate model has a queue, a thread of low priority and a share of CPU of its own; windows
-beyond that are not heard by it, and no live leg ever waits for it.
+Results are ``shadow.compared`` events: when a leg ends, and once for either side that has an alert which the other has
+not. A candidate model has its own queue, thread of low priority and share of CPU; windows beyond that are not scored by
+it, and no live leg ever waits for it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from gateway.ingest.events import LegDescription, StreamStarted
 
 QUEUE_WINDOWS = 64
 NICENESS = 15
-"""Behind the verifier, too."""
-ALERT_STANDS = (AlertState.PROVISIONAL, AlertState.CONFIRMED)
-NOT_JUDGED = (FORMAT_MISMATCH, EXPECTED_SYNTHETIC)
-"""Reasons of verdicts that do not hang on what models say of the leg's speaker; a candidate's would be the same."""
+"""Lower priority than the verifier."""
+ALERT_ACTIVE = (AlertState.PROVISIONAL, AlertState.CONFIRMED)
+MODEL_INDEPENDENT = (FORMAT_MISMATCH, EXPECTED_SYNTHETIC)
+"""Reasons of verdicts that do not depend on scores of the leg's speaker; a candidate's verdict would be the same."""
 
 LEGS = Counter("callscreen_shadow_legs_total", "Legs that a candidate heard, by both verdicts.", ["live", "candidate"])
 ALERTED = Counter("callscreen_shadow_alerts_total", "The same, by who raised an alert: both, live, candidate.", ["by"])
@@ -50,16 +50,17 @@ METERS = Meters(
 
 
 class Shadow:
-    """What all legs share of the candidate. `start` before the first leg, `close` after the last."""
+    """The part of the candidate that all legs share. Call `start` before the first leg, `close` after the last."""
 
     def __init__(self, policies: Policies, load: Load, llr: Llr, detector: Detector | None, cpu_share: float) -> None:
-        """Take the candidate's rules and what it is to hear.
+        """Prepare the candidate.
 
         Args:
-            load: says when the candidate model must hear nothing.
-            llr: the live fusion, for a candidate that is another policy only.
-            detector: the candidate model; None: what is live scores for both.
-            cpu_share: of one core, for that model.
+            policies: the candidate's policies.
+            load: the candidate model scores nothing while it is overloaded.
+            llr: the live fusion, for a candidate that is only a policy.
+            detector: the candidate model; None: the live scores are used.
+            cpu_share: share of one core for that model.
         """
         self.policies = policies
         self.load = load
@@ -69,7 +70,7 @@ class Shadow:
         self.scorer = Scorer(detector, Fifo(QUEUE_WINDOWS), 1, METERS, NICENESS, share) if detector else None
 
     def start(self) -> None:
-        """Begin to score. Must be called on the event loop."""
+        """Start to score. Needs a running loop."""
         if self.scorer:
             self.scorer.start()
 
@@ -81,28 +82,28 @@ class Shadow:
     def follow(
         self, stream: StreamStarted, leg: LegDescription, live: LegPolicy, publish: Callable[..., None]
     ) -> LegShadow | None:
-        """Return the candidate's part in a leg; None where nothing is scored.
+        """Return the shadow of a leg; None if the leg is not scored.
 
-        `publish` takes a kind of event and what differs from others.
+        `publish` takes an event class and the fields that differ from other events of the leg.
         """
         return LegShadow(self, self.policies.for_leg(stream, leg), publish) if live.screen else None
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Entry:
     """A window, in the order of the leg."""
 
     window: Window
     live: AlertState
-    """Where the live alert stood when the live model had scored it."""
+    """State of the live alert after the live model's score."""
     due: bool
-    """Whether the candidate model has still to say something of it."""
+    """Whether the candidate model's score is pending."""
     score: Score | None = None
-    """None: it is no evidence."""
+    """None: the window is not scored."""
 
 
 class LegShadow:
-    """The candidate's part in one leg; a `ScoredLeg` of its model. It tells nothing after `end`."""
+    """The shadow of one leg; a `ScoredLeg` of the candidate model. It publishes nothing after `end`."""
 
     def __init__(self, shadow: Shadow, policy: LegPolicy, publish: Callable[..., None]) -> None:
         self._shadow = shadow
@@ -110,33 +111,33 @@ class LegShadow:
         self._publish = publish
         self._verified = policy.verifier and shadow.detector is None
         self._decider = Decider(policy.rules, shadow.llr if self._verified else light_alone)
-        self._heard: deque[_Heard] = deque()
+        self._entries: deque[_Entry] = deque()
         self._alerted = {"live": False, "candidate": False}
-        self._told: set[str] = set()
+        self._published: set[str] = set()
         self._ended = False
         if shadow.detector is not None:
             self.frontend = shadow.detector.frontend()
 
-    def hear(self, window: Window, score: Score, live: Decider, received_s: float) -> None:
-        """Take a window that `live` has taken, with its score."""
+    def add(self, window: Window, score: Score, live: Decider, received_s: float) -> None:
+        """Add a window that `live` has taken, with its score."""
         scorer = self._shadow.scorer
         if scorer is None:
-            self._heard.append(_Heard(window, live.state, due=False, score=score))
+            self._entries.append(_Entry(window, live.state, due=False, score=score))
         elif self._shadow.load.step is not Step.NONE:
             METERS.windows.labels("overload").inc()
-            self._heard.append(_Heard(window, live.state, due=False))
+            self._entries.append(_Entry(window, live.state, due=False))
         else:
-            self._heard.append(_Heard(window, live.state, due=True))
+            self._entries.append(_Entry(window, live.state, due=True))
             scorer.offer(self, window, received_s)
         self._follow()
 
     def skip(self, window: Window, live: Decider) -> None:
-        """Take a window that is no evidence."""
-        self._heard.append(_Heard(window, live.state, due=False))
+        """Add a window that is not scored."""
+        self._entries.append(_Entry(window, live.state, due=False))
         self._follow()
 
     def answer(self, start_s: float, end_s: float, log_odds: float, live: Decider) -> None:
-        """Take an answer of the verifier that `live` has taken."""
+        """Add a score of the verifier that `live` has taken."""
         if self._verified:
             self._decider.add_verifier_score(start_s, end_s, log_odds)
             self._compare(live.state, end_s)
@@ -150,43 +151,45 @@ class LegShadow:
         self._settle(window, None)
 
     def end(self, live: Verdict) -> None:
-        """Compare for the last time; what the candidate model has not scored by now is left out."""
+        """Publish the final comparison; windows that the candidate model has not scored by now are left out."""
         candidate = self._decider.verdict()
-        said = word(live) if live.reason in NOT_JUDGED else word(candidate)
-        LEGS.labels(word(live), said).inc()
+        verdict = word(live) if live.reason in MODEL_INDEPENDENT else word(candidate)
+        LEGS.labels(word(live), verdict).inc()
         by = [name for name, alerted in self._alerted.items() if alerted]
         if by:
             ALERTED.labels("both" if len(by) > 1 else by[0]).inc()
-        self._tell("leg_ended", live=word(live), candidate=said, p=candidate.p_synthetic, p_synthetic=live.p_synthetic)
+        self._report(
+            "leg_ended", live=word(live), candidate=verdict, p=candidate.p_synthetic, p_synthetic=live.p_synthetic
+        )
         self._ended = True
-        self._heard.clear()
+        self._entries.clear()
 
     def _settle(self, window: Window, score: Score | None) -> None:
-        for heard in self._heard:
-            if heard.window is window:
-                heard.due, heard.score = False, score
+        for entry in self._entries:
+            if entry.window is window:
+                entry.due, entry.score = False, score
         self._follow()
 
     def _follow(self) -> None:
-        """Take what is complete, in the order of the leg."""
-        while self._heard and not self._heard[0].due:
-            heard = self._heard.popleft()
-            if heard.score is None:
-                self._decider.skip(heard.window)
+        """Process complete entries, in the order of the leg."""
+        while self._entries and not self._entries[0].due:
+            entry = self._entries.popleft()
+            if entry.score is None:
+                self._decider.skip(entry.window)
             else:
-                self._decider.update(heard.score)
-            self._compare(heard.live, heard.window.end_s)
+                self._decider.update(entry.score)
+            self._compare(entry.live, entry.window.end_s)
 
     def _compare(self, live: AlertState, at_s: float) -> None:
-        stands = {"live": live in ALERT_STANDS, "candidate": self._decider.state in ALERT_STANDS}
-        for name, stands_now in stands.items():
-            self._alerted[name] |= stands_now
-        alone = [name for name, stands_now in stands.items() if stands_now]
-        if len(alone) == 1 and alone[0] not in self._told:
-            self._told.add(alone[0])
-            self._tell(f"alert_{alone[0]}_only", p=self._decider.recent_p_synthetic, media_time_s=at_s)
+        active = {"live": live in ALERT_ACTIVE, "candidate": self._decider.state in ALERT_ACTIVE}
+        for name, is_active in active.items():
+            self._alerted[name] |= is_active
+        alone = [name for name, is_active in active.items() if is_active]
+        if len(alone) == 1 and alone[0] not in self._published:
+            self._published.add(alone[0])
+            self._report(f"alert_{alone[0]}_only", p=self._decider.recent_p_synthetic, media_time_s=at_s)
 
-    def _tell(
+    def _report(
         self, reason: str, *, p: float, live: str | None = None, candidate: str | None = None, **facts: object
     ) -> None:
         if self._ended:

@@ -1,29 +1,29 @@
-"""A share of a core, as a bucket of CPU seconds that fills with the wall clock.  [S]"""
+"""A share of a core, as a token bucket of CPU seconds.  [S]"""
 
 from __future__ import annotations
 
 BURST_S = 1.0
-"""CPU seconds that may be spent at once, after rest."""
+"""CPU seconds that may be spent at once after idle time."""
 
 
 class CpuShare:
-    """Says when there is CPU time to spend, and is told what was spent: ask `wait_s`, work, tell `spend`.
+    """Limits CPU time: ask `wait_s`, work, then call `spend`.
 
-    What one piece of work costs is known only after it, so the bucket may go below nothing; then it is waited for.
+    The cost of work is known only afterwards, so the bucket may become negative; then the caller waits.
     """
 
     def __init__(self, share: float, now_s: float) -> None:
-        """Take CPU seconds per second of wall time, more than 0; and the time, by any clock that never goes back."""
+        """`share` is in CPU seconds per second, above 0; `now_s` is a time of a monotonic clock."""
         self._share = share
         self._left_s = BURST_S
         self._at_s = now_s
 
     def wait_s(self, now_s: float) -> float:
-        """Return how many seconds of wall time to wait before more may be spent; 0: none."""
+        """Return the seconds to wait before more may be spent; 0: none."""
         self._left_s = min(BURST_S, self._left_s + self._share * (now_s - self._at_s))
         self._at_s = now_s
         return max(0.0, -self._left_s / self._share)
 
     def spend(self, cpu_s: float) -> None:
-        """Take away what was spent."""
+        """Subtract the time spent."""
         self._left_s -= cpu_s

@@ -1,4 +1,4 @@
-"""From which probability an alert is raised: as the settings say, or as the models say that it may cost."""
+"""The threshold of alerts: from the settings, or from a rate of false alarms."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.errors import ConfigError
 
 
 def threshold(settings: Settings, model: CardDetector, fusion: Fusion | None) -> float:
-    """Return the probability, 0.5 to 1, that the settings come to: of the fusion where there is a verifier.
+    """Return the probability, 0.5 to 1, above which an alert is raised: of the fusion if there is a verifier.
 
     Raises:
-        ConfigError: counts that cannot promise so few false alarms, or none.
+        ConfigError: the model's card cannot guarantee so few false alarms, or has no counts.
     """
     judge = fusion or model
     if settings.alerts_per_hour is None:

@@ -1,4 +1,4 @@
-"""What is said of a leg, and in which words.  [S]"""
+"""The verdict on a leg, and its name in events.  [S]"""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ EXPECTED_MACHINE = "expected_machine"
 EXPECTED_SYNTHETIC = "expected_synthetic"
 """Reason of ``voice.expected``, and of that verdict."""
 NOT_SCREENED = "not_screened"
-"""Reason of the verdict on a leg that the policy leaves out."""
+"""Reason of the verdict on a leg that the policy excludes."""
 
 
 def verdict_on(decider: Decider, expected_decider: Decider, unjudged: str | None) -> Verdict:
-    """Return what is to say of a leg now: of an expected machine only when nobody else spoke enough.
+    """Return the current verdict: that on an expected machine only if no other voice had enough speech.
 
     Args:
-        decider: of what counts for or against the leg's speaker.
-        expected_decider: of what was said where a machine is expected.
-        unjudged: why nothing can be said, whatever was scored; None: it can.
+        decider: has the evidence on the leg's speaker.
+        expected_decider: has the evidence from where a machine is expected.
+        unjudged: why no verdict is possible, whatever was scored; None: it is possible.
     """
     verdict, expected = decider.verdict(), expected_decider.verdict()
     windows = verdict.windows + expected.windows
@@ -32,5 +32,5 @@ def verdict_on(decider: Decider, expected_decider: Decider, unjudged: str | None
 
 
 def word(verdict: Verdict) -> str:
-    """Return what events call it: nobody should take a machine that is meant to be there for one that is not."""
+    """Return the verdict's name in events; an expected machine has a name of its own."""
     return EXPECTED_MACHINE if verdict.reason == EXPECTED_SYNTHETIC else verdict.outcome.value

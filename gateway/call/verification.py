@@ -1,13 +1,11 @@
-"""The heavy verifier beside the light model: what it hears, in which order, and at what expense.  [IO]
+"""The verifier: which windows it scores, in which order, and within which share of CPU.  [IO]
 
-Each leg's speech is cut for it once over (`detection.decision.coverage`), and every window is offered to a second
-`Scorer`, whose thread stands back behind all others and takes no more than its share of CPU, or to a pool of other
-processes (`gateway.pool`): no call, no score of the light model and no alert ever waits for it. Windows wait by the
-need of their legs (`Rank`); what there is no room or no time for is dropped and counted, and its leg goes on with what
-the light model says.
+The speech of each leg is divided into windows for it (`detection.decision.coverage`). They are offered to a second
+`Scorer`, whose thread has low priority and a limited share of CPU, or to a pool of other processes (`gateway.pool`): no
+call, no score of the light model and no alert ever waits for it. Windows are ordered by the need of their legs
+(`Rank`); those without room or time are dropped and counted, and their legs continue with the light model's scores.
 
-A leg that ends waits for answers that are due, for `ANSWER_WITHIN_S` at most: its call is over, and nobody else waits
-with it.
+A leg that ends waits for pending scores, at most `ANSWER_WITHIN_S`; nothing else waits with it.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from detection import (
 )
 from detection.decision.evidence import MEMORY_S
 from gateway import clock
-from gateway.call.alerting import Answered, LegAlerts
+from gateway.call.alerting import LegAlerts, VerifierAnswer
 from gateway.call.load import Load
 from gateway.call.overload import Step
 from gateway.call.scorer import Dropped, Job, Meters, Scorer, Scoring
@@ -42,12 +40,12 @@ from gateway.call.shadow import LegShadow
 from gateway.call.share import CpuShare
 
 AUTO, OFF = "auto", "off"
-"""Values of the setting `verifier` that name no model."""
+"""Values of the setting `verifier` that are no model names."""
 ANSWER_WITHIN_S = 2.0
-"""Of wall time after a leg's last score."""
+"""Wall time after a leg's last score."""
 QUEUE_WINDOWS = 64
 NICENESS = 10
-"""A tenth of what others get of a busy core: an answer comes late then, but it comes."""
+"""A tenth of the CPU time that other threads get on a busy core: scores are late, but they come."""
 
 VERIFICATIONS = Counter("callscreen_verifications_total", "Answers of the verifier, by what came of them.", ["outcome"])
 INSTALLED = Gauge("callscreen_verifier", "1 for the verifier in use.", ["model"])
@@ -66,27 +64,27 @@ METERS = Meters(
 
 
 class Rank(IntEnum):
-    """Whose windows are verified first."""
+    """Order of verification."""
 
     DOUBTFUL = 0
     """`Decider.in_doubt`."""
     ALERTED = 1
     NEW = 2
-    """None of the leg's windows was answered yet."""
+    """No window of the leg was scored yet."""
     REST = 3
     AGAIN = 4
-    """Windows of doubtful legs of which others hold everything: all is heard once before anything is heard twice."""
+    """Overlapping windows of legs in doubt: all speech is scored once before any is scored twice."""
 
 
 def verifier_name(setting: str, cpu_share: float) -> str | None:
-    """Return which model the settings `verifier` and `verifier_cpu_share` mean, a name or a path; None: none."""
+    """Return the model that the settings `verifier` and `verifier_cpu_share` select, a name or a path; None: none."""
     if setting == OFF or not cpu_share:
         return None
     return VERIFIER if setting == AUTO else setting
 
 
-def seconds_a_window(detector: Detector) -> float:
-    """Measure what one window costs in CPU time, features and model; the best of a few."""
+def seconds_per_window(detector: Detector) -> float:
+    """Measure the CPU time of one window, features and model; the best of three."""
     noise = np.random.default_rng(0).normal(0, 0.03, round(detector.window_s * SAMPLE_RATE_HZ)).astype(np.float32)
     window = Window(0.0, noise, len(noise), detector.window_s, detector.window_s)
 
@@ -99,16 +97,24 @@ def seconds_a_window(detector: Detector) -> float:
 
 
 def own_scorer(detector: Detector, cpu_share: float) -> Scorer:
-    """Return what scores in a thread of this process, with so many CPU seconds a second, above 0 and up to 1."""
+    """Return a scorer in a thread of this process, limited to `cpu_share` CPU seconds per second, above 0 and up to
+    1."""
     share = CpuShare(cpu_share, clock.monotonic_s())
     return Scorer(detector, ByRank(QUEUE_WINDOWS), 1, METERS, NICENESS, share)
 
 
 class Verifier:
-    """The heavy model, and who scores with it. `start` before the first leg, `close` after the last."""
+    """The verifier and its scorer. Call `start` before the first leg, `close` after the last."""
 
     def __init__(self, detector: Detector, fusion: Fusion, scorer: Scoring, load: Load) -> None:
-        """Take how its answers are fused with the light model's; `load` says when to hear less."""
+        """Prepare the verifier.
+
+        Args:
+            detector: the model.
+            fusion: fuses its scores with those of the light model.
+            scorer: scores the windows.
+            load: determines when to score less.
+        """
         self.name = detector.name
         self._load = load
         self.window_s, self.hop_s = detector.window_s, detector.hop_s
@@ -118,63 +124,65 @@ class Verifier:
         INSTALLED.labels(self.name).set(1)
 
     def start(self) -> None:
-        """Begin to verify. Must be called on the event loop."""
+        """Start to score. Needs a running loop."""
         self._scorer.start()
 
     @property
     def healthy(self) -> bool:
-        """Whether windows are being verified."""
+        """Whether windows are being scored."""
         return self._scorer.healthy
 
     @property
     def fault(self) -> str | None:
-        """Why nothing is verified now, through no fault of this process; None: it is."""
+        """Why nothing is scored now for an external reason; None: windows are scored."""
         return self._scorer.fault
 
     @property
     def step(self) -> Step:
-        """What is given up now, of a leg that is verified."""
+        """The step of overload for a leg that is verified."""
         return max(self._load.step, Step.FEWER_VERIFICATIONS if self.fault else Step.NONE)
 
     async def close(self) -> None:
-        """Stop. What is still asked stays without an answer."""
+        """Stop. Pending windows get no score."""
         await self._scorer.close()
         INSTALLED.labels(self.name).set(0)
 
     def _last_rank(self) -> int:
-        """Return up to which rank windows are heard under the present load."""
+        """Return the last rank that is scored under the current load."""
         if self._load.step >= Step.FEWER_WINDOWS:
             return -1
         return Rank.ALERTED if self._load.step else Rank.AGAIN
 
-    def ask(self, leg: LegVerification, question: VerifierWindow, received_s: float) -> None:
-        """Have a window of a leg scored; never waits. `leg` is told, later: `answered` or `unanswered`.
+    def request(self, leg: LegVerification, requested: VerifierWindow, received_s: float) -> None:
+        """Have a window of a leg scored; never waits. Later `leg.answered` or `leg.unanswered` is called.
 
         Args:
-            received_s: when the newest audio came, by `clock.monotonic_s`.
+            leg: the leg.
+            requested: the window.
+            received_s: arrival of the newest audio, by `clock.monotonic_s`.
         """
-        if leg.rank(question) > self._last_rank():
+        if leg.rank(requested) > self._last_rank():
             METERS.windows.labels("overload").inc()
             asyncio.get_running_loop().call_soon(leg.unanswered)
             return
-        self._scorer.offer(_Asked(leg, question, self._detector), question.window, received_s)
+        self._scorer.offer(_Request(leg, requested, self._detector), requested.window, received_s)
 
 
-class _Asked:
-    """One question of one leg; a `ScoredLeg`."""
+class _Request:
+    """One window of one leg; a `ScoredLeg`."""
 
-    def __init__(self, leg: LegVerification, question: VerifierWindow, detector: Detector) -> None:
-        self.leg, self.question = leg, question
+    def __init__(self, leg: LegVerification, requested: VerifierWindow, detector: Detector) -> None:
+        self.leg, self.requested = leg, requested
         self.frontend = detector.frontend()
 
     @property
     def rank(self) -> Rank:
-        """How soon it should be answered, as of now."""
-        return self.leg.rank(self.question)
+        """Current rank of the window."""
+        return self.leg.rank(self.requested)
 
     def scored(self, window: Window, score: Score, received_s: float) -> None:  # noqa: ARG002
         """See `ScoredLeg`."""
-        asyncio.get_running_loop().call_soon(self.leg.answered, self.question, score.log_odds, received_s)
+        asyncio.get_running_loop().call_soon(self.leg.answered, self.requested, score.log_odds, received_s)
 
     def skipped(self, window: Window) -> None:  # noqa: ARG002
         """See `ScoredLeg`."""
@@ -182,14 +190,14 @@ class _Asked:
 
 
 class ByRank:
-    """The first rank first, within a rank who came first; where it is full, the oldest of the last rank is dropped.
+    """A backlog ordered by rank, then by age. If it is full, the oldest window of the last rank is dropped.
 
-    Ranks are those of the moment: a leg that falls into doubt takes its waiting windows with it.
+    Ranks are current ones: if a leg falls into doubt, its waiting windows move forward.
     """
 
     def __init__(self, limit: int) -> None:
-        """Take how many windows may wait; they are looked through one by one."""
-        self._jobs: list[tuple[_Asked, Job]] = []
+        """`limit` is the number of windows that may wait; they are searched linearly."""
+        self._jobs: list[tuple[_Request, Job]] = []
         self._limit = limit
 
     def __len__(self) -> int:
@@ -197,7 +205,7 @@ class ByRank:
 
     def put(self, job: Job) -> list[Dropped]:
         """See `Backlog`."""
-        assert isinstance(job.leg, _Asked)
+        assert isinstance(job.leg, _Request)
         self._jobs.append((job.leg, job))
         if len(self._jobs) <= self._limit:
             return []
@@ -206,7 +214,7 @@ class ByRank:
 
     def take(self, most: int) -> tuple[list[Job], list[Dropped]]:
         """See `Backlog`."""
-        lapsed = [(job, why) for asked, job in self._jobs if (why := asked.leg.why_not(asked.question))]
+        lapsed = [(job, why) for request, job in self._jobs if (why := request.leg.why_not(request.requested))]
         gone = {id(job) for job, _ in lapsed}
         left = [entry for entry in self._jobs if id(entry[1]) not in gone]
         first = sorted(range(len(left)), key=lambda place: (left[place][0].rank, place))[:most]
@@ -215,7 +223,7 @@ class ByRank:
 
 
 class LegVerification:
-    """The verifier's part in one leg: `hear` each window that the leg's decider took, until it has `ended`."""
+    """The verification of one leg: `add` each window that the leg's decider has taken, until `ended`."""
 
     def __init__(
         self,
@@ -225,9 +233,14 @@ class LegVerification:
         on_settled: Callable[[], None],
         shadow: LegShadow | None = None,
     ) -> None:
-        """`alerts` is told each answer; `on_settled` is called after each, and when none is waited for any longer.
+        """Start the verification of a leg.
 
-        `shadow` hears each answer that `decider` takes.
+        Args:
+            verifier: scores the windows.
+            decider: the leg's decider.
+            alerts: gets each score of the verifier.
+            on_settled: called after each score, and when none is awaited any longer.
+            shadow: gets each score that `decider` takes.
         """
         self._shadow = shadow
         self._verifier = verifier
@@ -237,40 +250,41 @@ class LegVerification:
         self._coverage = Coverage(verifier.window_s, verifier.hop_s)
         self._end_s = 0.0
         self._due = 0
-        """Questions without an answer."""
+        """Number of pending windows."""
         self._heard = False
         self._deadline: asyncio.TimerHandle | None = None
         self._too_late = False
 
-    def hear(self, window: Window, received_s: float) -> None:
-        """Take a window that the decider took; ask the verifier about what is complete with it."""
+    def add(self, window: Window, received_s: float) -> None:
+        """Add a window that the decider has taken; request the verifier's windows that are complete with it."""
         self._end_s = window.end_s
-        self._ask(self._coverage.add(window, overlapping=self._decider.in_doubt), received_s)
+        self._request(self._coverage.add(window, overlapping=self._decider.in_doubt), received_s)
 
     def skip(self, window: Window, received_s: float) -> None:
-        """Take a window that the decider skipped: its audio is not verified."""
-        self._ask(self._coverage.skip(window), received_s)
+        """Add a window that the decider has skipped; its audio is not verified."""
+        self._request(self._coverage.skip(window), received_s)
 
     def ended(self, received_s: float) -> bool:
-        """The leg's last window was heard: whether all answers that are waited for came, for `ANSWER_WITHIN_S`."""
+        """Called after the leg's last window; return whether no score is awaited any longer (at most
+        `ANSWER_WITHIN_S`)."""
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up)
-            self._ask(self._coverage.end(), received_s)
+            self._request(self._coverage.end(), received_s)
         return self._too_late or not self._due
 
     @property
     def step(self) -> Step:
-        """What is given up now."""
+        """Current step of overload."""
         return self._verifier.step
 
     def close(self) -> None:
-        """The leg has ended."""
+        """Called when the leg has ended."""
         self._too_late = True
         if self._deadline is not None:
             self._deadline.cancel()
 
     def rank(self, question: VerifierWindow) -> Rank:
-        """Return how soon a question should be answered, as of now."""
+        """Return the current rank of a window."""
         if question.overlapping:
             return Rank.AGAIN
         if self._decider.in_doubt:
@@ -280,15 +294,20 @@ class LegVerification:
         return Rank.REST if self._heard else Rank.NEW
 
     def why_not(self, question: VerifierWindow) -> str | None:
-        """Return why a question needs no answer any more; None: it does."""
+        """Return why a window need not be scored any more; None: it must."""
         if self._too_late:
             return "too_late"
         return "too_old" if question.end_s < self._end_s - MEMORY_S else None
 
     def answered(self, question: VerifierWindow, log_odds: float, received_s: float) -> None:
-        """Take what the verifier says of a window; `received_s` is when its audio came. What is no number says nothing.
+        """Process a score of the verifier; NaN is ignored.
 
-        An answer after the leg's end, or about speech that is no longer remembered, is counted and dropped.
+        A score after the leg's end, or on speech that is no longer remembered, is counted and dropped.
+
+        Args:
+            question: the window.
+            log_odds: the raw score.
+            received_s: arrival of its audio, by `clock.monotonic_s`.
         """
         self._due -= 1
         if self._too_late or math.isnan(log_odds):
@@ -300,19 +319,19 @@ class LegVerification:
             if self._shadow:
                 self._shadow.answer(question.start_s, question.end_s, log_odds, self._decider)
             VERIFICATIONS.labels(verification.outcome.value).inc()
-            self._alerts.verified(Answered(verification, question, self._verifier.name, received_s))
+            self._alerts.verified(VerifierAnswer(verification, question, self._verifier.name, received_s))
         self._settle()
 
     def unanswered(self) -> None:
-        """A question will not be answered."""
+        """Called when a window will not be scored."""
         self._due -= 1
         self._settle()
 
-    def _ask(self, questions: Iterable[VerifierWindow], received_s: float) -> None:
-        for question in questions:
+    def _request(self, windows: Iterable[VerifierWindow], received_s: float) -> None:
+        for requested in windows:
             if not self._too_late:
                 self._due += 1
-                self._verifier.ask(self, question, received_s)
+                self._verifier.request(self, requested, received_s)
 
     def _settle(self) -> None:
         if not self._too_late:

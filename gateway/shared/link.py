@@ -1,4 +1,7 @@
-"""The stream of events behind a connection to NATS.  [IO]
+"""A connection to NATS and its stream.  [IO]
+
+The client library's reconnecting is switched off: it would send its buffer after our own repeated messages, out of
+order. A failed connection is dropped, and its user opens another.
 
 Source: the JetStream wire API, https://docs.nats.io/reference/reference-protocols/nats_api_reference.
 """
@@ -20,16 +23,16 @@ from gateway.shared.connection import ANSWER_S, FAILURES, opened
 from gateway.shared.settings import NatsSettings
 
 PULL_EVENTS = 250
-"""Events asked for at a time: what a reader that does not get on holds in memory."""
+"""Events per pull request, which also bounds the memory of a slow reader."""
 PULL_S = 20.0
 IDLE_READER_S = 60.0
-"""After which the server forgets a reader that asks for nothing, because its gateway was killed."""
+"""The server deletes a consumer without requests after this time, in case its gateway was killed."""
 DUPLICATES_S = 120.0
-"""For how long the server recognises an event by its id."""
+"""The server recognises a repeated event by its id for this time."""
 
 
 class Link:
-    """A connection that is open, and a stream that is there."""
+    """An open connection, and an existing stream."""
 
     def __init__(self, client: Client, settings: NatsSettings, info: StreamInfo) -> None:
         self.client = client
@@ -39,12 +42,12 @@ class Link:
         self._js = client.jetstream(timeout=ANSWER_S)
 
     async def bounds(self) -> tuple[int, int]:
-        """Return the sequence numbers of the oldest message that is kept, and of the newest there ever was."""
+        """Return the sequence numbers of the oldest stored message and of the newest message ever stored."""
         state = (await self._js.stream_info(self.stream)).state
         return state.first_seq, state.last_seq
 
     async def publish(self, subject: str, event_id: str, text: str) -> None:
-        """Store an event, and wait until it is."""
+        """Store an event; returns after the server has confirmed it."""
         await self._js.publish(
             subject,
             text.encode(),
@@ -53,14 +56,14 @@ class Link:
         )
 
     async def last(self, subjects: str) -> RawStreamMsg | None:
-        """Return the newest message of these subjects; None: there is none."""
+        """Return the newest message with these subjects; None: there is none."""
         try:
             return await self._js.get_last_msg(self.stream, subjects)
         except NotFoundError:
             return None
 
     async def messages(self, after: int) -> AsyncGenerator[tuple[int, str], None]:
-        """Yield stream sequence and text of each message after `after`, without end, as fast as they are taken."""
+        """Yield stream sequence and text of each message after `after`; never ends."""
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=after + 1,
@@ -79,7 +82,7 @@ class Link:
                 for _ in range(PULL_EVENTS):
                     message = await answers.next_msg(PULL_S + ANSWER_S)
                     status = (message.headers or {}).get("Status")
-                    if status in ("404", "408"):  # nothing came in that time
+                    if status in ("404", "408"):  # no message within PULL_S
                         break
                     if status is not None:
                         raise NatsError(f"reading: status {status}")
@@ -92,13 +95,21 @@ class Link:
 
 @asynccontextmanager
 async def connected(settings: NatsSettings, lost: asyncio.Event) -> AsyncIterator[Link]:
-    """Connect, and make the stream where it is not there; `lost` and errors are those of `opened`."""
+    """Connect, and create the stream if it does not exist.
+
+    Args:
+        settings: server, stream and credentials.
+        lost: set when the connection ends.
+
+    Raises:
+        NatsError, OSError, TimeoutError: the server cannot be reached, or refuses the connection.
+    """
     async with opened(settings, lost) as client:
         yield Link(client, settings, await _stream(client, settings))
 
 
 async def _stream(client: Client, settings: NatsSettings) -> StreamInfo:
-    """Return the stream; one that is there is taken as it is, for its operator may have made it."""
+    """Return the stream; an existing one is used as it is, since its operator may have configured it."""
     js = client.jetstream(timeout=ANSWER_S)
     try:
         return await js.stream_info(settings.stream)
@@ -113,5 +124,5 @@ async def _stream(client: Client, settings: NatsSettings) -> StreamInfo:
             num_replicas=settings.replicas,
             duplicate_window=min(DUPLICATES_S, settings.keep_s),
         )
-        await js.add_stream(config)  # of two gateways at once both succeed: it is the same
+        await js.add_stream(config)  # also succeeds if another gateway has just created it
         return await js.stream_info(settings.stream)

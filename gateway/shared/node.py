@@ -1,4 +1,4 @@
-"""This gateway's part in the shared stream: keeps a connection, forwards, serves subscribers of all gateways.  [IO]"""
+"""Connects this gateway to the shared stream: forwards its events, and serves subscribers of all gateways.  [IO]"""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FAILED = Counter("callscreen_nats_failures_total", "Connections to NATS that fai
 TAKEN = Gauge("callscreen_nats_journal_taken", "1 while nothing is forwarded because the journal is a copy, else 0.")
 
 RECHECK_S = 5.0
-"""Between two looks whether the journal's id is free again."""
+"""Between two checks whether the journal's id is free again."""
 DRAIN_S = 3.0
-"""How long `close` waits for the backlog, and for the subscribers to leave."""
+"""How long `close` waits for the backlog, and then for the subscribers."""
 _log = logs.get(__name__)
 
 
 class SharedStream:
-    """The events of all gateways. `start` when the bus is started, `close` before it closes."""
+    """The events of all gateways. Call `start` after the bus was started, `close` before it closes."""
 
     def __init__(self, settings: NatsSettings, bus: Bus) -> None:
         self._settings = settings
@@ -50,23 +50,24 @@ class SharedStream:
 
     @property
     def warnings(self) -> list[str]:
-        """What does not work now, though calls are served. Anybody may read it, so the cause is in the log only."""
+        """Problems that do not keep the gateway from serving calls. They are public, so the cause is only in the
+        log."""
         if self._fault is None:
             return []
         return [f"nats cannot be used: {self._forwarder.backlog} events wait in the journal"]
 
     @property
     def unready(self) -> list[str]:
-        """Why no call should be sent here."""
+        """Reasons why no call should be sent here."""
         return ["the journal is a copy: its events are not forwarded to nats"] if self._taken else []
 
     def start(self) -> None:
-        """Begin to connect and to forward. Does not wait for NATS."""
-        self._task = asyncio.create_task(self._keep(), name="nats")
+        """Start to connect and to forward. Does not wait for NATS."""
+        self._task = asyncio.create_task(self._reconnect(), name="nats")
 
     @asynccontextmanager
     async def subscribe(self, wanted: Filter, last_event_id: str | None) -> AsyncIterator[Reading]:
-        """Receive what `wanted` lets through of all gateways: from now on, or from after `last_event_id`.
+        """Receive the events of all gateways that `wanted` accepts: new ones, or all after `last_event_id`.
 
         Raises:
             Overloaded: the stream cannot be read now.
@@ -90,9 +91,9 @@ class SharedStream:
             await stop(task)
 
     async def close(self) -> None:
-        """Forward what is committed, let the subscribers leave, and disconnect; in a few seconds, whatever happens.
+        """Forward the committed events, let the subscribers leave, and disconnect; each step has a deadline.
 
-        What could not be forwarded is, when the gateway is started again.
+        Events that were not forwarded are forwarded after the next start.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
@@ -110,8 +111,8 @@ class SharedStream:
         if self._task is not None:
             await stop(self._task)
 
-    async def _keep(self) -> None:
-        """Have a connection, and another one when it ends."""
+    async def _reconnect(self) -> None:
+        """Connect, and connect again whenever the connection ends."""
         while not self._closing:
             try:
                 await self._connection()

@@ -122,7 +122,7 @@ async def _obey(message: Message, registry: Registry, engine: Engine, host: Host
         case "policy":  # checked by the first process, which has the same models
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
             await asyncio.to_thread(engine.policies.use, loaded)
-            engine.policies.tell()
+            engine.policies.publish()
         case "elsewhere":
             registry.elsewhere = Elsewhere(
                 message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])

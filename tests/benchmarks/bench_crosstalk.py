@@ -101,7 +101,7 @@ def _cost_us(caller: Samples, callee: Samples) -> float:
     def call() -> None:
         crosstalk = Crosstalk()
         for leg, start_s, block, windows in heard:
-            crosstalk.hear(leg, start_s, block, start_s)
+            crosstalk.add(leg, start_s, block, start_s)
             for window in windows:
                 crosstalk.is_leak(leg, window)
 

@@ -110,7 +110,7 @@ async def test_audio_is_left_unheard_while_the_event_loop_is_late(
     async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(4, synthetic=True))
         await events.until("alert.raised", stage="provisional")
-        monkeypatch.setattr(load, "LATE_S", -load.EVERY_S - 1)
+        monkeypatch.setattr(load, "LATE_S", -load.INTERVAL_S - 1)
         await say(caller, speech(2, synthetic=True))
         told = await events.until("coverage.reduced")
         monkeypatch.undo()

@@ -12,7 +12,7 @@ from detection.errors import DetectionError
 from detection.signing import check_model, read_verify_key
 from gateway import policy
 from gateway.call.thresholds import threshold
-from gateway.call.verification import AUTO, OFF, seconds_a_window, verifier_name
+from gateway.call.verification import AUTO, OFF, seconds_per_window, verifier_name
 from gateway.commands.checks.finding import Finding
 from gateway.config import Settings
 from gateway.engine import models
@@ -96,7 +96,7 @@ def verifier(settings: Settings) -> Iterator[Finding]:
         yield Finding("verifier", "ok", f"{detector.name}: `callscreen verifier` processes score with it (`nats`)")
         yield from _fusion(settings, detector)
         return
-    cost_s = seconds_a_window(detector)
+    cost_s = seconds_per_window(detector)
     legs = share * step_s(detector.window_s, detector.hop_s) / cost_s
     yield Finding(
         "verifier",

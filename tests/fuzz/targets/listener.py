@@ -13,7 +13,7 @@ from gateway.alerts.cloud_event import envelope
 from gateway.alerts.event import EventData, LegStarted
 from gateway.call.crosstalk import Crosstalk
 from gateway.call.load import Load
-from gateway.call.policies import Judge, Policies
+from gateway.call.policies import ModelRules, Policies
 from gateway.call.scorer import ScoredLeg, Scorer
 from gateway.call.session import Engine, LegSession
 from gateway.clock import utc_now
@@ -137,7 +137,7 @@ class Ears(Listener):
         self._engine = Engine(
             detector,
             cast("Scorer", _Scorer(detector)),
-            Policies(Judge(Policy(raise_p=0.9), None), None),
+            Policies(ModelRules(Policy(raise_p=0.9), None), None),
             cast("Bus", _Bus()),
             Load(lambda: 0.0),
         )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call.overload import CLEAR_AFTER_S, CLEAR_S, MOST_STRIDE, RAISE_AFTER_S, RAISE_S, STRIDES, Overload, Step
+from gateway.call.overload import CLEAR_AFTER_S, CLEAR_S, MAX_STRIDE, RAISE_AFTER_S, RAISE_S, STRIDES, Overload, Step
 
 BEHIND, BETWEEN, FINE = RAISE_S + 0.1, (RAISE_S + CLEAR_S) / 2, 0.03
 
@@ -41,7 +41,7 @@ def test_steps_go_back_in_order_and_more_slowly() -> None:
 def test_where_no_step_is_left_windows_become_ever_fewer_and_as_many_again() -> None:
     overload = Overload()
     assert observed(overload, BEHIND, 0.0, 60.0)[4:] == [(at, Step.NO_NEW_CALLS) for at in (5.0, 6.0, 7.0)]
-    assert overload.stride == MOST_STRIDE == 8 * STRIDES[Step.NO_NEW_CALLS]
+    assert overload.stride == MAX_STRIDE == 8 * STRIDES[Step.NO_NEW_CALLS]
     strides = [overload.stride for second in range(60, 120) if overload.observe(FINE, second)]
     assert strides == [24, 12, 6, 6, 2, 1, 1]
 

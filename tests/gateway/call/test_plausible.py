@@ -36,7 +36,7 @@ def doubt_of(data: bytes, declared: AudioFormat, frame: int, clock: Clock, *, is
     for index, at in enumerate(range(0, len(data) - frame + 1, frame)):
         payload = data[at : at + frame]
         duration_s = decoder.samples_in(payload) / decoder.rate_hz
-        plausibility.hear(payload, duration_s, clock(index), is_timed=is_timed)
+        plausibility.add(payload, duration_s, clock(index), is_timed=is_timed)
     return plausibility.doubt
 
 
@@ -153,7 +153,7 @@ def test_a_doubt_goes_when_the_audio_is_as_declared_after_all() -> None:
     moves = [
         plausibility.doubt
         for at in range(0, len(data) - 639, 640)
-        if plausibility.hear(data[at : at + 640], 0.02, at / 32_000, is_timed=True)
+        if plausibility.add(data[at : at + 640], 0.02, at / 32_000, is_timed=True)
     ]
     assert moves == ["mulaw", None]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from detection import Policy
-from gateway.call.policies import Judge, Policies
+from gateway.call.policies import ModelRules, Policies
 from gateway.errors import ConfigError
 from gateway.ingest.events import AudioFormat, CallId, LegDescription, LegId, StreamStarted
 from gateway.policy import parse
 
 LEG = LegDescription(LegId("a"), AudioFormat("mulaw", 8_000), "agent")
 STREAM = StreamStarted(CallId("c"), "twilio", (LEG,))
-ALONE, FUSED = Judge(Policy(raise_p=0.95), "light"), Judge(Policy(raise_p=0.98), "fused")
+ALONE, FUSED = ModelRules(Policy(raise_p=0.95), "light"), ModelRules(Policy(raise_p=0.98), "fused")
 
 
 def test_without_a_policy_file_it_is_what_models_and_settings_say() -> None:

@@ -26,7 +26,7 @@ async def test_a_call_has_only_so_many_legs(serve: Serve) -> None:
             await (await stack.enter_async_context(leg(server, f"party.{number}"))).send(SILENCE)
             await events.until("leg.started")
         async with leg(server, "party.16") as late:
-            assert await closed(late) == (1013, "call_id: expected at most 16 legs in a call")
+            assert await closed(late) == (1013, "call_id: expected at most 16 legs in a call, got more")
 
 
 async def test_calls_with_many_legs_leave_room_for_fewer_calls(serve: Serve) -> None:

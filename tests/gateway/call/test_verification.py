@@ -21,7 +21,7 @@ from detection import AlertState, Decider, Policy, Score, VerifierWindow, Window
 from detection.decision.evidence import MEMORY_S
 from gateway import clock
 from gateway.call import verification
-from gateway.call.alerting import Answered, LegAlerts
+from gateway.call.alerting import LegAlerts, VerifierAnswer
 from gateway.call.load import Load
 from gateway.call.scorer import Job
 from gateway.call.verification import (
@@ -31,9 +31,9 @@ from gateway.call.verification import (
     LegVerification,
     Rank,
     Verifier,
-    _Asked,
+    _Request,
     own_scorer,
-    seconds_a_window,
+    seconds_per_window,
     verifier_name,
 )
 from tests.detection.fakes import mean_fusion, wide
@@ -79,9 +79,9 @@ class Told:
     """Stands where a leg's alerts are told."""
 
     def __init__(self) -> None:
-        self.answers: list[Answered] = []
+        self.answers: list[VerifierAnswer] = []
 
-    def verified(self, answer: Answered) -> None:
+    def verified(self, answer: VerifierAnswer) -> None:
         self.answers.append(answer)
 
 
@@ -109,10 +109,10 @@ class Speaker:
                 speech=np.ones(150, np.bool_),
             )
             self.decider.update(Score.of(window, self.light))
-            self.verification.hear(window, 0.0)
+            self.verification.add(window, 0.0)
         self.at += seconds
 
-    async def answered(self, count: int) -> list[Answered]:
+    async def answered(self, count: int) -> list[VerifierAnswer]:
         async with asyncio.timeout(60):
             while len(self.told.answers) < count:
                 self.settled.clear()
@@ -261,17 +261,17 @@ def test_the_queue_is_bounded_and_what_is_taken_comes_before_what_stays(
     detector, window = Heavy(), Window(0.0, np.zeros(1, np.float32), 1, 0.0, 0.0)
     for rank, lapsed in offered:
         question = VerifierWindow(window, 0.0, float(rank), lapsed)
-        asked = _Asked(cast("LegVerification", _Waiting()), question, detector)
+        asked = _Request(cast("LegVerification", _Waiting()), question, detector)
         out += [job for job, outcome in backlog.put(Job(asked, window, 0.0)) if outcome == "queue_full"]
         assert len(backlog) <= limit
     waiting = len(backlog)
     taken, lapsed_jobs = backlog.take(3)
     assert len(out) + waiting == len(offered)
     assert len(taken) + len(lapsed_jobs) + len(backlog) == waiting
-    ranks = [cast("_Asked", job.leg).rank for job in taken]
+    ranks = [cast("_Request", job.leg).rank for job in taken]
     left, _ = backlog.take(len(backlog))
     assert ranks == sorted(ranks)
-    assert not ranks or all(cast("_Asked", job.leg).rank >= ranks[-1] for job in left)
+    assert not ranks or all(cast("_Request", job.leg).rank >= ranks[-1] for job in left)
 
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,4 +285,4 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_window_costs() -> None:
-    assert 0 < seconds_a_window(open_detector("tinyaudionet")) < 1
+    assert 0 < seconds_per_window(open_detector("tinyaudionet")) < 1

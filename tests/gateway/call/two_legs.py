@@ -67,7 +67,7 @@ class Ear:
         if start_s * RATE_HZ // BLOCK in self.lost:
             self.missing_s += BLOCK / RATE_HZ
             return
-        self.crosstalk.hear(self.leg, start_s, block, received_s)
+        self.crosstalk.add(self.leg, start_s, block, received_s)
         for window in self.windower.push(start_s, block, self.missing_s):
             if window.speech_s >= 0.8:
                 self.leaks.append(self.crosstalk.is_leak(self.leg, window))
