@@ -49,9 +49,9 @@ from gateway.signals import signalled
 from gateway.webhooks.delivery import Webhooks
 from gateway.webhooks.routes import webhook_routes
 from gateway.workers.entrance import Entrance
-from gateway.workers.fleet import Fleet, Part
+from gateway.workers.fleet import FirstPublisher, Fleet
+from gateway.workers.merged import OneRequestPerConnection, labelled, merged_states
 from gateway.workers.routing import FIRST
-from gateway.workers.whole import OneRequestAConnection, joined_states, labelled
 
 if TYPE_CHECKING:
     from gateway.shared.node import SharedStream  # its client is imported only where NATS is used
@@ -154,7 +154,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
         loaded = await asyncio.to_thread(policy.read, settings.policy) if settings.policy else None
         fleet = Fleet(settings, bus, loaded) if settings.workers > 1 else None
-        publisher = Part(fleet, bus) if fleet else bus
+        publisher = FirstPublisher(fleet, bus) if fleet else bus
         metrics = partial(_metrics, fleet)
         async with (
             open_engine(settings, publisher, loaded) as engine,
@@ -170,7 +170,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             state = [*_call_routes(registry, fleet, bus), *state_routes(metrics, unready, warnings)]
             routes = [*doors.whip.routes, *pages.routes(), *contract_routes(), *outlets.routes, *state]
             app = build(settings, registry, routes, issuer)
-            host = Host(OneRequestAConnection(app) if fleet else app, settings)
+            host = Host(OneRequestPerConnection(app) if fleet else app, settings)
             entrance = Entrance(listener, host, fleet, tls=settings.tls_cert is not None) if fleet else None
             bus.start()
             outlets.start()
@@ -273,7 +273,7 @@ def _shared(settings: Settings, bus: Bus) -> SharedStream | None:
 def _call_routes(registry: Registry, fleet: Fleet | None, bus: Bus) -> list[BaseRoute]:
     async def states() -> list[CallState]:
         own = [call.state() for call in registry.calls()]
-        return joined_states([*own, *await fleet.states()]) if fleet else own
+        return merged_states([*own, *await fleet.states()]) if fleet else own
 
     return call_routes(states, bus)
 

@@ -1,7 +1,7 @@
-"""uvicorn, on a port of its own or with connections that somebody else accepted.  [IO]
+"""Runs uvicorn, on a port of its own or with connections accepted elsewhere.  [IO]
 
-With TLS the port is opened here and not by uvicorn, which does not limit the time of a handshake. The certificate can
-be read again; connections that are there keep theirs.
+With TLS the port is opened here, because uvicorn does not limit the duration of a handshake. The certificate can be
+reloaded; existing connections keep theirs.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from uvicorn.server import ServerState
 from gateway import logs, refusals
 from gateway.config import Settings
 from gateway.errors import ConfigError
-from gateway.http.connection import Connection, HttpConnection, Peer, most_waiting
+from gateway.http.connection import Connection, HttpConnection, Peer, max_waiting
 
 HANDSHAKE_S = 10.0
-"""For the TLS handshake of a connection, at most."""
+"""Longest TLS handshake."""
 Kind = Callable[[uvicorn.Config, ServerState, dict[str, Any], asyncio.AbstractEventLoop], HttpConnection]
-"""Makes the protocol of a connection."""
+"""Creates the protocol of a connection."""
 _log = logs.get(__name__)
 
 
 class Host:
-    """Serves an application: `start`, then `close` when its streams have ended."""
+    """Serves an application: `start`, then `close` after its streams have ended."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Raises ConfigError when the certificate cannot be used."""
+        """Raises ConfigError if the certificate cannot be used."""
         self._settings = settings
         self._tls = tls_context(settings)
         self._config = _uvicorn_config(app, settings)
         self._server = UnsignalledServer(self._config)
         self._taking: dict[asyncio.Task[object], None] = {}
-        """Those that are not there yet, the oldest first."""
+        """Connections that are being set up, oldest first."""
         self._serving: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     def start(self, listeners: Sequence[socket.socket] = ()) -> asyncio.Task[None]:
-        """Begin to serve what comes to `listeners`, and what is given to `take`.
+        """Start to serve connections to `listeners`, and those given to `take`.
 
         Returns:
-            A task that is done before `close` only if the server gave up by itself.
+            A task that ends before `close` only if the server failed.
         """
         self._config.load()
         serving = self._serve_tls(self._tls, listeners) if self._tls else self._server.serve(list(listeners))
@@ -56,17 +56,18 @@ class Host:
         return self._serving
 
     def take(self, connection: socket.socket, relayed: Peer | None = None) -> None:
-        """Serve a connection that was accepted elsewhere; it is non-blocking.
+        """Serve a connection accepted elsewhere, which is non-blocking.
 
         Args:
-            relayed: the peer, which speaks TLS with whoever relays this to us.
+            connection: the connection.
+            relayed: the peer, if its TLS is handled by the process that relays the connection.
         """
         kind = partial(HttpConnection, relayed=relayed)
         self._take(asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, kind), connection))
 
     def secure(self, connection: socket.socket, kind: Kind) -> None:
-        """Speak TLS on a connection that was accepted elsewhere; it is non-blocking."""
-        if len(self._taking) >= most_waiting():
+        """Do the TLS handshake of a connection accepted elsewhere, which is non-blocking, and serve it."""
+        if len(self._taking) >= max_waiting():
             refusals.note(_log, "connection broken off", "http", "too_many_waiting")
             next(iter(self._taking)).cancel()
         self._take(
@@ -79,15 +80,13 @@ class Host:
         )
 
     def read_certificate(self) -> None:
-        """Use the certificate as it is in its file soon, for connections to come; if it is of no use, the one before.
-
-        Nothing happens where the port does not speak TLS.
-        """
+        """Reload the certificate for new connections. If it cannot be used, the current one is kept. Without TLS, do
+        nothing."""
         if self._tls is not None and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._read_certificate(self._tls), name="certificate")
 
     async def close(self) -> None:
-        """Say goodbye to whoever is still connected, and stop."""
+        """Close the remaining connections, and stop."""
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
@@ -124,11 +123,11 @@ class Host:
     def _taken(self, taking: asyncio.Task[object]) -> None:
         del self._taking[taking]
         if not taking.cancelled():
-            taking.exception()  # the peer was gone before it was taken
+            taking.exception()  # the peer had already closed
 
 
 class UnsignalledServer(uvicorn.Server):
-    """uvicorn, but signals are its owner's: calls must end before sockets do."""
+    """uvicorn without signal handlers: the application handles signals, since calls must end before sockets close."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -136,14 +135,14 @@ class UnsignalledServer(uvicorn.Server):
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return what the port speaks TLS with; None where it does not. Raises ConfigError."""
+    """Return the TLS context of the port; None without TLS. Raises ConfigError."""
     if settings.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)  # TLS 1.2 or later
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
-    except (OSError, ValueError) as error:  # of which SSLError is one
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         detail = getattr(error, "strerror", None) or error
         raise ConfigError(f"tls_cert, tls_key: {settings.tls_cert}, {settings.tls_key}: {detail}") from None
     return context
@@ -155,7 +154,7 @@ def _uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         loop="none",
         http=HttpConnection,
         ws=Connection,
-        # Twice what a stream may send, so that the usual offender hears which limit it broke and not just 1009.
+        # Twice the limit of a stream, so that most offenders get the gateway's error, not only close code 1009.
         ws_max_size=2 * settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
@@ -169,7 +168,7 @@ def _uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def url(settings: Settings, listener: socket.socket) -> str:
-    """Return where a listener is reached, as a URL."""
+    """Return the URL of a listener."""
     host, port = listener.getsockname()[:2]
     return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 

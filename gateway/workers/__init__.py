@@ -1,14 +1,14 @@
 """Several processes behind one port: ``callscreen serve --workers N``.
 
-The first is the gateway as it always is: it has the port, the journal, the subscribers, SIP, RTP and AudioSocket, and
-hears calls itself. The others hear calls only. The way of a connection, and of what comes of it::
+The first process is a complete gateway: it has the port, the journal, the subscribers, SIP, RTP and AudioSocket, and
+serves calls itself. The workers serve calls only. The way of a connection and of its events::
 
-    port ── `reception`: peeks at the request line ──┬── serves it itself
-                                                     └── hands the socket over ── `worker`: door, call, scores
-    subscribers ── bus ── `joined`: one call, whatever processes its legs are in ── `link` ── events ──┘
+    port ── `acceptor`: reads ahead the request line ──┬── serves it itself
+                                                       └── sends the socket ── `worker`: endpoint, call, scores
+    subscribers ── bus ── `joined`: merges the legs of a call from all processes ── `link` ── events ──┘
 
-A call whose id stands in the URL goes to the process that its id falls to, so all its connections meet there. Where
-the id comes later, in a message, the process with the fewest legs takes the connection.
+If the URL contains the call's id, a hash of the id selects the process, so all connections of the call meet there. If
+the id comes later, in a message, the process with the fewest legs serves the connection.
 
-With TLS the request line cannot be looked at before somebody has shaken hands; see `secured`.
+With TLS the request line is known only after the handshake; see `secured`.
 """

@@ -1,4 +1,4 @@
-"""One worker, started by `gateway.workers.fleet`: two descriptors as arguments, all else comes over them.  [IO]"""
+"""One worker, started by `gateway.workers.fleet`; the arguments are two file descriptors, see `link`.  [IO]"""
 
 from __future__ import annotations
 

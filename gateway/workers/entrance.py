@@ -1,4 +1,4 @@
-"""The port, as the first process has it: each connection is given to the process that it is for.  [IO]"""
+"""The port in the first process: assigns each connection to a process.  [IO]"""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import partial
 
 from gateway.http.connection import Peer
 from gateway.http.host import Host
+from gateway.workers.acceptor import Acceptor
 from gateway.workers.fleet import Fleet
 from gateway.workers.link import Message
-from gateway.workers.reception import Reception
 from gateway.workers.routing import FIRST, Route, is_for, owner
 from gateway.workers.secured import Relays, RoutedConnection
 
 
 class Entrance:
-    """Accepts from `start` to `close`."""
+    """Accepts connections from `start` to `close`."""
 
     def __init__(self, listener: socket.socket, host: Host, fleet: Fleet, *, tls: bool) -> None:
         self._host, self._fleet = host, fleet
@@ -23,27 +23,27 @@ class Entrance:
         self._routed = partial(
             RoutedConnection, serves=partial(is_for, FIRST, processes=fleet.processes), relays=self._relays
         )
-        self._reception = Reception(listener, self._give, self._secure if tls else None)
+        self._acceptor = Acceptor(listener, self._give, self._secure if tls else None)
 
     def start(self) -> None:
-        """Begin to accept. On the running loop."""
-        self._reception.start()
+        """Start to accept. Needs a running loop."""
+        self._acceptor.start()
 
     async def close(self) -> None:
-        """Accept nothing more."""
-        await self._reception.close()
+        """Stop accepting."""
+        await self._acceptor.close()
 
     async def end(self) -> None:
-        """Wait until those have ended whose TLS is spoken here and who are served elsewhere."""
+        """Wait for the end of connections whose TLS is handled here and which are served elsewhere."""
         await self._relays.close()
 
     def relayed(self, connection: socket.socket, facts: Message) -> None:
-        """Take a connection whose TLS a worker speaks, and which that worker does not serve."""
+        """Assign a connection whose TLS a worker handles, but which that worker does not serve."""
         host, port = facts["peer"]
         self._give(connection, Route(facts["media"], facts["call_id"]), (host, port))
 
     def _give(self, connection: socket.socket, route: Route, peer: Peer | None = None) -> bool:
-        """Have a connection served by the process that it is for; here, where that is not there."""
+        """Serve a connection in the process that its route selects; in this one if that is not available."""
         if route.media:
             fleet = self._fleet
             number = owner(route.call_id, fleet.processes) if route.call_id else fleet.least_loaded()
@@ -53,7 +53,7 @@ class Entrance:
         return True
 
     def _secure(self, connection: socket.socket) -> None:
-        """Have the process with the least to do shake hands: what is asked for is known only then."""
+        """Let the least loaded process do the TLS handshake, since the request is unknown before."""
         number = self._fleet.least_loaded()
         if number == FIRST or not self._fleet.give(number, connection, tls=True):
             self._host.secure(connection, self._routed)

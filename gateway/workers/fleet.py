@@ -1,4 +1,4 @@
-"""The workers, as the first process sees them: started, given connections, listened to, replaced.  [IO]"""
+"""Starts, supervises and drains the workers; runs in the first process.  [IO]"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.call.registry import LEGS_OF_A_CALL, CallState, Elsewhere, Registry
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.policy import Loaded
-from gateway.workers.joined import Joined, Refused
+from gateway.workers.joined import JoinedCalls, Refused
 from gateway.workers.link import Link, Message, hand_over, take_over
 from gateway.workers.routing import FIRST
 
@@ -34,8 +34,8 @@ START_S = 60.0
 DRAIN_S = 20.0
 END_S = 12.0
 ANSWER_S = 2.0
-"""How long a worker may take to start, to end its calls, to end itself, to answer."""
-AGAIN_S = 1.0
+"""Time for a worker to start, to end its calls, to exit, to answer."""
+RESTART_S = 1.0
 """From the end of a worker to the start of its successor."""
 DIED = Counter(
     "callscreen_worker_deaths_total", "Workers that ended by themselves, and were started again.", ["worker"]
@@ -47,7 +47,7 @@ _log = logs.get(__name__)
 
 
 class _Worker:
-    """One process."""
+    """One worker process."""
 
     def __init__(self, number: int, process: Process, link: Link, connections: socket.socket) -> None:
         self.number = number
@@ -60,7 +60,7 @@ class _Worker:
         self._ids = itertools.count()
 
     async def ask(self, kind: str) -> Any:
-        """Return the answer to a message; None where there is none in time."""
+        """Send a request and return the answer; None if there is none in time."""
         number = next(self._ids)
         self._asked[number] = answer = asyncio.get_running_loop().create_future()
         try:
@@ -73,105 +73,105 @@ class _Worker:
             del self._asked[number]
 
     def answered(self, message: Message) -> None:
-        """Take an answer; one that came too late is of no use."""
+        """Pass an answer on to `ask`, unless it is too late."""
         if (answer := self._asked.get(message["id"])) and not answer.done():
             answer.set_result(message["answer"])
 
 
 class Fleet:
-    """All processes of a gateway.
+    """All workers of a gateway.
 
-    `start` before anything is accepted, `drain` when nothing is any more, `close` when everybody was told everything.
+    Call `start` before connections are accepted, `drain` after the last one, `close` after all events were sent.
     """
 
     def __init__(self, settings: Settings, bus: Bus, policy: Loaded | None) -> None:
         self._settings = settings
         self._policy = policy
         self._bus = bus
-        self._joined = Joined()
+        self._joined = JoinedCalls()
         self._workers: dict[int, _Worker] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._supervisors: list[asyncio.Task[None]] = []
         self._expected: defaultdict[int, deque[float]] = defaultdict(deque)
-        """When each process was last given calls that may not have started yet."""
+        """Times at which each process was assigned a connection whose call may not have started yet."""
         self._draining = False
         self._changed = asyncio.Event()
-        """A worker hears, or its keeper failed."""
+        """Set when the state of a worker has changed or a supervisor failed."""
         self._registry: Registry | None = None
-        self._relayed: Relayed = _hang_up
+        self._relayed: Relayed = _close
 
     async def start(self, registry: Registry, relayed: Relayed) -> None:
-        """Start the workers, and wait until they hear. Raises ConfigError when one does not.
+        """Start the workers, and wait until they are ready. Raises ConfigError if one is not.
 
         Args:
             registry: that of the first process.
-            relayed: takes the connections that a worker shook hands with and does not serve, and their facts.
+            relayed: gets connections whose TLS a worker handles, but which it does not serve, and their facts.
         """
         self._registry, self._relayed = registry, relayed
-        self._keepers = [
-            asyncio.create_task(self._keep(number), name=f"worker {number}")
+        self._supervisors = [
+            asyncio.create_task(self._supervise(number), name=f"worker {number}")
             for number in range(FIRST + 1, self._settings.workers)
         ]
-        for keeper in self._keepers:
-            keeper.add_done_callback(lambda _: self._changed.set())
+        for supervisor in self._supervisors:
+            supervisor.add_done_callback(lambda _: self._changed.set())
         try:
             async with asyncio.timeout(START_S):
                 while self.missing:
                     self._changed.clear()
                     await self._changed.wait()
-                    for keeper in self._keepers:
-                        if keeper.done():
-                            keeper.result()
+                    for supervisor in self._supervisors:
+                        if supervisor.done():
+                            supervisor.result()
         except TimeoutError:
             raise ConfigError(f"workers: {self.missing} did not start within {START_S:g} s; the log says why") from None
 
     def use_policy(self, policy: Loaded) -> None:
-        """Have all workers, and those that start later, use this policy for legs that start from now on."""
+        """Use this policy for legs that start from now on, in all workers, also in those that start later."""
         self._policy = policy
         for worker in self._workers.values():
             worker.link.send("policy", text=policy.text)
 
     @property
     def processes(self) -> int:
-        """How many there are, the first one included."""
+        """Number of processes, including the first one."""
         return self._settings.workers
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of the workers that do not hear now."""
-        return [number for number in range(FIRST + 1, self._settings.workers) if not self._hears(number)]
+        """Numbers of the workers that are not ready."""
+        return [number for number in range(FIRST + 1, self._settings.workers) if not self._is_ready(number)]
 
     def least_loaded(self) -> int:
-        """Return which process should hear a call that is not known yet, and count on its legs."""
-        there = [FIRST, *(number for number in self._workers if self._hears(number))]
+        """Return the process for a call whose id is unknown, and count the connection as legs of that process."""
+        ready = [FIRST, *(number for number in self._workers if self._is_ready(number))]
         since_s = clock.monotonic_s() - self._settings.start_deadline_s
-        for number in there:
+        for number in ready:
             while (recent := self._expected[number]) and recent[0] < since_s:
                 recent.popleft()
-        chosen = min(there, key=lambda one: self._joined.load([one]).legs + LEGS_OF_A_CALL * len(self._expected[one]))
+        chosen = min(ready, key=lambda one: self._joined.load([one]).legs + LEGS_OF_A_CALL * len(self._expected[one]))
         self._expected[chosen].append(clock.monotonic_s())
         return chosen
 
     def read_certificate(self) -> None:
-        """Have all workers read the certificate again."""
+        """Let all workers reload the certificate."""
         for worker in self._workers.values():
             worker.link.send("certificate")
 
     def give(self, number: int, connection: socket.socket, **facts: object) -> bool:
-        """Hand a connection over to a worker; False where it cannot be, and it stays ours."""
-        if not self._hears(number) or not hand_over(connection, self._workers[number].connections, **facts):
+        """Send a connection to a worker; return False, and leave it open, if that is not possible."""
+        if not self._is_ready(number) or not hand_over(connection, self._workers[number].connections, **facts):
             return False
         connection.close()
         return True
 
     def take(self, process: int, data: EventData) -> None:
-        """Publish what a process tells, as part of the whole."""
-        told, refused = self._joined.take(process, data)
-        if told is not None:
-            self._bus.publish(told)
+        """Publish an event of a process, merged with the parts of other processes."""
+        event, refused = self._joined.take(process, data)
+        if event is not None:
+            self._bus.publish(event)
         if refused is not None:
             asyncio.get_running_loop().call_soon(self._end, process, refused)
         if isinstance(data, COUNTED):
-            self._tell_elsewhere()
+            self._share_load()
 
     async def states(self) -> list[CallState]:
         """Return the live calls of the workers."""
@@ -199,31 +199,31 @@ class Fleet:
                 worker.process.kill()
 
     async def close(self) -> None:
-        """Let the workers end themselves."""
+        """Let the workers exit."""
         workers = list(self._workers.values())
         for worker in workers:
             worker.link.close()
-        if self._keepers:
-            await asyncio.wait(self._keepers, timeout=END_S)
+        if self._supervisors:
+            await asyncio.wait(self._supervisors, timeout=END_S)
         for worker in workers:
             if worker.process.returncode is None:
                 worker.process.kill()
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
 
-    def _hears(self, number: int) -> bool:
+    def _is_ready(self, number: int) -> bool:
         return number in self._workers and self._workers[number].ready
 
-    async def _keep(self, number: int) -> None:
-        """Have a worker of this number, and another when it ends."""
+    async def _supervise(self, number: int) -> None:
+        """Run the worker of this number, and start it again when it dies."""
         while not self._draining:
             worker = await self._spawn(number)
             self._workers[number] = worker
             take_over(worker.connections, self._relayed)
             try:
                 async for message in worker.link.messages():
-                    self._hear(worker, message)
+                    self._handle(worker, message)
             finally:
                 del self._workers[number]
                 self._changed.set()
@@ -235,8 +235,8 @@ class Fleet:
                 return
             DIED.labels(number).inc()
             _log.error("worker died", number=number, exit_code=code)
-            await self._bury(number)
-            await asyncio.sleep(AGAIN_S)
+            await self._end_calls_of(number)
+            await asyncio.sleep(RESTART_S)
 
     async def _spawn(self, number: int) -> _Worker:
         messages, its_messages = socket.socketpair()
@@ -248,24 +248,24 @@ class Fleet:
                 pass_fds=(its_messages.fileno(), its_connections.fileno()), start_new_session=True,
             )  # fmt: skip
         link = await Link.open(messages)
-        told = base64.b64encode(pickle.dumps(dict(self._settings))).decode()
+        settings = base64.b64encode(pickle.dumps(dict(self._settings))).decode()
         policy = self._policy.text if self._policy else None
-        link.send("settings", number=number, settings=told, policy=policy)
+        link.send("settings", number=number, settings=settings, policy=policy)
         return _Worker(number, process, link, connections)
 
-    def _hear(self, worker: _Worker, message: Message) -> None:
+    def _handle(self, worker: _Worker, message: Message) -> None:
         match message["kind"]:
             case "event":
                 try:
                     data = _KINDS[message["type"]].model_validate(message["data"])
                 except (KeyError, ValidationError) as error:
-                    _log.error("event of a worker refused", number=worker.number, error=str(error))
+                    _log.error("invalid event from a worker", number=worker.number, error=str(error))
                 else:
                     self.take(worker.number, data)
             case "ready":
                 worker.ready = True
                 self._changed.set()
-                self._tell_elsewhere()
+                self._share_load()
             case "drained":
                 worker.drained = True
                 self._changed.set()
@@ -280,8 +280,8 @@ class Fleet:
         elif process in self._workers:
             self._workers[process].link.send("end", call_id=call_id, leg=leg)
 
-    def _tell_elsewhere(self) -> None:
-        """Tell each process what the others have."""
+    def _share_load(self) -> None:
+        """Send each process the load of the others, for the limits on all calls."""
         everyone = [FIRST, *self._workers]
         for number in everyone:
             load = self._joined.load(other for other in everyone if other != number)
@@ -290,8 +290,8 @@ class Fleet:
             elif self._registry is not None:
                 self._registry.elsewhere = Elsewhere(load.calls, load.legs, load.calls_of, load.legs_of)
 
-    async def _bury(self, number: int) -> None:
-        """Publish the ends of what a dead worker heard."""
+    async def _end_calls_of(self, number: int) -> None:
+        """Publish the ends of a dead worker's legs and calls."""
         legs, calls = self._joined.gone(number)
         await self._bus.flush()
         started = [
@@ -302,11 +302,11 @@ class Fleet:
         for ending in endings(started):
             if not isinstance(ending, CallEnded) or ending.call_id in calls:
                 self._bus.publish(ending)
-        self._tell_elsewhere()
+        self._share_load()
 
 
-class Part:
-    """Where the events of the first process itself go: a `Publisher`."""
+class FirstPublisher:
+    """The `Publisher` of the first process: merges its events with those of the workers."""
 
     def __init__(self, fleet: Fleet, bus: Bus) -> None:
         self._fleet, self._bus = fleet, bus
@@ -317,9 +317,9 @@ class Part:
         return self._bus.healthy
 
     def publish(self, data: EventData) -> None:
-        """Publish an event, as part of the whole."""
+        """Publish an event."""
         self._fleet.take(FIRST, data)
 
 
-def _hang_up(connection: socket.socket, _facts: Message) -> None:
+def _close(connection: socket.socket, _facts: Message) -> None:
     connection.close()

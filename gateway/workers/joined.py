@@ -1,8 +1,8 @@
-"""One call, whatever processes its legs are in.  [S]
+"""Merges the parts of a call whose legs are in several processes.  [S]
 
-Each process knows its own part of a call and tells of it as if it were the whole. Here parts are joined: a call starts
-with its first part and ends with its last, whose verdicts are those of all. A leg that another process has already, or
-a part of another tenant's call, is refused: nothing of it is let through.
+Each process sends events as if it had the whole call. Here a call starts with its first part and ends with its last
+one, with the verdicts of all parts. A leg that another process already has, and a part of another tenant's call, are
+refused: none of their events is published.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gateway.alerts.event import CallEnded, CallStarted, EventData, LegEnded, LegStarted
 
 Refused = tuple[str, str | None]
-"""Call, and leg; None: all that this process has of the call."""
+"""A call and a leg; leg None: every leg that the process has of the call."""
 
 
 @dataclass(slots=True)
@@ -23,29 +23,29 @@ class _Call:
     parts: set[int]
     verdicts: dict[str, str] = field(default_factory=dict)
     legs: dict[str, int] = field(default_factory=dict)
-    """Which process has each leg."""
+    """The process of each leg."""
 
 
 @dataclass(slots=True)
 class Load:
-    """What some processes have."""
+    """Number of calls and legs of some processes."""
 
     calls: int = 0
     legs: int = 0
     calls_of: Counter[str] = field(default_factory=Counter)
     legs_of: Counter[str] = field(default_factory=Counter)
-    """The same by tenant."""
+    """Legs by tenant, as `calls_of` has the calls."""
 
 
-class Joined:
-    """The calls of all processes: `take` every event before it is published."""
+class JoinedCalls:
+    """The calls of all processes. `take` every event before it is published."""
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
         self._refused: set[tuple[int, str, str | None]] = set()
 
     def take(self, process: int, data: EventData) -> tuple[EventData | None, Refused | None]:
-        """Return what is to be published of an event of `process`, and what that process must end."""
+        """Return the event to publish for an event of `process`, and what that process must end; None: nothing."""
         call_id, leg = data.call_id, data.leg
         if call_id is None:
             return data, None
@@ -71,7 +71,7 @@ class Joined:
         return data, None
 
     def gone(self, process: int) -> tuple[set[tuple[str, str]], set[str]]:
-        """A process is no more: forget its part; return the legs, and the calls, that ended with it."""
+        """Remove the part of a process that ended; return the legs and calls that ended with it."""
         self._refused = {refused for refused in self._refused if refused[0] != process}
         legs, calls = set(), set()
         for call_id, call in list(self._calls.items()):
@@ -85,7 +85,7 @@ class Joined:
         return legs, calls
 
     def load(self, processes: Iterable[int]) -> Load:
-        """Return what these processes have; a call in two of them counts twice."""
+        """Return the load of these processes; a call in two of them counts twice."""
         wanted, load = set(processes), Load()
         for call in self._calls.values():
             calls = len(call.parts & wanted)

@@ -1,4 +1,4 @@
-"""Which process takes a connection, by the first line of its request.  [S]"""
+"""Decides by the request line which process serves a connection.  [S]"""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from gateway import paths
 
 FIRST = 0
-"""The number of the first process."""
-LONGEST = 8 * 1024
-"""Bytes of a request line that are looked at; uvicorn takes no longer one, either (h11, 64 KiB of a whole head)."""
+"""Number of the first process."""
+MAX_LINE_BYTES = 8 * 1024
+"""Longest request line that is examined; uvicorn accepts no longer head (h11, 64 KiB in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,40 +19,40 @@ class Route:
     """What the request line says."""
 
     media: bool
-    """Whether it is for a door: any process can take it. All else is for the first."""
+    """Whether any process can serve it: media endpoints. Everything else goes to the first process."""
     call_id: str | None = None
-    """The call that it is of, where the URL tells."""
+    """The call, if the URL contains its id."""
 
 
-HERE = Route(media=False)
+FIRST_PROCESS = Route(media=False)
 
 
 def route_of(head: bytes) -> Route:
-    """Return where a request goes that begins with `head`: its first line, or what there is of it (RFC 9112, 3)."""
+    """Return the route of a request, given its first line or as much as there is (RFC 9112, section 3)."""
     line, ended, _ = head.partition(b"\n")
     parts = line.decode("latin-1").split()
     if not ended or len(parts) < 2:
-        return HERE
+        return FIRST_PROCESS
     try:
         target = urlsplit(parts[1])
         query = parse_qs(target.query, max_num_fields=100)
     except ValueError:
-        return HERE
+        return FIRST_PROCESS
     path = unquote(target.path)
     if path.startswith(paths.WHIP):
         return Route(media=True, call_id=path.removeprefix(paths.WHIP).partition("/")[0] or None)
     if path.startswith(paths.MEDIA):
         return Route(media=True, call_id=next((ids[0] for ids in (query.get("call_id"),) if ids), None))
-    return HERE
+    return FIRST_PROCESS
 
 
 def owner(call_id: str, processes: int) -> int:
-    """Return which of so many processes has a call, 0 to ``processes - 1``; always the same one."""
+    """Return the process for a call, from 0 to ``processes - 1``; the same one for every connection of the call."""
     return zlib.crc32(call_id.encode()) % processes
 
 
 def is_for(number: int, route: Route, processes: int) -> bool:
-    """Whether process `number` may serve a request that it has got, however it came by it."""
+    """Whether process `number` may serve a request that has reached it."""
     if not route.media:
         return number == FIRST
     return route.call_id is None or owner(route.call_id, processes) == number

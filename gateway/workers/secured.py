@@ -1,9 +1,9 @@
-"""TLS where several processes share the port.  [IO]
+"""TLS with several processes on one port.  [IO]
 
-What a connection asks for is known only to who speaks TLS with it, and a TLS session cannot change processes. So each
-new connection goes to the process with the least to do; that one shakes hands and reads the request line. Most requests
-it serves itself. One that is for another process is relayed, decrypted, over a socket pair whose far end that process
-takes like any other connection.
+Only the process that handles TLS can read the request, and a TLS session cannot be moved to another process. So each
+new connection goes to the least loaded process, which does the handshake and reads the request line. It serves most
+requests itself. A request for another process is relayed, decrypted, over a socket pair, whose far end that process
+serves like any other connection.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from uvicorn.server import ServerState
 
 from gateway import logs, refusals
 from gateway.http.connection import HttpConnection, Peer
-from gateway.workers.routing import LONGEST, Route, route_of
+from gateway.workers.routing import MAX_LINE_BYTES, Route, route_of
 
 LINGER_S = 10.0
-"""From the end of one side of a relay to the end of the other, at most; from the end of calls to the end of relays."""
+"""From the end of one side of a relay to the end of the other; and from the end of calls to the end of relays."""
 Give = Callable[[socket.socket, Route, Peer], bool]
-"""Gives the far end of a relay to the process that a request is for; False where that cannot be, and it stays ours."""
+"""Sends the far end of a relay to the process of a route; False, and the socket stays ours, if that is not possible."""
 _log = logs.get(__name__)
 
 
 class Relays:
-    """What is decrypted in this process and served in another."""
+    """The connections that are decrypted in this process and served in another."""
 
     def __init__(self, give: Give) -> None:
         self._give = give
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, transport: asyncio.Transport, peer: Peer, head: bytes, route: Route) -> None:
-        """Have a request, of which `head` was read, served elsewhere."""
+        """Relay a request, of which `head` has been read, to another process."""
         outside = _Side()
         outside.data_received(head)
         transport.set_protocol(outside)
@@ -46,7 +46,7 @@ class Relays:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Wait until all have ended, as they do when those who serve them are done."""
+        """Wait for the end of all relays, which follows the end of the processes that serve them."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=LINGER_S)
             for task in late:
@@ -72,52 +72,52 @@ class Relays:
             transport.resume_reading()
             await asyncio.wait([inside.ended, outside.ended], return_when=asyncio.FIRST_COMPLETED)
             for side in (transport, inner):
-                side.close()  # when what was written is sent
+                side.close()  # after sending what was written
             await asyncio.wait([inside.ended, outside.ended], timeout=LINGER_S)
 
 
 class _Side(asyncio.Protocol):
-    """One side of a relay: what it reads is written to the other, no faster than that is sent."""
+    """One side of a relay: bytes that it reads are written to the other side, with backpressure."""
 
     def __init__(self, other: asyncio.Transport | None = None) -> None:
         self._other = other
         self._early = bytearray()
-        """Read before there was another side."""
+        """Bytes read before the other side was connected."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def join(self, other: asyncio.Transport) -> None:
-        """Write to `other`, from now on."""
+        """Write to `other` from now on."""
         self._other = other
         other.write(bytes(self._early))
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on; there may be nobody left to take it."""
+        """Pass bytes on, unless the other side is closing."""
         if self._other is None:
             self._early += data
         elif not self._other.is_closing():
             self._other.write(data)
 
     def eof_received(self) -> None:
-        """The connection closes, and `connection_lost` follows."""
+        """The connection closes; `connection_lost` follows."""
 
     def pause_writing(self) -> None:
-        """Too much waits to be sent on this side."""
+        """Apply backpressure to the other side."""
         if self._other is not None and not self._other.is_closing():
             self._other.pause_reading()
 
     def resume_writing(self) -> None:
-        """Enough of it was sent."""
+        """Release the backpressure."""
         if self._other is not None and not self._other.is_closing():
             self._other.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """This side is gone."""
+        """See `asyncio.Protocol`."""
         if not self.ended.done():
             self.ended.set_result(None)
 
 
 class RoutedConnection(HttpConnection):
-    """A connection of which it is not known yet whom it is for."""
+    """A connection whose request line decides which process serves it."""
 
     def __init__(
         self,
@@ -129,19 +129,19 @@ class RoutedConnection(HttpConnection):
         serves: Callable[[Route], bool],
         relays: Relays,
     ) -> None:
-        """`serves` says whether a request is for this process; `relays` has those that are not."""
+        """`serves` returns whether a request is for this process; `relays` relays the others."""
         super().__init__(config, server_state, app_state, loop)
         self._serves, self._relays = serves, relays
         self._head: bytearray | None = bytearray()
-        """What was read so far; None: all that comes is for this process."""
+        """Bytes read so far; None: the connection is served here."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: the request line first, by which the rest is routed."""
+        """Route by the request line, then process bytes as usual."""
         if self._head is None:
             super().data_received(data)
             return
         self._head += data
-        if b"\n" not in self._head and len(self._head) < LONGEST:
+        if b"\n" not in self._head and len(self._head) < MAX_LINE_BYTES:
             return
         head, self._head = bytes(self._head), None
         route = route_of(head)

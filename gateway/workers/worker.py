@@ -1,6 +1,6 @@
-"""A process that hears calls, and leaves all else to the first one: ``python -m gateway.workers``.  [IO]
+"""A worker process: serves calls, and sends their events to the first process: ``python -m gateway.workers``.  [IO]
 
-It ends when the first process says so, and when that is gone.
+It ends when the first process tells it to, or is gone.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from gateway.http.web import build, own_metrics
 from gateway.ingest.webrtc.whip import Whip
 from gateway.policy import parse
 from gateway.workers.link import Link, Message, hand_over, take_over
+from gateway.workers.merged import OneRequestPerConnection
 from gateway.workers.routing import Route, is_for
 from gateway.workers.secured import Relays, RoutedConnection
-from gateway.workers.whole import OneRequestAConnection
 
 SCORES_SHARE = 0.75
-"""Of the buffer to the first process: what is beyond it is for other events than scores."""
+"""Scores may fill this share of the buffer to the first process; the rest is for other events."""
 NOT_SENT = Counter("callscreen_worker_events_dropped_total", "Events that did not fit to the first process.", ["type"])
 _log = logs.get(__name__)
 
 
 class Uplink:
-    """Where a worker's events go: to the first process, which stores and sends them. A `Publisher`."""
+    """The `Publisher` of a worker: sends events to the first process, which stores and distributes them."""
 
     healthy = True
-    """Whether events are stored is known to the first process."""
+    """Constant, since only the first process knows whether events are stored."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     def publish(self, data: EventData) -> None:
-        """Send an event on its way, without waiting; one for which there is no room is counted."""
+        """Send an event without waiting; if the buffer is full it is dropped and counted."""
         name = EVENT_TYPES[type(data)]
         share = SCORES_SHARE if isinstance(data, Scored) else 1.0
         if not self._link.send("event", share, type=name, data=data.model_dump(mode="json")):
@@ -58,16 +58,16 @@ class Uplink:
 
 
 async def work(messages: socket.socket, connections: socket.socket) -> None:
-    """Hear calls until the first process says that it is enough, or is gone."""
+    """Serve calls until the first process sends ``drain`` or is gone."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, lambda: None)  # the first process is told, too, and says what to do
+        loop.add_signal_handler(number, lambda: None)  # the first process gets the signal, too, and sends ``drain``
     link = await Link.open(messages)
-    said = link.messages()
-    first = await anext(said, None)
+    received = link.messages()
+    first = await anext(received, None)
     if first is None:
         return
-    # Pickled, for JSON blanks secrets; and it comes from the process that started this one.
+    # Pickled, because JSON would blank secrets. The data comes from the process that started this one.
     settings = Settings.model_construct(**pickle.loads(base64.b64decode(first["settings"])))  # noqa: S301
     structlog.contextvars.bind_contextvars(worker=first["number"])
     logs.configure(settings.log_level, settings.log_format)
@@ -75,17 +75,17 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
     async with open_engine(settings, Uplink(link), loaded) as engine, trusted(settings.jwt) as issuer:
         registry = Registry(engine, settings)
         whip = Whip(registry, settings)
-        host = Host(OneRequestAConnection(build(settings, registry, whip.routes, issuer)), settings)
+        host = Host(OneRequestPerConnection(build(settings, registry, whip.routes, issuer)), settings)
         host.start()
         relays = Relays(partial(_give_back, connections))
         serves = partial(is_for, first["number"], processes=settings.workers)
         take_over(connections, partial(_take, host, partial(RoutedConnection, serves=serves, relays=relays)))
         link.send("ready")
         try:
-            async for message in said:
+            async for message in received:
                 if message["kind"] == "drain":
                     break
-                await _obey(message, registry, engine, host, link)
+                await _handle(message, registry, engine, host, link)
         finally:
             loop.remove_reader(connections)
             await registry.drain()
@@ -93,14 +93,14 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
             await host.close()
             link.send("drained")
             await link.flush()
-            async for _ in said:
-                pass  # until the first process, whose connections may be relayed here, has nothing more to say
+            async for _ in received:
+                pass  # until the first process closes; its connections may be relayed here
             await relays.close()
             link.close()
 
 
 def _take(host: Host, routed: Kind, connection: socket.socket, facts: Message) -> None:
-    """Serve a connection of the first process, as it is or once TLS is spoken on it."""
+    """Serve a connection from the first process, after a TLS handshake if it is needed."""
     if facts.get("tls"):
         host.secure(connection, routed)
     else:
@@ -108,18 +108,18 @@ def _take(host: Host, routed: Kind, connection: socket.socket, facts: Message) -
 
 
 def _give_back(connections: socket.socket, connection: socket.socket, route: Route, peer: Peer) -> bool:
-    """Have the first process give a relayed connection to whom it is for."""
+    """Send a relayed connection to the first process, which assigns it."""
     if not hand_over(connection, connections, peer=peer, **dataclasses.asdict(route)):
         return False
     connection.close()
     return True
 
 
-async def _obey(message: Message, registry: Registry, engine: Engine, host: Host, link: Link) -> None:
+async def _handle(message: Message, registry: Registry, engine: Engine, host: Host, link: Link) -> None:
     match message["kind"]:
         case "certificate":
             host.read_certificate()
-        case "policy":  # checked by the first process, which has the same models
+        case "policy":  # validated by the first process, which has the same models
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
             await asyncio.to_thread(engine.policies.use, loaded)
             engine.policies.publish()
@@ -134,4 +134,4 @@ async def _obey(message: Message, registry: Registry, engine: Engine, host: Host
         case "metrics":
             link.send("answer", id=message["id"], answer=(await own_metrics()).decode())
         case other:
-            _log.error("message not understood", kind=other)
+            _log.error("unknown message from the first process", kind=other)

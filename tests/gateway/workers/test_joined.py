@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from gateway.alerts.event import CallEnded, CallStarted, CoverageReduced, EventData, LegEnded, LegStarted, Scored
-from gateway.workers.joined import Joined, Load
+from gateway.workers.joined import JoinedCalls, Load
 
 
 def event(kind: type[EventData], call_id: str = "c", leg: str | None = None, **facts: Any) -> EventData:
@@ -36,7 +36,7 @@ def scored(leg: str, call_id: str = "c") -> EventData:
 
 
 def test_a_call_of_one_process_passes_unchanged() -> None:
-    joined = Joined()
+    joined = JoinedCalls()
     life = [
         call_started(),
         leg_started("a"),
@@ -50,7 +50,7 @@ def test_a_call_of_one_process_passes_unchanged() -> None:
 
 
 def test_a_call_in_two_processes_starts_and_ends_once_with_all_verdicts() -> None:
-    joined = Joined()
+    joined = JoinedCalls()
     assert joined.take(0, call_started())[0] is not None
     assert joined.take(1, call_started()) == (None, None)
     assert joined.take(0, leg_started("a"))[0] is not None
@@ -66,7 +66,7 @@ def test_a_call_in_two_processes_starts_and_ends_once_with_all_verdicts() -> Non
 
 
 def test_a_leg_that_another_process_has_is_refused_and_never_told() -> None:
-    joined = Joined()
+    joined = JoinedCalls()
     joined.take(0, call_started())
     joined.take(0, leg_started("a"))
     joined.take(1, call_started())
@@ -83,7 +83,7 @@ def test_a_leg_that_another_process_has_is_refused_and_never_told() -> None:
 
 
 def test_a_part_of_another_tenants_call_is_refused() -> None:
-    joined = Joined()
+    joined = JoinedCalls()
     joined.take(0, call_started(tenant="red"))
     assert joined.take(1, call_started(tenant="blue")) == (None, ("c", None))
     assert joined.take(1, leg_started("b")) == (None, None)
@@ -95,7 +95,7 @@ def test_a_part_of_another_tenants_call_is_refused() -> None:
 
 
 def test_what_a_process_had_ends_with_it() -> None:
-    joined = Joined()
+    joined = JoinedCalls()
     for process, call_id in ((0, "shared"), (1, "shared"), (1, "its own"), (0, "another's")):
         joined.take(process, call_started(call_id))
         joined.take(process, leg_started(f"leg-{process}", call_id))

@@ -5,7 +5,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.workers.whole import joined_states, labelled
+from gateway.workers.merged import labelled, merged_states
 
 
 def metrics(of: float) -> str:
@@ -37,7 +37,7 @@ def test_a_call_in_two_processes_is_one() -> None:
         {"call_id": "b", "age_s": 9.0, "legs": []},
         {"call_id": "a", "age_s": 4.0, "legs": [{"leg": "y"}]},
     ]
-    assert joined_states(states) == [
+    assert merged_states(states) == [
         {"call_id": "b", "age_s": 9.0, "legs": []},
         {"call_id": "a", "age_s": 4.0, "legs": [{"leg": "x"}, {"leg": "y"}]},
     ]

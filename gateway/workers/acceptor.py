@@ -1,7 +1,7 @@
-"""Accepts connections, and gives each to the process that it is for.  [IO]
+"""Accepts connections, and assigns each to a process.  [IO]
 
-The request line is looked at without being read (MSG_PEEK, recv(2)), so whoever gets the connection sees all of it.
-With TLS there is nothing to see yet.
+The request line is peeked at (MSG_PEEK, recv(2)), so the process that serves the connection still reads all of it. With
+TLS this is not possible.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import socket
 from collections.abc import Callable
 
 from gateway import logs, refusals
-from gateway.http.connection import HttpConnection, most_waiting
-from gateway.workers.routing import LONGEST, Route, route_of
+from gateway.http.connection import HttpConnection, max_waiting
+from gateway.workers.routing import MAX_LINE_BYTES, Route, route_of
 
-LOOK_AGAIN_S = 0.02
-"""While a request line is not complete: a socket that holds a part of it is readable all the time."""
+POLL_S = 0.02
+"""While a request line is incomplete; a socket that holds a part of it stays readable, so it cannot be awaited."""
 _log = logs.get(__name__)
 
 
-class Reception:
-    """Accepts from `start` to `close`."""
+class Acceptor:
+    """Accepts connections from `start` to `close`."""
 
     def __init__(
         self,
@@ -29,26 +29,27 @@ class Reception:
         give: Callable[[socket.socket, Route], object],
         secure: Callable[[socket.socket], None] | None,
     ) -> None:
-        """Of the two one takes each connection, which is non-blocking.
+        """Each connection, non-blocking, is passed to one of two functions.
 
         Args:
-            give: takes it with what its request line says.
-            secure: takes it before TLS is spoken; None: it is not.
+            listener: the listening socket.
+            give: gets the connection and the route of its request line.
+            secure: gets the connection before the TLS handshake; None: the port does not use TLS.
         """
         self._listener = listener
         self._give = give
         self._secure = secure
         self._accepting: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Task[None], socket.socket] = {}
-        """Those that have not asked for anything yet, the oldest first."""
+        """Connections without a request, oldest first."""
 
     def start(self) -> None:
-        """Begin to accept. On the running loop."""
+        """Start to accept. Needs a running loop."""
         self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(), name="reception")
+        self._accepting = asyncio.create_task(self._accept(), name="acceptor")
 
     async def close(self) -> None:
-        """Accept nothing more, and hang up on who has not asked for anything."""
+        """Stop accepting, and close the connections without a request."""
         tasks = [*self._waiting, *([self._accepting] if self._accepting else [])]
         for task in tasks:
             task.cancel()
@@ -59,8 +60,8 @@ class Reception:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # out of descriptors, or the peer is gone already
-                await asyncio.sleep(LOOK_AGAIN_S)
+            except OSError:  # out of descriptors, or the peer has closed
+                await asyncio.sleep(POLL_S)
                 continue
             if self._secure is not None:
                 self._secure(connection)
@@ -68,7 +69,7 @@ class Reception:
             task = asyncio.create_task(self._receive(connection))
             self._waiting[task] = connection
             task.add_done_callback(self._waiting.pop)
-            if len(self._waiting) > most_waiting():
+            if len(self._waiting) > max_waiting():
                 refusals.note(_log, "connection broken off", "http", "too_many_waiting")
                 next(iter(self._waiting)).cancel()
 
@@ -87,10 +88,10 @@ class Reception:
 
 
 async def _peeked(connection: socket.socket) -> bytes:
-    """Return what begins with a whole line, or is too long for one, or is all that ever came."""
+    """Return the start of the request: with a whole line, too long for one, or all that the peer sent."""
     while True:
         with contextlib.suppress(BlockingIOError):
-            head = connection.recv(LONGEST, socket.MSG_PEEK)
-            if not head or b"\n" in head or len(head) == LONGEST:
+            head = connection.recv(MAX_LINE_BYTES, socket.MSG_PEEK)
+            if not head or b"\n" in head or len(head) == MAX_LINE_BYTES:
                 return head
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await asyncio.sleep(POLL_S)

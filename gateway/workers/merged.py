@@ -1,4 +1,4 @@
-"""What several processes tell, as if it were one.  [S]"""
+"""Merges the states and metrics of several processes.  [S]"""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.call.registry import CallState
 
 
-def joined_states(states: Iterable[CallState]) -> list[CallState]:
-    """Return the calls of all processes, oldest first; one that is in several has the legs of all."""
+def merged_states(states: Iterable[CallState]) -> list[CallState]:
+    """Return the calls of all processes, oldest first. A call with legs in several processes is listed once."""
     calls: dict[str, CallState] = {}
     for state in states:
         call = calls.get(state["call_id"])
@@ -41,23 +41,23 @@ class _Labelled(Collector):
 
 
 def labelled(texts: Mapping[int, str]) -> bytes:
-    """Return the metrics of all processes, given as Prometheus reads them, each sample with a label ``process``.
+    """Merge the metrics of all processes, given in Prometheus' text format; adds a label ``process`` to each sample.
 
-    Not their sums: a counter that restarts with its process would make a sum go back.
+    They are not summed: a counter that restarts with its process would make the sum decrease.
     """
     registry = CollectorRegistry()
     registry.register(_Labelled(texts))
     return generate_latest(registry)
 
 
-class OneRequestAConnection:
-    """ASGI middleware: the next request may be for another process, so it comes over a connection of its own."""
+class OneRequestPerConnection:
+    """ASGI middleware that closes a connection after one request, as the next one may be for another process."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Say ``Connection: close`` in each answer."""
+        """Add ``Connection: close`` to each response."""
 
         async def send_last(message: Message) -> None:
             if message["type"] == "http.response.start":
