@@ -91,7 +91,7 @@ def test_every_alert_names_the_right_speaker(tmp_path: Path, monkeypatch: pytest
             assert result.observed.verdict == "human"
 
 
-async def test_alerts_about_the_wrong_speaker_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_alerts_on_the_wrong_leg_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = voices(tmp_path / "clips", quiet="synthetic", loud="human")
     plan = CallPlan("t", "twilio", {"inbound": SYNTHETIC, "outbound": HUMAN}, duration_s=30.0)
     async with loudness_gateway(tmp_path, monkeypatch) as url:
@@ -102,7 +102,7 @@ async def test_alerts_about_the_wrong_speaker_are_seen(tmp_path: Path, monkeypat
     assert not played.passed
 
 
-async def test_a_gateway_without_room_fails_that_call_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_call_does_not_affect_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = voices(tmp_path / "clips", quiet="human", loud="synthetic")
     plan = CallPlan("n", "twilio", {"inbound": HUMAN}, count=3, every_s=0.5, duration_s=10.0)
     monkeypatch.setenv("CALLSCREEN_MAX_CALLS", "2")

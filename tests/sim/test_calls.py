@@ -42,7 +42,7 @@ def test_every_call_is_cast_and_timed(clips: Path) -> None:
     assert swap.parts["a"].synthetic_from_s == pytest.approx(20 * 0.4, abs=4)
 
 
-def test_the_seed_decides_everything_but_the_mark_of_the_run(clips: Path) -> None:
+def test_seed_determines_everything_except_the_run_id(clips: Path) -> None:
     library = from_folder(clips)
     first, again = cast_calls(scenario(), library, "r1"), cast_calls(scenario(), library, "r2")
     assert all(np.array_equal(heard(one), heard(two)) for one, two in zip(first, again, strict=True))
@@ -50,12 +50,12 @@ def test_the_seed_decides_everything_but_the_mark_of_the_run(clips: Path) -> Non
     assert not any(np.array_equal(heard(one), heard(two)) for one, two in zip(first, other, strict=True))
 
 
-def test_calls_of_a_kind_differ_from_each_other(clips: Path) -> None:
+def test_copies_of_a_call_differ(clips: Path) -> None:
     calls = [call for call in cast_calls(scenario(), from_folder(clips), "r") if call.call_id.startswith("many")]
     assert not np.array_equal(heard(calls[0]), heard(calls[1]))
 
 
-def test_a_voice_that_is_not_there_is_an_error(clips: Path) -> None:
+def test_missing_voice_is_refused(clips: Path) -> None:
     plan = CallPlan("a", "plain", {"caller": LegPlan("synthetic", system="nobody")})
     with pytest.raises(ClipError, match="nobody"):
         cast_calls(Scenario([plan]), from_folder(clips), "r")

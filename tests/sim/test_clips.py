@@ -43,7 +43,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         from_folder(tmp_path)
 
 
-def test_the_shipped_voices_can_be_heard() -> None:
+def test_shipped_voices_have_audible_audio() -> None:
     voices = shipped()
     assert {voice.system.split("_")[0] for voice in voices} == {"espeak", "flite", "festival"}
     for voice in voices:
@@ -84,7 +84,7 @@ def test_a_bad_manifest_is_refused_with_what_is_wrong(
         from_manifest(manifest(tmp_path, text), split)
 
 
-def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match=r"nowhere\.csv"):
         from_manifest(tmp_path / "nowhere.csv")
 
@@ -97,7 +97,7 @@ def test_the_choice_is_seeded_and_filtered(clips: Path) -> None:
     assert library.choose("synthetic", "v*", random.Random(0)).system == "vox"
 
 
-def test_nothing_to_choose_from_says_what_there_is(clips: Path) -> None:
+def test_no_matching_voice_is_refused_with_the_available_ones(clips: Path) -> None:
     with pytest.raises(ClipError, match=r"synthetic, system 'flite_\*'; got 2 human and 2 synthetic voices"):
         from_folder(clips).choose("synthetic", "flite_*", random.Random(0))
     with pytest.raises(ClipError, match="expected a voice: human"):

@@ -74,7 +74,7 @@ def test_roles_are_told_to_the_gateway(people: Path) -> None:
     assert [r.observed.role for r in play(Scenario(plans), people).results] == ["customer", "agent", "callee"]
 
 
-def test_a_call_that_is_cut_goes_on_under_its_own_name(people: Path) -> None:
+def test_cut_call_continues_under_its_call_id(people: Path) -> None:
     legs = {"inbound": LegPlan("synthetic", ended_by="stopped"), "outbound": HUMAN}
     cut = [Cut(at_s=8.0, back_after_s=2.0)]
     (inbound, outbound) = play(Scenario([CallPlan("c", "twilio", legs, duration_s=50.0, cut=cut)]), people).results
@@ -107,7 +107,7 @@ def test_an_expected_prompt_is_no_alarm(people: Path) -> None:
     assert [fault.split(":")[0] for fault in undeclared.faults] == ["false alarm", "verdict"]
 
 
-def test_a_gateway_that_refuses_fails_that_call_only(people: Path) -> None:
+def test_refusal_fails_only_the_refused_call(people: Path) -> None:
     plan = CallPlan("n", "twilio", {"inbound": HUMAN}, count=2, duration_s=5.0)
     played = play(Scenario([plan], gateway={"max_calls": 1}), people)
     assert [result.passed for result in played.results] == [True, False]
@@ -123,7 +123,7 @@ def test_a_wrong_setting_is_one_line(people: Path) -> None:
         inprocess.check_settings(scenario)
 
 
-def test_the_clock_is_real_again_afterwards(people: Path) -> None:
+def test_real_clock_is_restored(people: Path) -> None:
     play(Scenario([CallPlan("n", "twilio", {"inbound": HUMAN}, duration_s=5.0)]), people)
     assert clock.utc_now().year >= 2026
     assert clock.utc_now() > inprocess.BEGAN

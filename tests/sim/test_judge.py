@@ -81,20 +81,20 @@ def test_an_alert_about_a_person_is_a_false_alarm(stage: str) -> None:
     assert callee.false_alarms == {"provisional": 0, "confirmed": 0} | {stage: 1}
 
 
-def test_the_right_alert_about_the_wrong_speaker_is_both() -> None:
+def test_alert_on_the_wrong_leg_is_a_miss_and_a_false_alarm() -> None:
     caller, callee = results({"callee": RIGHT})
     assert caller.faults == ("missed: no confirmed alert (none raised)",)
     assert callee.faults[0].startswith("false alarm: provisional at 14.0 s")
     assert callee.false_alarms == {"provisional": 1, "confirmed": 1}
 
 
-def test_an_alert_before_the_voice_turned_is_a_false_alarm_and_not_a_hit() -> None:
+def test_alert_before_the_change_of_voice_is_a_false_alarm() -> None:
     caller, _ = results({"caller": [raised("provisional", 6.0), raised("confirmed", 9.0)]})
     assert [fault.split(":")[0] for fault in caller.faults] == ["false alarm", "missed"]
     assert caller.time_to_alert_s == {}
 
 
-def test_a_stated_expectation_counts_more_than_the_voice() -> None:
+def test_explicit_expectation_overrides_the_voice() -> None:
     assert results({}, alert=False)[0].passed
     assert not results({"caller": RIGHT}, alert=False)[0].passed
 
@@ -103,7 +103,7 @@ def test_a_leg_without_a_verdict_is_a_fault() -> None:
     assert results({"caller": RIGHT}, verdict=None)[0].faults == ("no verdict: leg.ended never came",)
 
 
-def test_a_call_that_was_not_played_says_why_and_nothing_else() -> None:
+def test_call_that_was_not_played_has_only_that_fault() -> None:
     caller, callee = judge([played()], heard({}), {"c.r": "no room"})
     assert caller.faults == callee.faults == ("not played: no room",)
 
@@ -134,7 +134,7 @@ def test_the_figures() -> None:
     }
 
 
-def test_no_figure_is_made_up_where_there_is_nothing_to_count() -> None:
+def test_figures_without_data_are_none() -> None:
     figures = metrics([], [])
     assert figures["false_alarms_per_h"] == {"provisional": None, "confirmed": None}
     assert figures["time_to_alert_s"] == {"provisional": None, "confirmed": None}

@@ -19,7 +19,7 @@ def rms(samples: Samples) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def test_noise_is_measured_against_speech_and_not_against_pauses(voice: Samples) -> None:
+def test_snr_is_relative_to_speech_without_pauses(voice: Samples) -> None:
     noise = np.random.default_rng(1).standard_normal(CLIP_RATE_HZ).astype(np.float32)
     heard = line.with_noise(voice, noise, 10.0)
     speech = voice[CLIP_RATE_HZ : 3 * CLIP_RATE_HZ]
@@ -27,7 +27,7 @@ def test_noise_is_measured_against_speech_and_not_against_pauses(voice: Samples)
     assert line.speech_rms(np.zeros(CLIP_RATE_HZ, np.float32)) == pytest.approx(0.05, abs=0.001)
 
 
-def test_a_room_decays_as_long_as_it_should() -> None:
+def test_room_response_has_the_requested_rt60() -> None:
     click = np.zeros(CLIP_RATE_HZ, np.float32)
     click[0] = 1.0
     response = line.in_room(click, 0.4, np.random.default_rng(1))
@@ -51,6 +51,6 @@ def test_every_codec_keeps_length_and_level(name: str, voice: Samples) -> None:
     assert np.array_equal(heard, line.through_codecs(voice, [name]))
 
 
-def test_a_tandem_is_both(voice: Samples) -> None:
+def test_codecs_in_series_apply_in_order(voice: Samples) -> None:
     once = line.through_codecs(voice, ["gsm"])
     assert np.array_equal(line.through_codecs(voice, ["gsm", "alaw"]), line.through_codecs(once, ["alaw"]))

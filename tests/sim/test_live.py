@@ -84,14 +84,14 @@ def told(console: Console) -> None:
             screen.on_event(event, 7.53)
 
 
-def test_without_a_terminal_each_event_but_scores_is_a_line() -> None:
+def test_without_a_terminal_each_event_except_scores_is_a_line() -> None:
     out = StringIO()
     told(Console(file=out, width=40))
     (line,) = out.getvalue().splitlines()
     assert " ".join(line.split()) == "7.5 s c.r/caller alert.raised provisional p 0.95 p_above_raise"
 
 
-def test_on_a_terminal_the_table_moves_and_leaves_no_trace() -> None:
+def test_on_a_terminal_the_table_updates_and_disappears_at_the_end() -> None:
     out = StringIO()
     told(Console(file=out, width=120, force_terminal=True, legacy_windows=False))
     assert "alert.raised" not in out.getvalue()

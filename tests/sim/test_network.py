@@ -21,7 +21,7 @@ def test_a_perfect_line_changes_nothing() -> None:
     assert set(fates(PERFECT)) == {(0.0,)}
 
 
-def test_the_same_seed_gives_the_same_fates() -> None:
+def test_same_seed_gives_the_same_impairments() -> None:
     bad = Network(loss=0.1, burst=2.0, jitter_ms=40.0, reorder=0.1, duplicate=0.1)
     assert fates(bad, seed=5) == fates(bad, seed=5)
     assert fates(bad, seed=5) != fates(bad, seed=6)
@@ -39,7 +39,7 @@ def test_total_loss_loses_all() -> None:
     assert set(fates(Network(loss=1.0), count=1000)) == {()}
 
 
-def test_a_loss_that_does_not_fit_its_bursts_is_refused() -> None:
+def test_loss_too_high_for_its_bursts_is_refused() -> None:
     with pytest.raises(ValueError, match=r"burst: expected 1, or at least 9 with this loss"):
         Network(loss=0.9, burst=2.0)
 

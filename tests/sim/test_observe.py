@@ -77,14 +77,14 @@ def test_a_score_only_moves_the_probability() -> None:
     assert (seen.state, seen.p_synthetic, seen.speech_s, seen.alerts) == ("waiting", 0.95, 4.0, [])
 
 
-def test_other_peoples_calls_are_left_alone() -> None:
+def test_events_of_other_calls_are_ignored() -> None:
     ledger = Ledger([("c", "callee")])
     assert ledger.update(raised(), 1.0) is None
     assert ledger.update(event(CallEnded(**FACTS | {"leg": None}, verdicts={})), 1.0) is None
     assert ledger.legs["c", "callee"].state == "waiting"
 
 
-def test_an_alert_that_chatters_does_not_fill_the_memory() -> None:
+def test_number_of_stored_alerts_is_bounded() -> None:
     ledger = Ledger([("c", "caller")])
     for _ in range(MAX_ALERTS + 5):
         ledger.update(raised(), 1.0)

@@ -11,7 +11,7 @@ import pytest
 from sim.own import GatewayError, own_gateway
 
 
-async def test_a_gateway_of_our_own_is_there_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_own_gateway_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLSCREEN_TOKEN", "of another gateway")
     async with own_gateway() as gateway:
         url = gateway.url
@@ -27,7 +27,7 @@ async def test_a_gateway_that_does_not_start_says_why(tmp_path: Path) -> None:
             pass
 
 
-async def test_what_goes_wrong_inside_is_told_and_the_gateway_is_gone() -> None:
+async def test_error_in_the_body_is_raised_and_the_gateway_stops() -> None:
     urls: list[str] = []
     with pytest.raises(LookupError):
         await fail_inside(urls)

@@ -52,7 +52,7 @@ def test_the_prompts_are_fetched_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @needs_dpkg
-def test_where_no_package_list_is_one_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deb: Path) -> None:
+def test_missing_package_list_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deb: Path) -> None:
     script = f'case "$*" in *State::Lists*update) ;; *State::Lists*download*) cp {deb} . ;; *) exit 100 ;; esac'
     asked = put_on_path(tmp_path, monkeypatch, script)
     assert human_prompts(tmp_path / "cache").is_dir()
@@ -60,7 +60,7 @@ def test_where_no_package_list_is_one_is_fetched(tmp_path: Path, monkeypatch: py
 
 
 @needs_dpkg
-def test_a_failed_fetch_says_why_and_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_states_reason_and_alternative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_on_path(tmp_path, monkeypatch, "echo E: no network >&2; exit 100")
     with pytest.raises(ClipError, match=r"could not be fetched \(E: no network\); give a folder .*--clips DIR"):
         human_prompts(tmp_path / "cache")
@@ -75,7 +75,7 @@ def test_a_broken_package_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.Mo
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_another_system_is_told_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_operating_systems_get_the_alternative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClipError, match="apt-get is not on this machine; give a folder"):
         human_prompts(tmp_path / "cache")

@@ -21,7 +21,7 @@ def test_missed(place_call, expect_alert):
 def test_false_alarm(place_call, expect_no_alert):
     expect_no_alert(place_call(caller=synthetic("flite_slt"), duration_s=40))
 
-def test_fails_at_nothing(place_call):
+def test_passing_expectation(place_call):
     with pytest.raises(ScenarioError, match="no.wav"):
         place_call(caller=human("no.wav"))
     with pytest.raises(ScenarioError, match="colour"):
@@ -45,7 +45,7 @@ def test_a_project_outside_the_package_tests_its_calls() -> None:
     assert "4 passed" in done.stdout
 
 
-def test_a_failure_shows_what_was_heard_when(tmp_path: Path) -> None:
+def test_failure_shows_the_timeline(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--strict-markers'\n")
     (tmp_path / "test_ours.py").write_text(FAILING)
     done = pytest_in(tmp_path)

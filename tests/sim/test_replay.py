@@ -64,7 +64,7 @@ def test_ctrl_c_leaves_a_partial_report(recording: Path, tmp_path: Path, monkeyp
     assert (found["partial"], found["failure"]) == (True, "interrupted")
 
 
-def test_a_mistake_of_the_user_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mono = tmp_path / "mono.wav"
     soundfile.write(mono, speech(1.0, synthetic=True), 16_000)
     for arguments, message in (

@@ -55,7 +55,7 @@ def test_the_junit_report_has_a_case_a_leg(tmp_path: Path) -> None:
     assert failure.get("message") == "false alarm: confirmed at 3.0 s (p 0.97)"
 
 
-def test_the_summary_tells_the_figures_in_words() -> None:
+def test_summary_contains_the_figures() -> None:
     text = shown(report.summary(metrics(RESULTS, CALLS)))
     assert "1 of 2 legs right, in 1 calls" in text
     assert "1 of 1 expected ones confirmed" in text
@@ -64,7 +64,7 @@ def test_the_summary_tells_the_figures_in_words() -> None:
     assert "skipped" not in text
 
 
-def test_the_summary_says_when_the_test_itself_was_poor() -> None:
+def test_summary_warns_of_late_packets_and_skipped_windows() -> None:
     call = played()
     call.late_s = 0.8
     ledger = heard({})

@@ -87,7 +87,7 @@ def test_the_demo_shows_what_it_promises() -> None:
         ("[[call]]", "[[call]", "expected TOML"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_error_names_the_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in CALL
     with pytest.raises(ScenarioError, match=rf"mine\.toml(:\d+)?: .*{message}"):
         load(write(tmp_path, CALL.replace(old, new)))
@@ -116,7 +116,7 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
         ('"human"', '"human-then-synthetic-then-human"\n[[call]]\nswap_s = 1.0', r"mine.toml"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_error_names_the_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         load(write(tmp_path, CALL.replace(old, new, 1)))
 
@@ -135,13 +135,13 @@ def test_paths_are_relative_to_the_scenario(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in SHIPPED.glob("*.toml")))
-def test_every_shipped_scenario_says_what_it_is_about_and_has_settings_that_there_are(name: str) -> None:
+def test_shipped_scenarios_have_a_description_and_valid_settings(name: str) -> None:
     scenario = load(name)
     assert len(scenario.about) > 30
     check_settings(scenario)
 
 
-def test_a_call_needs_legs_and_a_name_of_its_own(tmp_path: Path) -> None:
+def test_call_needs_legs_and_a_unique_name(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"call\[1\]\.name: expected unique names, got 'a-2' twice"):
         load(write(tmp_path, CALL.replace('"a"', '"a-2"') + CALL.replace("name =", "count = 3\nname =")))
     with pytest.raises(ScenarioError, match=r"call\[0\]\.legs: expected at least one leg"):

@@ -54,7 +54,7 @@ def test_pink_noise_falls_by_three_decibels_an_octave() -> None:
     assert 10 * np.log10(low / high) == pytest.approx(3.0, abs=0.5)
 
 
-def test_babble_is_everybody_at_once() -> None:
+def test_babble_is_the_sum_of_all_voices() -> None:
     times = np.arange(CLIP_RATE_HZ) / CLIP_RATE_HZ
     voices = [np.sin(2 * np.pi * hz * times).astype(np.float32) for hz in (200, 300)]
     assert strongest_hz(sounds.babble(voices, 3.0, np.random.default_rng(1)), 2) == [200, 300]

@@ -88,7 +88,7 @@ def test_all_human_has_no_synthetic_beginning() -> None:
     assert Part([], [Turn(0.5, "human", np.ones(10, np.float32))]).synthetic_from_s is None
 
 
-def test_turns_overlap_and_listeners_nod_as_often_as_asked(voices: dict[str, Voice]) -> None:
+def test_overlaps_and_backchannels_have_their_requested_share(voices: dict[str, Voice]) -> None:
     cast = {"a": Casting((voices["anna"],)), "b": Casting((voices["bert"],))}
     lively = converse(cast, 120.0, load, random.Random(1), Talk(overlap=1.0, backchannel=1.0))
     turns = sorted((turn for part in lively.values() for turn in part.turns), key=lambda turn: turn.start_s)
@@ -97,7 +97,7 @@ def test_turns_overlap_and_listeners_nod_as_often_as_asked(voices: dict[str, Voi
     assert all(sorted(part.turns, key=lambda turn: turn.start_s) == part.turns for part in lively.values())
 
 
-def test_nobody_speaks_while_it_is_quiet(voices: dict[str, Voice]) -> None:
+def test_no_speech_in_quiet_times(voices: dict[str, Voice]) -> None:
     cast = {"a": Casting((voices["anna"],)), "b": Casting((voices["bert"],)), "c": Casting(())}
     parts = converse(cast, 60.0, load, random.Random(1), quiet=[(0.0, 10.0), (30.0, 40.0)])
     turns = [turn for part in parts.values() for turn in part.turns]

@@ -38,7 +38,7 @@ def test_deadlines_pass_in_virtual_time() -> None:
         assert runner.run(body()) == pytest.approx(100.0)
 
 
-def test_what_would_run_in_a_thread_takes_no_time() -> None:
+def test_executor_work_takes_no_virtual_time() -> None:
     async def body() -> None:
         loop = asyncio.get_running_loop()
         assert await asyncio.to_thread(divmod, 7, 2) == (3, 1)

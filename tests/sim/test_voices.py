@@ -12,7 +12,7 @@ from sim.voices import VOICES, EngineMissing, render
 from tests.sim.conftest import RATE_HZ
 
 
-def test_what_is_shipped_is_what_the_script_renders() -> None:
+def test_shipped_voices_match_the_script() -> None:
     record = json.loads((SHIPPED / "engines.json").read_text())
     assert set(record["engines"]) == {voice.engine for voice in VOICES}
     assert [clip["path"] for clip in record["clips"]] == [f"{v.name}/{n}.ogg" for v in VOICES for n in (1, 2)]

@@ -45,7 +45,7 @@ def test_weights_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None
     ],
     ids=["no weights", "unknown", "half", "another file"],
 )
-def test_what_is_no_weights_is_refused(tmp_path: Path, content: object, said: str) -> None:
+def test_stray_file_is_not_weights(tmp_path: Path, content: object, said: str) -> None:
     torch.save(content, tmp_path / "best.pt")
     with pytest.raises(ModelError, match=rf"best\.pt: {said}"):
         load_network(tmp_path / "best.pt")

@@ -30,7 +30,7 @@ def test_files_are_checked_by_the_kind_of_sum_that_is_given(tmp_path: Path) -> N
         ("a.zip", "sums.txt:2: expected at least 2 fields, got 1"),
     ],
 )
-def test_what_is_wrong_names_its_line(line: str, message: str, tmp_path: Path) -> None:
+def test_checksum_errors_name_the_line(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"a")
     (tmp_path / "sums.txt").write_text(f"{hashlib.md5(b'a').hexdigest()}  a.zip\n{line}\n")
     with pytest.raises(DataError, match=message):

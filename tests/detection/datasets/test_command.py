@@ -190,7 +190,7 @@ def test_a_manifest_of_each_layout(name: str, tmp_path: Path, capsys: pytest.Cap
     assert ("expected" in counted.err) == bool(DATA_SETS[name].counts)  # a stand-in is smaller than the archive
 
 
-def test_clips_that_are_not_there_are_told_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_clips_are_reported_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     in_the_wild(tmp_path)
     (tmp_path / "release_in_the_wild" / "4.wav").unlink()
     arguments = ["dataset", "in-the-wild", str(tmp_path), "--out", str(tmp_path / "m.csv")]

@@ -48,7 +48,7 @@ def test_attention_weighs_frames_and_equal_weights_are_plain_statistics() -> Non
     assert deviation.numpy() == pytest.approx(hidden.std(2, correction=0).numpy(), abs=1e-3)
 
 
-def test_a_direction_says_the_cosine() -> None:
+def test_direction_returns_the_scaled_cosine() -> None:
     direction = Direction(2)
     with torch.no_grad():
         direction.weight.copy_(torch.tensor([[3.0, 0.0]]))

@@ -48,7 +48,7 @@ def test_every_weight_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, architecture in ARCHITECTURES.items() if not architecture.pretrained])
-def test_a_few_steps_tell_two_sounds_apart(name: str) -> None:
+def test_a_few_training_steps_separate_two_sounds(name: str) -> None:
     net = network(name)
     frames = windows(ARCHITECTURES[name].contract, 8)
     audio = np.random.default_rng(0).normal(0, 0.1, (8, ARCHITECTURES[name].contract.window_samples))

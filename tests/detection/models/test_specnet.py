@@ -50,7 +50,7 @@ def test_statistics_are_those_of_the_values() -> None:
             assert step[clip] == pytest.approx(spoken.diff(dim=2).abs().mean(axes).flatten(), abs=1e-6)
 
 
-def test_speech_is_told_from_pauses_whether_they_are_silent_or_noisy() -> None:
+def test_near_speech_excludes_silent_and_noisy_pauses() -> None:
     for floor_db in (-60, -20):
         samples = 0.5 * speechlike(CONTRACT.window_samples)
         samples[: CONTRACT.window_samples // 2] = 0

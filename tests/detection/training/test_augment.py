@@ -97,7 +97,7 @@ def test_pitch_shifts_and_tempo_stays(semitones: float) -> None:
     assert rms(shifted[18_000:]) < 0.01  # the silence still begins after one second
 
 
-def test_what_is_too_short_to_stretch_stays() -> None:
+def test_audio_too_short_to_stretch_is_unchanged() -> None:
     assert np.array_equal(stretch(AUDIO[:600], 1.2), AUDIO[:600])
 
 
@@ -143,7 +143,7 @@ def test_notches_let_most_through_and_stop_some() -> None:
         assert np.mean(gains > 0.5) > 0.3
 
 
-def test_harmonics_come_of_the_higher_powers() -> None:
+def test_higher_powers_add_harmonics() -> None:
     tone = np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000).astype(np.float32)
     spectrum = np.abs(np.fft.rfft(convolutive(tone, np.random.default_rng(3))))
     loud_hz = np.flatnonzero(spectrum > spectrum.max() / 1_000)

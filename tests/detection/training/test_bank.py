@@ -38,7 +38,7 @@ def test_samples_come_back_as_they_were_and_frames_as_many_as_fit(clips: list[Cl
     assert [len(frames[index]) for index in range(3)] == [spec.n_frames(4_000 + 500 * number) for number in range(3)]
 
 
-def test_what_is_there_is_not_made_again(clips: list[Clip], tmp_path: Path) -> None:
+def test_cached_renderings_are_reused(clips: list[Clip], tmp_path: Path) -> None:
     first = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1).audio("mulaw")
     for clip in clips:
         clip.file.write_bytes(b"x" * clip.file.stat().st_size)  # same names and sizes: the same data, by its hash
@@ -46,7 +46,7 @@ def test_what_is_there_is_not_made_again(clips: list[Clip], tmp_path: Path) -> N
     assert np.array_equal(first[2], again[2])
 
 
-def test_two_that_make_the_same_at_once_both_get_it_whole(
+def test_concurrent_processes_both_get_a_complete_file(
     clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_written = threading.Barrier(2, timeout=60)
@@ -67,7 +67,7 @@ def test_two_that_make_the_same_at_once_both_get_it_whole(
     assert {file.name for file in banks[0].folder.iterdir()} == {"audio-original.npy", "audio-original-offsets.npy"}
 
 
-def test_what_could_not_be_made_leaves_nothing_behind(clips: list[Clip], tmp_path: Path) -> None:
+def test_failed_rendering_leaves_no_file(clips: list[Clip], tmp_path: Path) -> None:
     bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
     clips[2].file.write_bytes(b"no audio")
     with pytest.raises(AudioError, match=r"2\.wav"):
@@ -75,13 +75,13 @@ def test_what_could_not_be_made_leaves_nothing_behind(clips: list[Clip], tmp_pat
     assert not list(bank.folder.iterdir())
 
 
-def test_a_rendering_that_is_none_is_refused(clips: list[Clip], tmp_path: Path) -> None:
+def test_unknown_rendering_is_refused(clips: list[Clip], tmp_path: Path) -> None:
     bank = Bank(clips, tmp_path / "none.csv", tmp_path / "cache", workers=1)
     with pytest.raises(DataError, match="'telefone': expected a rendering, one of original, augmented-N, only-STEP"):
         bank.audio("telefone")
 
 
-def test_what_is_augmented_with_other_recordings_is_another_rendering(clips: list[Clip], tmp_path: Path) -> None:
+def test_other_noise_recordings_give_another_cache_key(clips: list[Clip], tmp_path: Path) -> None:
     listing = tmp_path / "noise_rir.csv"
     for name in ("noise.wav", "room.wav"):
         soundfile.write(tmp_path / name, speechlike(2_000, 7), 16_000)

@@ -34,7 +34,7 @@ def test_reads_the_splits_asked_for(tmp_path: Path) -> None:
     assert clip.channel == ""
 
 
-def test_how_a_clip_was_recorded_may_be_told(tmp_path: Path) -> None:
+def test_channel_column_is_optional(tmp_path: Path) -> None:
     (clip,) = read_manifest(write(tmp_path, HUMAN_ROW + ",phone", header=HEADER + ",channel"))
     assert clip.channel in BY_TELEPHONE
 

@@ -40,12 +40,12 @@ def test_each_class_of_channel_has_its_map() -> None:
     }
 
 
-def test_a_class_that_was_not_judged_has_the_map_of_all() -> None:
+def test_channel_class_without_clips_gets_the_map_of_all() -> None:
     facts = gather_facts({"original": windows(2, 0)}, {"original": IS_FAKE}, "hash", "recipe")
     assert facts.calibration.narrow == facts.calibration.wide
 
 
-def test_facts_are_found_beside_their_weights_alone(tmp_path: Path) -> None:
+def test_facts_are_read_only_beside_their_weights(tmp_path: Path) -> None:
     facts = gather_facts({"original": windows(2, 0)}, {"original": IS_FAKE}, "hash", "recipe")
     write_facts(facts, tmp_path / "best.pt")
     assert read_facts(tmp_path / "best.pt") == facts

@@ -60,7 +60,7 @@ def test_one_class_on_a_direction_is_oc_softmax() -> None:
     assert float(ours) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_page_that_is_scored_high_as_a_whole_does_not_help() -> None:
+def test_ranking_ignores_the_level_of_a_page() -> None:
     by_page = float(page_ranking(logits(-3, -3, 3, 3), LABELS, PAGES))
     assert by_page == pytest.approx(0.6931, abs=1e-3)  # both pages undecided within themselves
     assert float(page_ranking(logits(-6, 0, 0, 6), LABELS, PAGES)) < 0.01
@@ -79,7 +79,7 @@ def test_settings_choose_loss_and_strength_of_ranking() -> None:
     assert float(alone) == pytest.approx(float(class_loss("focal", scores, LABELS, ALIKE)))
 
 
-def test_a_teacher_draws_to_its_opinion_where_it_has_one() -> None:
+def test_teaching_applies_only_to_clips_with_a_teacher_score() -> None:
     scores = logits(0.0, 2.0, 5.0, 5.0)
     taught = torch.tensor([0.0, log(3), nan, nan])  # 1/2 and 3/4
     told = -(0.75 * log(1 / (1 + exp(-2))) + 0.25 * log(1 / (1 + exp(2))))

@@ -33,7 +33,7 @@ def source(manifest: Path, *held_out: int) -> Source:
     return Source(manifest, manifest.parent / "none.csv", manifest.parent / "cache", 1, held_out)
 
 
-def test_whole_sources_are_held_out_or_val_is_heard_and_judged(tmp_path: Path) -> None:
+def test_validation_is_held_out_sources_or_the_val_split(tmp_path: Path) -> None:
     manifest = listed(tmp_path, PAGES)
     clips, train, validation = source(manifest, 0).clips()
     assert {clips[index].source for index in train}.isdisjoint(clips[index].source for index in validation)

@@ -18,7 +18,7 @@ def clip(name: str) -> Clip:
     return Clip(Path(name), "real", "human", "human", "p", "en", "train", "page")
 
 
-def test_what_is_written_is_read_by_path_and_no_opinion_stays_none(tmp_path: Path) -> None:
+def test_scores_are_read_by_path_and_missing_ones_stay_nan(tmp_path: Path) -> None:
     file = tmp_path / "teacher.csv"
     write_opinions(file, [clip("a.wav"), clip("b.wav"), clip("c.wav")], np.array([1.5, nan, -2], np.float32))
     read = read_opinions(file, [clip("c.wav"), clip("b.wav"), clip("a.wav"), clip("d.wav")])
@@ -42,7 +42,7 @@ def test_says_what_is_wrong_with_the_file(tmp_path: Path, text: str, said: str) 
         read_opinions(tmp_path / "none.csv", [clip("a.wav")])
 
 
-def test_where_the_teacher_says_nothing_the_label_stands() -> None:
+def test_label_replaces_missing_teacher_scores() -> None:
     clips = [replace(clip("a.wav"), label=label) for label in ("real", "fake", "fake")]
     taught = or_labels(np.array([np.nan, np.nan, -2.5], np.float32), clips)
     assert taught.tolist() == [-CERTAIN, CERTAIN, -2.5]

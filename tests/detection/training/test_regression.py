@@ -64,7 +64,7 @@ def test_trains_one_regression_a_group_and_one_on_everything(
 
 
 @pytest.mark.slow
-def test_a_twin_never_hears_what_it_will_be_judged_on(
+def test_twin_is_not_trained_on_its_test_clips(
     corpus: Path, wheel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = (corpus / "manifest.csv").read_text().splitlines()
@@ -78,7 +78,7 @@ def test_a_twin_never_hears_what_it_will_be_judged_on(
 
 
 @pytest.mark.slow
-def test_probe_says_an_error_rate_of_each_share_of_sources(
+def test_probe_prints_an_error_rate_for_each_share_of_sources(
     corpus: Path, wheel: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--data", f"{corpus / 'manifest.csv'}", "--published", f"{wheel}", "--cache", f"{corpus / 'cache'}"]

@@ -47,7 +47,7 @@ def test_humans_are_copied_in_turn_and_keep_their_page(manifest: Path, tmp_path:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_installed_engines_speak(engine: str, tmp_path: Path) -> None:
+def test_installed_engines_render_clips(engine: str, tmp_path: Path) -> None:
     if shutil.which(COMMANDS[engine]) is None:
         pytest.skip(f"{engine} is not installed")
     assert main(["render", "--out", f"{tmp_path}", "--engines", engine, "--clips", "2", "--workers", "1"]) == 0
@@ -67,7 +67,7 @@ def test_the_same_seed_asks_for_the_same_clips(engine: str) -> None:
     assert len({utterance.text for utterance in first}) > 1
 
 
-def test_nothing_is_trained_on_that_the_demo_says() -> None:
+def test_rendered_sentences_differ_from_the_demo() -> None:
     assert not any(sentence in said for sentence in SENTENCES for said in DEMO_SENTENCES)
 
 

@@ -57,7 +57,7 @@ def test_systems_without_a_name_are_not_taken_for_one(name: str) -> None:
     assert unlike([clip("b", "fake", name)], [clip("a", "fake", name)]) == [0]
 
 
-def test_classes_get_half_each_and_big_sources_are_tamed() -> None:
+def test_classes_have_equal_weight_and_large_sources_less() -> None:
     clips = [clip("big", "real")] * 100 + [clip("small", "real")] * 4 + [clip("small", "fake")]
     weights = balanced_weights(clips)
     assert weights.sum() == pytest.approx(1)

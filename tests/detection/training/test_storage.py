@@ -45,7 +45,7 @@ def log_odds(model: bytes, folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("storage", "share", "tolerance"), [("float16", 0.65, 2e-3), ("int8", 0.5, 0.1)])
-def test_a_smaller_file_says_nearly_the_same(
+def test_smaller_storage_changes_scores_little(
     storage: StorageName, share: float, tolerance: float, whole: bytes, tmp_path: Path
 ) -> None:
     smaller = stored(whole, storage)

@@ -141,7 +141,7 @@ def test_any_setting_can_be_set_and_a_wrong_one_is_named(capsys: pytest.CaptureF
         ("--set teaching=nan", "teaching: expected at least 0, got nan"),
     ],
 )
-def test_a_setting_that_no_run_can_be_made_with_is_one_clear_line(
+def test_invalid_settings_are_refused_in_one_line(
     arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["train", "--data", f"{tmp_path / 'x.csv'}", "--out", f"{tmp_path / 'run'}", *arguments.split()]
@@ -159,7 +159,7 @@ def test_settings_made_in_code_are_checked_alike() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_interrupted_ends_as_if_it_never_was(corpus: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(corpus: Path, tmp_path: Path) -> None:
     """Stopped after its first epoch: the checkpoint holds the schedule, the average and the state of dropout."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = ["--model", "tinystatnet", "--judged", "original"]
@@ -236,7 +236,7 @@ def test_a_run_does_not_go_on_with_a_list_that_changed(
 
 
 @pytest.mark.slow
-def test_a_run_does_not_go_on_with_what_is_made_or_sounds_otherwise(
+def test_run_does_not_resume_with_other_renderings(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same lists: other surroundings to augment clips with, and other audio in a further clip."""
@@ -263,9 +263,7 @@ def test_a_run_does_not_go_on_with_what_is_made_or_sounds_otherwise(
 
 
 @pytest.mark.slow
-def test_facts_are_of_the_weights_that_they_lie_beside(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_belong_to_the_weights_beside_them(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first epoch is said to be the best of two, and the second is then the last."""
     monkeypatch.setattr(Trainer, "validated", _first_is_best)
     more = ["--model", "tinystatnet", "--judged", "original", "--heard", "original", "--windows", "64"]
@@ -312,7 +310,7 @@ def test_a_run_does_not_go_on_from_a_file_that_is_no_checkpoint(
     assert not (tmp_path / "config.json").exists()
 
 
-def test_weights_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_that_is_not_weights_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "best.pt").write_bytes(b"nonsense")
     assert main(["export", f"{tmp_path}"]) == 2
     assert "best.pt: not weights written by `detection train`" in capsys.readouterr().err

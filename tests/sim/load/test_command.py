@@ -47,7 +47,7 @@ def test_calls_of_two_processes_are_played_and_measured(
     assert f"written: {tmp_path / 'load.json'}\n" in said
 
 
-def test_a_call_too_many_is_a_load_that_is_not_held(
+def test_load_is_not_held_if_a_call_is_refused(
     gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, figures = load(gateway, tmp_path, "--calls", str(CALLS + 1), "--ramp", "100", "--seconds", "2")
@@ -74,7 +74,7 @@ def test_ctrl_c_gives_a_partial_report(
     assert "(partial)" in said
 
 
-def test_a_mistake_of_the_user_is_one_clear_line(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_are_one_line(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["--gateway", "http://127.0.0.1:9", "--setting", "workers=2"], "sim: --setting: expected without --gateway"),
         (["--gateway", "ftp://h"], "sim: ftp://h: url: expected http"),

@@ -32,6 +32,6 @@ async def test_a_gateway_that_is_not_there_is_named() -> None:
     await metrics.close()
 
 
-def test_what_is_no_metrics_is_refused() -> None:
+def test_text_that_is_not_metrics_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse("<html>{nothing here")

@@ -47,7 +47,7 @@ def test_a_load_that_was_held() -> None:
     assert "not held" not in told
 
 
-def test_each_fault_is_told() -> None:
+def test_each_fault_is_listed() -> None:
     seen = result(
         partial="interrupted",
         failed={"c3": "all 3 calls are taken"},
@@ -77,7 +77,7 @@ def test_a_gateway_whose_metrics_cannot_be_read() -> None:
     assert "unknown: http://gw/metrics: HTTP 401" in shown(seen)
 
 
-def test_nothing_heard_is_no_load_held() -> None:
+def test_load_without_scores_is_not_held() -> None:
     assert result(delays=[]).faults() == ["no score was received"]
 
 

@@ -28,7 +28,7 @@ def test_people_and_machines_are_paired_the_same_way_for_the_same_seed(tmp_path:
     assert [voice.label for voice in cast(file, None, 2, seed=1).voices].count("human") == 1
 
 
-def test_every_system_comes_up_before_one_comes_up_again(tmp_path: Path) -> None:
+def test_each_system_is_used_once_before_any_is_used_again(tmp_path: Path) -> None:
     rows = []
     for number, system in enumerate(("a", "a", "a", "a", "b", "c")):
         write_tone(tmp_path / f"{number}.wav", 200 + number)

@@ -65,7 +65,7 @@ def holds_all_it_needs(page: str) -> None:
     assert colours <= set(re.findall(r"(--\w+):", page))
 
 
-def test_what_is_missed_and_what_is_a_false_alarm_is_shown_with_its_timeline(tmp_path: Path) -> None:
+def test_misses_and_false_alarms_have_timelines(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path)
     swapped = manifest.read_text().replace("real", "x").replace("fake", "real").replace("x", "fake")
     manifest.write_text(swapped)
@@ -109,7 +109,7 @@ def test_an_unreadable_clip_leaves_a_partial_report(tmp_path: Path, capsys: pyte
     assert found["problems"] == [line.removeprefix("sim: ")]
 
 
-def test_a_mistake_of_the_user_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = write_manifest(tmp_path)
     for more, message in (
         (["--split", "train"], f"sim: {manifest}: expected clips with split 'train', got none"),

@@ -47,7 +47,7 @@ def test_calibration_of_legs() -> None:
     assert calibration([heard("human", 0.5, p_synthetic=None)])["brier"] is None
 
 
-def test_det_goes_from_nobody_to_everybody() -> None:
+def test_det_covers_all_thresholds() -> None:
     found = det([heard("synthetic", 0.9), heard("synthetic", 0.2), heard("human", 0.5), heard("human", 0.1)])
     assert found is not None
     assert found["false_alarms"] == [0.0, 0.0, 0.5, 0.5, 1.0]
@@ -76,7 +76,7 @@ def test_a_cell_counts_each_stage() -> None:
     assert found["provisional"]["time_to_alert_s"]["alerts"] == 2
 
 
-def test_the_worst_are_false_alarms_and_the_most_human_machines_each_once() -> None:
+def test_worst_legs_are_false_alarms_and_misses_each_voice_once() -> None:
     legs = [
         heard("human", 0.7, "provisional"),
         heard("human", 0.9, "provisional"),
