@@ -28,6 +28,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
+UNREADABLE_JSON = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What msgspec raises for a text that it cannot read: the last one where it nests a thousand levels deep."""
+
 
 class CallscreenError(Exception):
     """Base of the gateway's errors. Its text can be shown to whoever caused it."""

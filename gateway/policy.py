@@ -29,6 +29,9 @@ Band = Literal["narrow", "wide"]
 NARROW_HZ = 8_000
 """Codecs at this sampling rate reach 4 kHz (ITU-T G.711); those at higher rates reach further."""
 MAX_RULES = 100
+_TABLE = re.compile(r"\s*\[+\s*(\w+)\s*\]+")
+MAX_FAULTS = 20
+"""Mistakes that are told; the others would be told by the hundred."""
 DEFAULT = "default"
 VERSION_DIGITS = 12
 Word = Annotated[str, Field(min_length=1)]
@@ -202,7 +205,10 @@ def parse(text: str, name: str) -> Loaded:
         policy = PolicyFile.model_validate(tomllib.loads(text))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
-        raise ConfigError("\n".join(_explain(text, name, fault) for fault in faults)) from None
+        told = [_explain(text, name, fault) for fault in faults[:MAX_FAULTS]]
+        if len(faults) > MAX_FAULTS:
+            told.append(f"{name}: and {len(faults) - MAX_FAULTS} more")
+        raise ConfigError("\n".join(told)) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: not TOML: {error}") from None
     try:
@@ -227,13 +233,13 @@ def _explain(text: str, name: str, fault: Any) -> str:
 
 def _line_of(text: str, place: Sequence[str | int]) -> int | None:
     """Return the line of a key, or else of its table; None if neither is found."""
-    header, found, rules, inside = None, None, 0, len(place) == 1
+    header, rules, inside = None, 0, len(place) == 1
+    key = re.compile(rf"\s*\"?{re.escape(str(place[-1]))}\"?\s*=")
     for line, content in enumerate(text.splitlines(), start=1):
-        table = re.match(r"\s*\[+\s*(\w+)\s*\]+", content)
-        if table:
+        if table := _TABLE.match(content):
             rules += table[1] == "rule"
             inside = table[1] == place[0] and (place[0] != "rule" or len(place) < 2 or rules == int(place[1]) + 1)
             header = header or (line if inside else None)
-        elif inside and found is None and re.match(rf"\s*\"?{re.escape(str(place[-1]))}\"?\s*=", content):
-            found = line
-    return found or header
+        elif inside and key.match(content):
+            return line
+    return header

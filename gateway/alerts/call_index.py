@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.alerts.event import EVENT_TYPES, AlertRaised, CallEnded, CallStarted, LegEnded
+from gateway.errors import UNREADABLE_JSON
 
 STATEMENTS = (
     "CREATE INDEX events_by_call ON events (call_id, type)",
@@ -57,7 +58,7 @@ def add(writer: sqlite3.Connection, seq: int, kind: str, call_id: str | None, le
             writer.execute(_END_LEG, (json.dumps({leg: data["verdict"]}), call_id))
         else:
             _raise(writer, seq, data["alert_id"])
-    except (ValueError, KeyError, TypeError, *UNFIT):  # a damaged event must not stop the writer
+    except (*UNREADABLE_JSON, ValueError, KeyError, TypeError, *UNFIT):  # a damaged event must not stop the writer
         return
 
 

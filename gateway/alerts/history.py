@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from gateway.errors import UNREADABLE_JSON
+
 Facts = dict[str, Any]
 SUMMARY_TYPES = ("leg.started", "leg.ended", "alert.raised", "alert.cleared")
 """Event types from which a call's summary is made, besides `FEEDBACK`."""
@@ -139,7 +141,7 @@ def decoded(texts: Iterable[str]) -> Iterator[Facts]:
             event = msgspec.json.decode(text)
             if isinstance(event["data"], dict):
                 yield event
-        except (ValueError, KeyError, TypeError):
+        except (*UNREADABLE_JSON, KeyError, TypeError):
             continue
 
 

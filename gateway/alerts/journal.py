@@ -24,6 +24,7 @@ import msgspec
 from gateway.alerts import call_index, journal_file, journal_schema
 from gateway.alerts.cloud_event import CloudEvent
 from gateway.alerts.event import EVENT_TYPES, CallEnded, CallStarted, LegEnded, LegStarted, Scored
+from gateway.errors import UNREADABLE_JSON
 
 SCORE = EVENT_TYPES[Scored]
 SCORES_SHARE = 10
@@ -326,5 +327,5 @@ def _time(text: str) -> datetime | None:
     """Return when a stored event was made; None if it cannot be read."""
     try:
         return _timed.decode(text).time
-    except msgspec.MsgspecError:
+    except UNREADABLE_JSON:
         return None

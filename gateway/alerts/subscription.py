@@ -20,7 +20,7 @@ from gateway.alerts.cloud_event import envelope
 from gateway.alerts.event import Gap, Heartbeat
 from gateway.alerts.journal import SCORE, Entry, Journal
 from gateway.clock import utc_now
-from gateway.errors import SlowConsumer
+from gateway.errors import UNREADABLE_JSON, SlowConsumer
 
 SCORES_SKIPPED = Counter("callscreen_subscriber_scores_skipped_total", "Scores not sent to a subscriber that lags.")
 
@@ -43,7 +43,7 @@ def _tenant_of(text: str) -> str | None:
     """Return the tenant of a stored event (a CloudEvent as JSON); None when it has none or cannot be read."""
     try:
         return _owned.decode(text).data.tenant
-    except msgspec.MsgspecError:
+    except UNREADABLE_JSON:
         return None
 
 

@@ -122,7 +122,7 @@ def job(stream: str, model: str, gateway: str, number: int) -> str:
 
 def sender(subject: str) -> tuple[str, str]:
     """Return which gateway a job is of, and its number there. Raises BadMessage."""
-    gateway, number = subject.split(".")[-2:]
+    gateway, number = ["", *subject.split(".")][-2:]
     if not _GATEWAY.fullmatch(gateway) or not _NUMBER.fullmatch(number):
         raise BadMessage("subject: expected that of a job, <stream>.jobs.<model>.<gateway>.<number>", "bad_job")
     return gateway, number

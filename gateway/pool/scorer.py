@@ -23,6 +23,7 @@ from detection import Score, Window
 from detection.detector import CardDetector
 from gateway import clock, logs, refusals
 from gateway.call.scorer import SKIPPED, Backlog, Dropped, Job, Meters, ScoredLeg
+from gateway.errors import UNREADABLE_JSON
 from gateway.pool import messages
 from gateway.pool.flow import Flow
 from gateway.pool.jobs import KEPT_S, open_jobs
@@ -195,7 +196,7 @@ class PoolScorer:
     async def _hear_verifier(self, message: Msg) -> None:
         try:
             self._roster.hear(_here.decode(message.data), clock.monotonic_s())
-        except msgspec.MsgspecError as error:
+        except UNREADABLE_JSON as error:
             refusals.note(_log, "sign of a verifier refused", "pool", "garbage", reason=str(error))
         self._wake.set()
 
@@ -206,7 +207,7 @@ class PoolScorer:
             return
         try:
             answer = _answer.decode(message.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE_JSON as error:
             ANSWERS.labels("garbage").inc()
             refusals.note(_log, "answer of a verifier refused", "pool", "garbage", reason=str(error))
             return

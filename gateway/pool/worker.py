@@ -20,7 +20,7 @@ from detection import SAMPLE_RATE_HZ, Frontend, Score, Window
 from detection.detector import CardDetector
 from gateway import clock, logs, refusals
 from gateway.call.scorer import Fifo, Meters, Scorer
-from gateway.errors import BadMessage
+from gateway.errors import UNREADABLE_JSON, BadMessage
 from gateway.pool import messages
 from gateway.pool.jobs import open_jobs, open_share
 from gateway.pool.messages import Answer, Asking, Here, PoolModel
@@ -111,7 +111,7 @@ class PoolVerifier:
         """A gateway asks who is there."""
         try:
             asking = _asking.decode(message.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE_JSON as error:
             refusals.note(_log, "question of a gateway refused", "jobs", "garbage", reason=str(error))
             return
         if asking.model != self.model.key:

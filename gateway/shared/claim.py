@@ -18,6 +18,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from gateway import clock
+from gateway.errors import UNREADABLE_JSON
 from gateway.shared import names
 from gateway.shared.link import Link
 
@@ -86,7 +87,7 @@ class Claim:
     def _compare(self, data: bytes) -> None:
         try:
             other = msgspec.json.decode(data, type=Holder)
-        except msgspec.MsgspecError:
+        except UNREADABLE_JSON:
             return
         if other < self._me:
             self._other = other

@@ -20,7 +20,7 @@ from gateway.alerts.event import Gap, Heartbeat
 from gateway.alerts.journal import Entry
 from gateway.alerts.subscription import Filter
 from gateway.clock import utc_now
-from gateway.errors import Overloaded
+from gateway.errors import UNREADABLE_JSON, Overloaded
 from gateway.shared import names
 from gateway.shared.connection import FAILURES
 from gateway.shared.link import Link
@@ -133,7 +133,7 @@ class Reading:
         self._position = seq
         try:
             event = _event.decode(text)
-        except msgspec.MsgspecError:
+        except UNREADABLE_JSON:
             UNREADABLE.inc()
             return
         if self._wanted.accepts(Entry(seq, event.type, event.data.call_id, event.data.leg, text)):

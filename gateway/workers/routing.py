@@ -35,14 +35,15 @@ def route_of(head: bytes) -> Route:
         return FIRST_PROCESS
     try:
         target = urlsplit(parts[1])
-        query = parse_qs(target.query, max_num_fields=100)
+        query = parse_qs(target.query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         return FIRST_PROCESS
     path = unquote(target.path)
     if path.startswith(paths.WHIP):
-        return Route(media=True, call_id=path.removeprefix(paths.WHIP).partition("/")[0] or None)
+        return Route(media=True, call_id=path.removeprefix(paths.WHIP).partition("/")[0].strip() or None)
     if path.startswith(paths.MEDIA):
-        return Route(media=True, call_id=next((ids[0] for ids in (query.get("call_id"),) if ids), None))
+        call_id = query.get("call_id", [""])[-1]  # the last of several, as the door reads it
+        return Route(media=True, call_id=call_id.strip() or None)
     return FIRST_PROCESS
 
 

@@ -161,3 +161,12 @@ def test_a_file_is_read_and_its_version_is_that_of_its_text(tmp_path: Path) -> N
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"policy\.toml: not TOML"):
         read(file)
+
+
+def test_mistakes_beyond_number_are_counted_and_not_all_told() -> None:
+    text = "[default]\n" + "".join(f"no_such_key_{number} = 1\n" for number in range(3000))
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "policy.toml")
+    *told, last = str(refused.value).splitlines()
+    assert [line.partition(": ")[0] for line in told] == [f"policy.toml:{number}" for number in range(2, 22)]
+    assert last == "policy.toml: and 2980 more"

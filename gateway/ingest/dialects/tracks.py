@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-from gateway.errors import BadMessage, ProtocolError, UnsupportedMedia, WrongFrameKind
+from gateway.errors import UNREADABLE_JSON, BadMessage, ProtocolError, UnsupportedMedia, WrongFrameKind
 from gateway.ingest import names
 from gateway.ingest.dialects.base import Dialect
 from gateway.ingest.dialects.early import EarlyAudio
@@ -35,8 +35,6 @@ from gateway.ingest.events import (
 TRACKS = ("inbound", "outbound")
 _DECODED_RATE_HZ: dict[Encoding, int] = {"g722": 16_000, "opus": 48_000}
 """Decoder rate of codecs whose announced rate is that of the RTP clock or of the encoder's input."""
-UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
-"""Raised by msgspec for text; RecursionError if it nests a thousand levels deep."""
 _Message = TypeVar("_Message")
 
 Number = int | float | str
@@ -163,7 +161,7 @@ class Reader(Generic[_Message]):
             raise WrongFrameKind("message: expected a JSON text frame, got a binary one")
         try:
             return self._decode(message)
-        except UNREADABLE:
+        except UNREADABLE_JSON:
             return self._read_leniently(message)
 
     def _read_leniently(self, message: str) -> _Message | list[IngestEvent]:
@@ -192,7 +190,7 @@ def decode(decoder: Callable[[str], _Message], message: str | bytes) -> _Message
         return decoder(message)
     except msgspec.ValidationError as error:
         raise BadMessage(_explain(error)) from None
-    except UNREADABLE as error:
+    except UNREADABLE_JSON as error:
         raise BadMessage(f"message: expected JSON, got {message!r:.40}: {error}", "not_json") from None
 
 

@@ -20,18 +20,24 @@ from unittest.mock import patch
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
+from starlette.datastructures import QueryParams
 
+from gateway.alerts import history
 from gateway.alerts.cloud_event import CloudEvent, envelope
-from gateway.alerts.event import EVENT_TYPES, LegStarted
+from gateway.alerts.event import EVENT_TYPES, STORED_TYPES, FeedbackGiven, LegStarted
 from gateway.alerts.journal import Entry, Journal
+from gateway.alerts.subscription import Filter
 from gateway.call.recovery import endings
 from gateway.config import Settings
 from gateway.config_loading import _explain, load
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, RequestError, Unprocessable
+from gateway.http.calls import read_query
+from gateway.http.feedback import OPERATOR, read_feedback
 from gateway.ingest.kinds import kind_of
+from gateway.policy import parse
 from tests.fuzz.mutations import Input, Part, any_part, sequences
 from tests.fuzz.target import Target
-from tests.gateway.alerts.events import alert, call_started, leg_started
+from tests.gateway.alerts.events import alert, call_started, facts, leg_started
 
 FILE = """host = "0.0.0.0"
 token = "t"
@@ -153,6 +159,7 @@ def _temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
+OF_A_TENANT = Filter(types=frozenset(STORED_TYPES), tenant="blue")
 WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -185,6 +192,8 @@ def _read(journal: Journal, cursor: str, given: Input) -> None:
     for entry in journal.after(0, 100):
         assert isinstance(entry.text, str)
         assert isinstance(entry.type, str)
+        OF_A_TENANT.accepts(entry)
+    list(history.decoded(_rows(given)))
     journal.position(cursor)
     for part in given:
         journal.position(f"{journal.id}-{part!s}")
@@ -216,6 +225,18 @@ def play_journal(given: Input) -> None:
             _read(journal, cursor, given)
 
 
+def play_policy(given: Input) -> None:
+    """A policy file: read, or refused by line and key; then it holds for a leg."""
+    for part in given:
+        try:
+            policy = parse(_bytes(part).decode("utf-8", "replace"), "policy.toml").policy
+            policy.check_thresholds(0.9, 0.5)
+        except ConfigError as error:
+            str(error).encode()
+            continue
+        policy.resolve({"source": "twilio", "role": "agent", "band": "narrow", "leg": "inbound"})
+
+
 class _OpenJournal:
     """One journal for all inputs, whose rows another connection replaces."""
 
@@ -234,6 +255,11 @@ class _OpenJournal:
             _replace(self._file, _rows(given))
         _read(self._journal, self._cursor, given)
 
+    def page(self, query: str) -> None:
+        """Answer ``GET /v1/calls``. Raises Unprocessable."""
+        asked = read_query(QueryParams(query.encode()), self._journal, None)
+        history.page(self._file, asked.query, asked.before, asked.limit)
+
 
 @functools.cache
 def _open_journal() -> _OpenJournal:
@@ -245,6 +271,45 @@ def play_rows(given: Input) -> None:
     _open_journal().play(given)
 
 
+def play_calls_query(given: Input) -> None:
+    """What calls somebody wants to see."""
+    for part in given:
+        try:
+            _open_journal().page(_bytes(part).decode("utf-8", "replace"))
+        except Unprocessable as error:
+            str(error).encode()
+
+
+def play_feedback(given: Input) -> None:
+    """What somebody says of an alert."""
+    for part in given:
+        try:
+            feedback = read_feedback(_bytes(part))
+        except RequestError as error:
+            str(error).encode()
+            continue
+        said = {"alert_id": "a1", "verdict": feedback.verdict, "note": feedback.note, "reason": OPERATOR}
+        event = FeedbackGiven.model_validate(facts() | said)
+        envelope(event, event_id="j-1", source="/callscreen/j", time=WRITTEN, sequence="1").model_dump_json().encode()
+
+
+POLICY = """[default]
+alert_p = 0.98
+min_verdict_speech_s = 2
+
+[[rule]]
+name = "agents"
+role = "agent"
+screen = false
+
+[[rule]]
+tenant = "blue"
+band = "narrow"
+alert_p = 0.95
+verifier = false
+"""
+QUERY = "since=2026-11-27T21:00:00Z&until=2026-11-28T00:00:00%2B01:00&verdict=human&text=CA&state=ended&limit=20"
+FEEDBACK = '{"verdict": "dismissed", "note": "a colleague"}'
 CURSORS = ("9f2c41aa07d3-000000000042", "1", "9f2c41aa07d3-000000000042.0123456789ab")
 VARIABLES: list[Input] = [(ENVIRON,), ('{"telnyx": {"token": "t"}}',), ("7",), ('["a"]',)]
 
@@ -252,6 +317,9 @@ TARGETS = [
     Target("settings-file", sequences([(section,) for section in SECTIONS], any_part), play_toml),
     Target("settings-environment", sequences(VARIABLES, any_part), play_environment),
     Target("settings", sequences([(FILE,), *VARIABLES], any_part), play_settings, slow=True),
+    Target("policy-file", sequences([(POLICY,)], any_part), play_policy),
+    Target("calls-query", sequences([(QUERY,), ("verdict=human&cursor=x-1",)], any_part), play_calls_query),
+    Target("feedback", sequences([(FEEDBACK,)], any_part), play_feedback),
     Target("journal-rows", sequences([_texts(), (*_texts()[:1], *CURSORS)], any_part), play_rows),
     Target("journal", sequences([_texts(), (*_texts(), *CURSORS)], any_part), play_journal, slow=True),
 ]

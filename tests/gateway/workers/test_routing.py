@@ -14,6 +14,10 @@ from gateway.workers.routing import FIRST_PROCESS, MAX_LINE_BYTES, Route, owner,
     [
         (b"GET /v1/media/plain?call_id=c-1&leg=a HTTP/1.1\r\nHost: x", Route(media=True, call_id="c-1")),
         (b"GET /v1/media/plain?leg=a&call_id=c%2F1 HTTP/1.1\n", Route(media=True, call_id="c/1")),
+        (
+            b"GET /v1/media/plain?call_id=other&call_id=%20c-1 HTTP/1.1\n",
+            Route(media=True, call_id="c-1"),
+        ),  # as doors do
         (b"GET http://gw/v1/media/plain?call_id=c-1 HTTP/1.1\r\n", Route(media=True, call_id="c-1")),
         (b"GET /v1/media/twilio HTTP/1.1\r\n", Route(media=True)),
         (b"POST /v1/whip/c-1/caller?role=x HTTP/1.1\r\n", Route(media=True, call_id="c-1")),
