@@ -19,7 +19,7 @@ from gateway.http.frames import FrameSplitter, Kind
 from gateway.pool import messages
 from gateway.pool.messages import Answer, Asking, Here, PoolModel
 from gateway.pool.roster import Roster
-from gateway.workers.routing import LONGEST, is_for, route_of
+from gateway.workers.routing import MAX_LINE_BYTES, is_for, route_of
 from tests.fuzz.mutations import Draw, Input, Part, any_part, binary, sequences, wire_text
 from tests.fuzz.target import Target
 
@@ -83,7 +83,7 @@ def _heard(engine: ServerProtocol, data: bytes) -> list[Frame]:
 def play_request_line(given: Input) -> None:
     """Whichever process gets a request: one of them serves it, and it is of the call that its door will find there."""
     for part in given:
-        head = _bytes(part)[:LONGEST]
+        head = _bytes(part)[:MAX_LINE_BYTES]
         route = route_of(head)
         assert sum(is_for(number, route, 3) for number in range(3)) in (1, 3)
         line = _VISIBLE.match(head)
