@@ -42,24 +42,19 @@ audio it is, which alert, and which seconds of the leg.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands read."""
+    """Add the arguments of the commands."""
     parser.description, parser.formatter_class = DESCRIPTION, argparse.RawDescriptionHelpFormatter
     parser.epilog = "example: callscreen evidence list --folder evidence --json"
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    keygen = commands.add_parser(
-        "keygen", help="make a pair of keys", description=KEYGEN, epilog=EXAMPLE.format("keygen evidence.key")
-    )
+    _add_file_commands(commands.add_parser)
+    _add_folder_commands(commands.add_parser)
+
+
+def _add_file_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    keygen = add("keygen", help="make a pair of keys", description=KEYGEN, epilog=EXAMPLE.format("keygen evidence.key"))
     keygen.add_argument("file", type=Path, metavar="FILE", help="file for the private key; it must not exist yet")
     keygen.set_defaults(run=_keygen)
-    show = commands.add_parser(
-        "list",
-        help="list the files",
-        description="List the files, the oldest first.",
-        epilog=EXAMPLE.format("list --config callscreen.toml"),
-    )
-    show.add_argument("--call", metavar="CALL_ID", help="only of this call")
-    show.set_defaults(run=_list)
-    opening = commands.add_parser(
+    opening = add(
         "open",
         help="decrypt a file, so that it can be played",
         description=OPEN,
@@ -75,7 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     opening.add_argument("--json", action="store_true", help="the facts as one JSON object")
     opening.set_defaults(run=_open)
-    delete = commands.add_parser(
+
+
+def _add_folder_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    show = add(
+        "list",
+        help="list the files",
+        description="List the files, the oldest first.",
+        epilog=EXAMPLE.format("list --config callscreen.toml"),
+    )
+    show.add_argument("--call", metavar="CALL_ID", help="only of this call")
+    show.set_defaults(run=_list)
+    delete = add(
         "delete",
         help="delete the files of a call",
         description="Delete all files of a call, whether the gateway is running or not. Exit code 1: there were none.",
@@ -83,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     delete.add_argument("call_id", metavar="CALL_ID", help="the call")
     delete.set_defaults(run=_delete)
-    purge = commands.add_parser(
+    purge = add(
         "purge",
         help="delete the files that are too old",
         description="Delete the files that are older than the settings allow. A gateway does so every hour; this is "

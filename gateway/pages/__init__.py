@@ -1,7 +1,7 @@
-"""Pages for people, served by the gateway itself: ``/`` shows what is live, ``/call`` sends a call.  [IO]
+"""The dashboard, served by the gateway: ``/`` shows live calls, ``/call`` sends a test call.  [IO]
 
-The files hold no secret, so they are open to everybody; what they show is not. Whoever uses them types the token, and
-it stays in that tab's memory. Nothing is loaded from anywhere else, and the browser is told to see to that.
+The files hold no secret and need no token, but the data that they show does. The user enters the token, which stays in
+the tab's memory. Nothing is loaded from other origins, and the content security policy enforces that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css
 FILES = {"/": "live.html", "/call": "call.html"} | {
     f"/pages/{file.name}": file.name for file in sorted(_FOLDER.iterdir()) if file.suffix in (".js", ".css")
 }
-"""What is served, by path."""
+"""The file of each path."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 def routes() -> list[BaseRoute]:
-    """Return the routes of all pages; the files are read once, now."""
+    """Return the routes of all pages. The files are read now, once."""
     return [Route(path, partial(_show, page=_page(_FOLDER / name))) for path, name in FILES.items()]
 
 

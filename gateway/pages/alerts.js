@@ -1,4 +1,4 @@
-// Alerts since the page was opened: one entry for each, with what happened to it and the facts behind it.
+// Alerts since the page was opened: one entry each, with its changes and its facts.
 
 import { Feedback } from "./feedback.js";
 import { byId, make } from "./page.js";
@@ -21,12 +21,12 @@ export class Alerts {
     this.entries = new Map(); // alert id -> Entry, oldest first
   }
 
-  // Take any event; those that are not about an alert are left alone.
-  hear(event) {
+  // Add an event; events that do not concern an alert are ignored.
+  add(event) {
     if (event.type === "feedback.given") this.entries.get(event.data.alert_id)?.feedback?.show(event.data.verdict);
     const step = stepOf(event);
     if (!step) return;
-    // A machine that is expected raises no alert, and so has no id.
+    // An expected machine raises no alert, so its event has no alert id.
     const id = event.data.alert_id ?? event.id;
     let entry = this.entries.get(id);
     if (!entry) {
@@ -72,7 +72,7 @@ class Entry {
       this.feedback = new Feedback(gateway, data.alert_id, this.name);
       this.element.append(this.feedback.element);
     }
-    this.verified = undefined; // the step that tells of the verifier; it says the newest only
+    this.verified = undefined; // the line of the verifier's newest score, which replaces earlier ones
   }
 
   add({ type, time, data }, step) {

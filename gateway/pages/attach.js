@@ -1,4 +1,4 @@
-// How to attach a first call, to be copied: the commonest doors, with this gateway's own address filled in.
+// Recipes to attach a first call by the most common ways, with this gateway's address filled in.
 
 import { byId, doing, make } from "./page.js";
 
@@ -44,12 +44,12 @@ export function showRecipes() {
   byId("recipes").replaceChildren(...Object.entries(recipes()).map(([name, [text, note]], index) => {
     const copy = make("button", { type: "button", ariaLabel: `Copy: ${name}` }, "Copy");
     copy.addEventListener("click", doing(async () => {
-      if (!navigator.clipboard) throw new Error("A browser lets HTTPS pages and localhost copy only: mark the text instead.");
+      if (!navigator.clipboard) throw new Error("Browsers allow copying on HTTPS pages and localhost only; select the text instead.");
       await navigator.clipboard.writeText(text);
       byId("announcement").textContent = `Copied: ${name}`;
       copy.textContent = "Copied";
     }));
-    const shown = make("pre", { tabIndex: 0, ariaLabel: name, role: "region" }, text); // scrolls by keyboard
+    const shown = make("pre", { tabIndex: 0, ariaLabel: name, role: "region" }, text); // focusable, so that it can be scrolled by keyboard
     return make("details", { open: !index }, make("summary", {}, name), make("p", { className: "note" }, note), shown, copy);
   }));
 }

@@ -5,9 +5,9 @@ import { EVENTS, byId, doing, forEach, repeatedly } from "./page.js";
 
 const STATE_EVERY_MS = 1000;
 
-// Echo cancellation keeps the other side out of this leg. The rest would make a voice over before it is judged.
+// Echo cancellation keeps the other speaker out of this leg. The other effects would alter the voice before scoring.
 const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false };
-// Browsers share sound only along with a picture; the picture is never sent.
+// Browsers share sound only together with video; the video is never sent.
 const SCREEN = { video: true, audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false }, systemAudio: "include" };
 
 const legs = new Map(); // name -> { stream, peer, session }
@@ -15,7 +15,7 @@ let gateway;
 let watching = false;
 
 async function send(leg, capture) {
-  if (!navigator.mediaDevices) throw new Error("A browser gives its microphone to HTTPS pages and to localhost only.");
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the microphone on HTTPS pages and localhost only.");
   if (!byId("setup").reportValidity()) return;
   if (legs.has(leg)) throw new Error(`${leg} is being sent already.`);
   gateway ??= new Gateway(byId("token").value.trim());
@@ -27,14 +27,14 @@ async function send(leg, capture) {
     track.addEventListener("ended", doing(() => stop(leg)));
   } catch (error) {
     stream.getTracks().forEach((part) => part.stop());
-    if (!legs.size) gateway = undefined; // the token may have been the reason
+    if (!legs.size) gateway = undefined; // the token may be wrong
     throw error;
   }
   if (!watching) watch();
   showState();
 }
 
-// WHIP (RFC 9725). The offer carries no candidates: the gateway learns ours from our checks.
+// WHIP (RFC 9725). The offer has no candidates: the gateway learns our address from our connectivity checks.
 async function publish(leg, track, stream) {
   const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   try {
@@ -64,7 +64,7 @@ async function stop(leg) {
   legs.delete(leg);
   sent.stream.getTracks().forEach((track) => track.stop());
   showState();
-  // `keepalive`: also while the page is being left. A session that is over already is as good.
+  // `keepalive` sends the request even while the page is left. 404: the session has ended already.
   await gateway.fetch(sent.session, { method: "DELETE", keepalive: true }).catch((error) => {
     if (error.code !== 404) throw error;
   });
@@ -80,15 +80,15 @@ function watch() {
   watching = true;
   const cards = new Calls(byId("calls"));
   const alerts = new Alerts(gateway);
-  forEach(gateway.follow({ callId: call, types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
+  forEach(gateway.follow({ callId: call, types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).add(event));
   repeatedly(STATE_EVERY_MS, async () => {
-    if (!legs.size) return; // what was said last stays in sight
+    if (!legs.size) return; // keep showing the last state
     cards.show([await (await gateway.fetch(`/v1/calls/${encodeURIComponent(call)}`)).json()]);
   });
 }
 
 function showState() {
-  for (const field of ["call", "token"]) byId(field).disabled = watching; // one call a page
+  for (const field of ["call", "token"]) byId(field).disabled = watching; // one call per page
   byId("end").disabled = !legs.size;
 }
 

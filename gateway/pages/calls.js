@@ -1,17 +1,17 @@
-// Live calls: a card for each, with a table of its legs and a timeline of how they sound.
+// Live calls: one card each, with a table of the legs and a timeline of their probability.
 
 import { make } from "./page.js";
 
-const SHOWN_CALLS = 24; // more cannot be looked at; the search finds the others
+const SHOWN_CALLS = 24; // the search finds the others
 const TIMELINE_S = 120;
-const KEPT_POINTS = 400; // of one leg
+const KEPT_POINTS = 400; // per leg
 const CHART_HEIGHT_PX = 130;
-const COLOURS = ["--first", "--second", "--third", "--fourth"]; // of legs, in the order they came
-const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]]; // the legs differ without colour, too
+const COLOURS = ["--first", "--second", "--third", "--fourth"]; // of legs, in order
+const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]]; // legs must be distinguishable without colour
 const COLUMNS = ["leg", "role", "speech", "sounds synthetic", "so far"];
 
 export class Calls {
-  // `container` gets the cards.
+  // The cards are added to `container`.
   constructor(container) {
     this.container = container;
     this.timelines = new Map(); // "call leg" -> [{ at_s, p }]
@@ -21,8 +21,8 @@ export class Calls {
     });
   }
 
-  // Take a `score` event. What `GET /v1/calls` tells is no point of the line: its position is ahead of its confidence.
-  hear({ data }) {
+  // Add a `score` event. `GET /v1/calls` gives no points: its position is newer than its probability.
+  add({ data }) {
     const name = `${data.call_id} ${data.leg}`;
     const points = this.timelines.get(name) ?? [];
     this.timelines.set(name, points);
@@ -30,9 +30,9 @@ export class Calls {
     if (points.length > KEPT_POINTS) points.shift();
   }
 
-  // Show the live calls of `GET /v1/calls` whose id contains `wanted`; returns how many are not shown for want of room.
-  show(told, wanted = "") {
-    const calls = told.map((call) => ({ ...call, legs: call.legs.filter((leg) => leg.ended_by === null) }));
+  // Show the live calls from `GET /v1/calls` whose id contains `wanted`; return how many exceed the number of cards.
+  show(listed, wanted = "") {
+    const calls = listed.map((call) => ({ ...call, legs: call.legs.filter((leg) => leg.ended_by === null) }));
     this.#forgetOthers(calls);
     const found = calls.filter((call) => call.call_id.toLowerCase().includes(wanted.toLowerCase()));
     const shown = found.toSorted((one, other) => suspicion(other) - suspicion(one)).slice(0, SHOWN_CALLS);
@@ -85,7 +85,7 @@ class Card {
     this.age.textContent = `${call.source}, ${minutes}:${String(Math.floor(call.age_s % 60)).padStart(2, "0")}`;
     this.body.replaceChildren(...call.legs.map(legRow));
     this.element.classList.toggle("alerted", call.legs.some((leg) => ["provisional", "confirmed"].includes(leg.alert)));
-    this.plot.ariaLabel = `Timeline of how the legs sound. ${call.legs.map(inWords).join(". ")}.`;
+    this.plot.ariaLabel = `Timeline of the legs' probability of being synthetic. ${call.legs.map(inWords).join(". ")}.`;
     this.#draw(call.legs.map((leg) => leg.leg), timelines);
   }
 
@@ -149,7 +149,7 @@ function chartOptions(legs, width) {
       dash: DASHES[index % DASHES.length],
       width: 2,
       points: { show: false },
-      spanGaps: true, // the legs' windows end at different times: each has points where the other has none
+      spanGaps: true, // windows of different legs end at different times
     }))],
   };
 }

@@ -1,4 +1,4 @@
-// What people say of an alert: two buttons, and what was said last.
+// Feedback on an alert: two buttons, and the last feedback.
 
 import { doing, make } from "./page.js";
 
@@ -8,9 +8,9 @@ const CHOICES = {
 };
 
 export class Feedback {
-  // `name` tells which alert it is, for those who do not see where the buttons are.
+  // `name` identifies the alert for screen readers.
   constructor(gateway, alertId, name) {
-    this.said = make("span", { className: "note", role: "status" });
+    this.given = make("span", { className: "note", role: "status" });
     const buttons = Object.entries(CHOICES).map(([verdict, [words]]) => {
       const button = make("button", { type: "button", ariaLabel: `${words}: ${name}` }, words);
       button.addEventListener("click", doing(async () => {
@@ -23,10 +23,10 @@ export class Feedback {
       }));
       return button;
     });
-    this.element = make("p", { className: "feedback" }, ...buttons, this.said);
+    this.element = make("p", { className: "feedback" }, ...buttons, this.given);
   }
 
   show(verdict) {
-    this.said.textContent = CHOICES[verdict]?.[1] ?? "";
+    this.given.textContent = CHOICES[verdict]?.[1] ?? "";
   }
 }

@@ -1,4 +1,4 @@
-// The client of a callscreen gateway, for browsers and for Node.js 22 or newer. It needs nothing else.
+// Client of a callscreen gateway, for browsers and for Node.js 22 or newer, without dependencies.
 //
 //   for await (const event of follow(url, { token, types: ["alert.raised"], lastEventId })) {
 //     if (event.type === "alert.raised") console.log(event.data.call_id, event.data.leg, event.data.p_synthetic);
@@ -8,17 +8,17 @@
 const PATH = "/v1/events";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-const TRY_AGAIN_LATER_MS = 5000; // at least so long after 1013 or 503: the gateway has too much to do
-const SILENCE_MS = 60_000; // a gateway sends a heartbeat every 15 s, unless it is set up otherwise
-const REMEMBERED_EVENTS = 4096; // by which one that comes again is recognised
-const WAITING_EVENTS = 10_000; // more are not kept for a program that is slow; they are asked for again
+const TRY_AGAIN_LATER_MS = 5000; // shortest wait after 1013 or 503: the gateway is overloaded
+const SILENCE_MS = 60_000; // by default a gateway sends a heartbeat every 15 s
+const REMEMBERED_EVENTS = 4096; // recent ids, by which redelivered events are recognised
+const WAITING_EVENTS = 10_000; // limit for a slow program; beyond it the connection is closed and resumed
 
 // Close codes and statuses after which the same request would only be refused again.
-const GONE_FOR_GOOD = new Set([1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4403, 4404]);
-const LOST = 1006; // no close frame came
+const FINAL_CODES = new Set([1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4403, 4404]);
+const LOST = 1006; // closed without a close frame
 const TRY_AGAIN_LATER = 1013;
-const UPGRADE_REQUIRED = 426; // the answer to a plain request where all is well
-const WORTH_RETRYING = new Set([408, 425, UPGRADE_REQUIRED, 429, 500, 502, 503, 504]);
+const UPGRADE_REQUIRED = 426; // the response to a plain request if the gateway is well
+const RETRYABLE_STATUSES = new Set([408, 425, UPGRADE_REQUIRED, 429, 500, 502, 503, 504]);
 
 // The gateway refused; `code` is the HTTP status or the websocket's close code.
 export class GatewayError extends Error {
@@ -29,7 +29,7 @@ export class GatewayError extends Error {
   }
 }
 
-// Events that were asked for are gone, and `onGap` is "throw"; `gap` is the event that says so.
+// Requested events were deleted, and `onGap` is "throw"; `gap` is the gateway's event.
 export class EventsLost extends GatewayError {
   constructor(gap) {
     super(`events after ${gap.data.after} are lost: ${gap.data.reason}`);
@@ -37,21 +37,21 @@ export class EventsLost extends GatewayError {
   }
 }
 
-// Yield the events of a gateway as they come, each once and in order. A lost connection is made anew after a pause that
-// grows from 0.5 s to 30 s, with full jitter, and goes on where it broke off; an event of the type `gap` says that this was
-// not wholly possible. Heartbeats are used, but not yielded. Throws GatewayError when the gateway will not serve this.
+// Yield the events of a gateway, each once and in order. After a lost connection it waits 0.5 s to 30 s, with exponential
+// backoff and full jitter, reconnects and resumes. An event of type `gap` reports that events are missing. Heartbeats are
+// not yielded. Throws GatewayError if the gateway refuses the subscription.
 //
-// url: of the gateway. Options:
+// url: the gateway's URL. Options:
 //   token          bearer token
-//   callId, leg    only of this call, of this leg
-//   types          only these; none: all but `score`
-//   lastEventId    `id` of the last event seen; what came after it comes first
-//   everywhere     events of all gateways that share a stream, over any of them; to resume, give `cursor`, not `id`
+//   callId, leg    only this call, only this leg
+//   types          only these types; empty: all but `score`
+//   lastEventId    `id` of the last event received; later ones are sent first
+//   everywhere     events of all gateways that share a stream; to resume, pass `cursor`, not `id`
 //   onGap          "yield" (default) or "throw": EventsLost
-//   onRetry        called with the reason and the pause in ms, before each pause
+//   onRetry        called with the reason and the wait in ms before each reconnection
 //   signal         an AbortSignal; when it fires, the iteration ends
-//   silenceMs      a connection that is silent for so long is given up
-//   longestPauseMs between two attempts to connect, however many have failed
+//   silenceMs      a connection is closed after this time without a message
+//   longestPauseMs longest wait between two attempts to connect
 export async function* follow(url, options = {}) {
   const { token, onGap = "yield", onRetry, signal, silenceMs = SILENCE_MS, longestPauseMs = LONGEST_PAUSE_MS } = options;
   const position = new Position(options.lastEventId);
@@ -71,7 +71,7 @@ export async function* follow(url, options = {}) {
     }
     if (signal?.aborted) return;
     const failure = connection.opened ? closed(connection.ending) : await refused(url, token, signal);
-    if (failure.forGood) throw new GatewayError(failure.reason, failure.code);
+    if (failure.isFinal) throw new GatewayError(failure.reason, failure.code);
     const pauseMs = failure.waitMs + Math.random() * Math.min(longestPauseMs, FIRST_PAUSE_MS * 2 ** failures);
     failures += 1;
     onRetry?.(failure.reason, pauseMs);
@@ -79,18 +79,18 @@ export async function* follow(url, options = {}) {
   }
 }
 
-// A gateway's HTTP routes and events, with one token.
+// The HTTP API and the events of a gateway, with one token.
 export class Gateway {
   constructor(token, url = location.origin) {
     this.token = token;
     this.url = url;
   }
 
-  // Ask for something; throws a GatewayError with the gateway's own words when it says no.
+  // Make a request; throws a GatewayError with the gateway's reason if it refuses.
   async fetch(path, options = {}) {
     const answer = await fetch(new URL(path, this.url), { ...options, headers: { ...bearer(this.token), ...options.headers } });
     if (answer.ok) return answer;
-    throw new GatewayError(await said(answer), answer.status);
+    throw new GatewayError(await detail(answer), answer.status);
   }
 
   // See `follow`.
@@ -99,11 +99,11 @@ export class Gateway {
   }
 }
 
-// One websocket, whose messages wait until they are taken.
+// One websocket with a queue of received messages.
 class Connection {
   constructor(url, token, silenceMs, signal) {
     this.opened = false;
-    this.ending = undefined; // { code, reason } once there is one
+    this.ending = undefined; // { code, reason } after the end
     this.waiting = [];
     this.wake = () => {};
     this.silenceMs = silenceMs;
@@ -115,11 +115,11 @@ class Connection {
     this.socket.onopen = () => { this.opened = true; };
     this.socket.onmessage = ({ data }) => this.#take(data);
     this.socket.onclose = ({ code, reason }) => this.end(code, reason);
-    this.socket.onerror = () => this.end(LOST, ""); // Node.js 20 tells nothing else of a refusal
+    this.socket.onerror = () => this.end(LOST, ""); // Node.js 20 fires no close event for a refusal
     this.#listen();
   }
 
-  // Yield what comes, to the end of the connection.
+  // Yield messages until the connection ends.
   async *texts() {
     while (true) {
       while (this.waiting.length) yield this.waiting.shift();
@@ -141,7 +141,7 @@ class Connection {
     if (this.ending) return;
     this.#listen();
     this.waiting.push(text);
-    if (this.waiting.length >= WAITING_EVENTS) this.end(4430, "more events wait than are kept");
+    if (this.waiting.length >= WAITING_EVENTS) this.end(4430, "the queue of events is full");
     this.wake();
   }
 
@@ -151,14 +151,14 @@ class Connection {
   }
 }
 
-// Where we are in the stream, and what we have just seen.
+// The position in the stream, and the ids of recent events.
 class Position {
   constructor(lastEventId) {
     this.lastEventId = lastEventId;
     this.seen = new Set(); // oldest first
   }
 
-  // Take note of an event; tells whether it is to be shown.
+  // Record an event; return whether it should be yielded.
   advance({ type, id, source, data, cursor }) {
     if (type === "heartbeat") {
       this.lastEventId = data.last_event_id ?? this.lastEventId;
@@ -196,21 +196,21 @@ function events(url) {
 function closed({ code, reason }) {
   const waitMs = code === TRY_AGAIN_LATER ? TRY_AGAIN_LATER_MS : 0;
   const why = reason || (code === LOST ? "the connection was lost" : `closed with code ${code}`);
-  return { reason: why, code, waitMs, forGood: GONE_FOR_GOOD.has(code) };
+  return { reason: why, code, waitMs, isFinal: FINAL_CODES.has(code) };
 }
 
-// Why there is no connection. A websocket does not tell, so the gateway is asked in plain HTTP, too.
+// Return why there is no connection. A websocket does not reveal it, so make a plain HTTP request, too.
 async function refused(url, token, signal) {
   const target = events(url);
   target.protocol = target.protocol.replace("ws", "http");
   const answer = await fetch(target, { headers: bearer(token), signal }).catch(() => undefined);
-  if (!answer || answer.status === UPGRADE_REQUIRED) return { reason: "cannot connect", waitMs: 0, forGood: false };
+  if (!answer || answer.status === UPGRADE_REQUIRED) return { reason: "cannot connect", waitMs: 0, isFinal: false };
   const waitMs = 1000 * Number(answer.headers.get("Retry-After")) || TRY_AGAIN_LATER_MS;
-  return { reason: await said(answer), code: answer.status, waitMs, forGood: !WORTH_RETRYING.has(answer.status) };
+  return { reason: await detail(answer), code: answer.status, waitMs, isFinal: !RETRYABLE_STATUSES.has(answer.status) };
 }
 
-// What a refusal says: problem details (RFC 9457) if there are any, else the status.
-async function said(answer) {
+// Return the reason in a refusal: problem details (RFC 9457) if there are any, else the status.
+async function detail(answer) {
   const problem = await answer.json().catch(() => ({}));
   return problem.detail ?? `${answer.status} ${answer.statusText}`;
 }

@@ -1,4 +1,4 @@
-// The gateway's state, from `/readyz` and `/metrics`.
+// State of the gateway, from `/readyz` and `/metrics`.
 
 import { byId, make } from "./page.js";
 
@@ -32,18 +32,18 @@ export class Health {
     const at_s = performance.now() / 1000;
     const before = this.before;
     this.before = { at_s, cpu_s };
-    if (!before || cpu_s < before.cpu_s) return "–"; // no second look yet, or the gateway was started again
+    if (!before || cpu_s < before.cpu_s) return "–"; // first measurement, or the gateway was restarted
     return `${(100 * (cpu_s - before.cpu_s) / (at_s - before.at_s)).toFixed(0)} % of a core`;
   }
 }
 
-// Of the windows with speech, since the gateway was started.
+// Share of the windows with speech, since the gateway was started.
 function scoredShare(metrics, name) {
   const spoken = metrics.sum(name) - metrics.sum(name, 'outcome="no_speech"');
   return spoken ? `${(100 * metrics.sum(name, 'outcome="scored"') / spoken).toFixed(1)} %` : "–";
 }
 
-// Read Prometheus's text format: of several processes, each sample has a label that names its own.
+// Parse Prometheus' text format. With several processes, each sample has a label with its process.
 export function read(text) {
   const samples = [];
   for (const line of text.split("\n")) {

@@ -1,4 +1,4 @@
-// Calls that have ended, from the journal: searched by time, verdict and name, a page at a time.
+// Ended calls from the journal: search by time, verdict and name, in pages.
 
 import { Feedback } from "./feedback.js";
 import { byId, doing, make } from "./page.js";
@@ -38,7 +38,7 @@ export class History {
 }
 
 function row(gateway, call) {
-  const legs = call.legs.map((leg) => make("li", {}, `${leg.leg}: ${(leg.verdict ?? "not told").replace("_", " ")}`));
+  const legs = call.legs.map((leg) => make("li", {}, `${leg.leg}: ${(leg.verdict ?? "unknown").replace("_", " ")}`));
   const alerts = call.alerts.map((alert) => {
     const feedback = new Feedback(gateway, alert.alert_id, `${call.call_id}: ${alert.leg}`);
     feedback.show(alert.feedback?.verdict);

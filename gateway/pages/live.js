@@ -21,19 +21,19 @@ const open = doing(async () => {
   const gateway = new Gateway(byId("token").value.trim());
   await gateway.fetch("/v1/calls?limit=1"); // the token may be wrong
   byId("access").hidden = true;
-  byId("house").hidden = false;
+  byId("dashboard").hidden = false;
   showRecipes();
   const cards = new Calls(byId("calls"));
   const alerts = new Alerts(gateway);
   const health = new Health(gateway);
   new History(gateway);
-  forEach(gateway.follow({ types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).hear(event));
+  forEach(gateway.follow({ types: EVENTS }), (event) => (event.type === "score" ? cards : alerts).add(event));
   repeatedly(CALLS_EVERY_MS, () => show(gateway, cards));
   repeatedly(HEALTH_EVERY_MS, () => health.show());
 });
 
 byId("access").addEventListener("submit", open);
-// On loopback there may be no token to type.
+// On loopback a token may not be needed.
 new Gateway("").fetch("/v1/calls?limit=1").then(() => open(), () => {
   byId("access").hidden = false;
   byId("token").focus();

@@ -1,4 +1,4 @@
-// Small helpers of the pages. Names of calls and legs come from strangers: they only ever become text, never markup.
+// Helpers of the pages. Names of calls and legs are untrusted: they are inserted as text, never as markup.
 
 export const EVENTS = ["score", "alert.raised", "alert.cleared", "alert.verified", "alert.evidence", "voice.expected", "feedback.given"];
 
@@ -6,14 +6,14 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-// Make an element: `make("p", { className: "note" }, "text", otherElement)`.
+// Create an element: `make("p", { className: "note" }, "text", otherElement)`.
 export function make(name, properties = {}, ...children) {
   const element = Object.assign(document.createElement(name), properties);
   element.append(...children);
   return element;
 }
 
-// Do what a button is for, and show why when it fails.
+// Return an event handler that runs an action, and shows its error.
 export function doing(action) {
   return async (event) => {
     event?.preventDefault();
@@ -26,7 +26,7 @@ export function doing(action) {
   };
 }
 
-// Do something now and every so often, never twice at once, and show why for as long as it fails.
+// Run an action now and at intervals, never concurrently; show its error while it fails.
 export async function repeatedly(everyMs, action) {
   let fault = "";
   await action().catch((error) => { fault = error.message; });
@@ -34,7 +34,7 @@ export async function repeatedly(everyMs, action) {
   setTimeout(repeatedly, everyMs, everyMs, action);
 }
 
-// Do something with each event for as long as the page is open, and show why when no more come.
+// Run an action for each event while the page is open; show the error that ends the stream.
 export async function forEach(events, action) {
   try {
     for await (const event of events) action(event);

@@ -108,9 +108,9 @@ async def test_an_offer_that_is_refused_leaves_no_call_behind(serve: Serve) -> N
 
 async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(serve: Serve) -> None:
     whip = {"token": "desk", "tenant_parameter": "org", "roles": {"left": "agent"}, "max_call_s": 1.0}
-    server = await serve(token="house", whip=whip)
+    server = await serve(token="dashboard", whip=whip)
     with pytest.raises(WhipError) as fault:
-        async with WhipPublisher(server.url, "c-1", "left", token="house"):
+        async with WhipPublisher(server.url, "c-1", "left", token="dashboard"):
             pass
     assert fault.value.status == 401
     async with httpx.AsyncClient(base_url=server.url) as web:

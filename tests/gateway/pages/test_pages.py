@@ -125,7 +125,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await page.type("token", "wrong")
         await page.run("document.getElementById('access').requestSubmit()")
         await page.until("fault", "token: missing or wrong")
-        assert await page.run("document.getElementById('house').hidden")
+        assert await page.run("document.getElementById('dashboard').hidden")
         await page.type("token", TOKEN)
         await page.run("document.getElementById('access').requestSubmit()")
         await page.until("calls", "no speech yet")
