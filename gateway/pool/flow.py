@@ -2,14 +2,15 @@
 
 What waits in the pool waits in the order in which it came, and what waits in the gateway by the need of its leg
 (`verification.Rank`); and a job that waits too long in the pool has been sent for nothing. So the pool is given only
-as much as it takes soon: one job more for each round of jobs that were taken soon, a quarter less once jobs wait or
-answers are missing. This is how TCP shares a line that nobody knows the width of (RFC 5681), and all gateways get their
-part of the pool in the same way.
+as much as it takes soon. As TCP finds its share of a line that nobody knows the width of (RFC 5681): twice as much
+with each round of jobs that were taken soon; from the first that was not, one job more with each round, and a quarter
+less whenever jobs wait or answers are missing. The limit only grows while it is what holds jobs back (RFC 7661): what a
+quiet hour has let through says nothing of what a busy minute may give. All gateways get their part of the pool so.
 """
 
 from __future__ import annotations
 
-FIRST, MOST = 8.0, 256.0
+FIRST, MOST = 2.0, 256.0
 """Jobs at once, at the beginning and at most."""
 SOON_S = 0.5
 """A job that waits for longer until a verifier takes it, waits behind others."""
@@ -21,17 +22,25 @@ class Flow:
 
     def __init__(self) -> None:
         self.limit = FIRST
+        self._doubling = True
         self._less_until_s = float("-inf")
 
-    def answered(self, waited_s: float, now_s: float) -> None:
-        """A job was answered that had waited for so long; how long the model then took says nothing of others."""
+    def answered(self, waited_s: float, now_s: float, *, is_full: bool) -> None:
+        """A job was answered; how long the model took says nothing of others.
+
+        Args:
+            waited_s: until a verifier took it.
+            now_s: the time, by a clock that never goes back.
+            is_full: whether as many jobs were under way as may be.
+        """
         if waited_s > SOON_S:
             self.lost(now_s)
-        else:
-            self.limit = min(MOST, self.limit + 1 / self.limit)
+        elif is_full:
+            self.limit = min(MOST, self.limit + (1.0 if self._doubling else 1 / self.limit))
 
     def lost(self, now_s: float) -> None:
         """A job was not answered in time; many at once are one sign, not many."""
+        self._doubling = False
         if now_s >= self._less_until_s:
             self.limit = max(1.0, LESS * self.limit)
             self._less_until_s = now_s + SOON_S

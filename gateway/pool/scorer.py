@@ -214,10 +214,10 @@ class PoolScorer:
         if answer.model != self._model.key:
             ANSWERS.labels("other_model").inc()
             refusals.note(_log, "answer of a verifier refused", "pool", "other_model", model=answer.model)
-        elif (given := self._given.pop(number, None)) is None:
+        elif number not in self._given:
             ANSWERS.labels("late").inc()
         else:
-            self._take(given, answer)
+            self._take(number, answer)
             self._wake.set()
 
     def _hear_stored(self, message: Msg) -> None:
@@ -227,9 +227,11 @@ class PoolScorer:
             self._unstored = f"status {status}" if status else message.data.decode("utf-8", "replace")
             self._wake.set()
 
-    def _take(self, given: _Given, answer: Answer) -> None:
-        job, now_s = given.job, clock.monotonic_s()
-        self._flow.answered(now_s - given.at_s - answer.worked_s, now_s)
+    def _take(self, number: str, answer: Answer) -> None:
+        is_full = len(self._given) + 1 > self._flow.limit
+        given, now_s = self._given.pop(number), clock.monotonic_s()
+        job = given.job
+        self._flow.answered(now_s - given.at_s - answer.worked_s, now_s, is_full=is_full)
         if answer.failed is not None:
             ANSWERS.labels("failed").inc()
             self._skip([(job, FAILED)])

@@ -54,6 +54,8 @@ def test_the_answer_goes_to_who_asked() -> None:
 def test_a_forged_subject_makes_no_subject_of_an_answer(end: str) -> None:
     with pytest.raises(BadMessage, match="subject: expected that of a job"):
         messages.sender(f"callscreen.jobs.0123456789ab.{end}")
+    with pytest.raises(BadMessage):
+        messages.sender(end)
 
 
 def test_the_key_tells_networks_and_calibrations_apart() -> None:
