@@ -62,7 +62,7 @@ def _open(settings: Settings) -> CardDetector:
             check_model(name, read_verify_key(settings.verify_key))
         return open_detector(name)
     except DetectionError as error:
-        raise ConfigError(f"verifier: {error}") from None
+        raise ConfigError(f"verifier: {str(error).removeprefix('model: ')}") from None
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -147,6 +148,24 @@ async def test_without_nats_in_mid_run_nothing_waits_and_later_all_goes_on(tmp_p
         await until(lambda: pool.fault is None)
         pool.offer(leg, window(), clock.monotonic_s())
         await until(lambda: len(leg.scores) == 2)
+
+
+async def test_a_nats_server_that_hangs_holds_no_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "WITHIN_S", 0.2)
+    monkeypatch.setattr("gateway.shared.connection.PING_S", 0.2)
+    async with nats_server(tmp_path) as server, asking(server.url) as pool, verifying(server.url):
+        await until(lambda: pool.fault is None)
+        leg = Leg()
+        os.kill(server.pid, signal.SIGSTOP)
+        pool.offer(leg, window(), clock.monotonic_s())
+        await until(lambda: leg.skips == 1)
+        await until(lambda: pool.fault == scorer.UNREACHED)
+        os.kill(server.pid, signal.SIGCONT)
+        monkeypatch.setattr(scorer, "WITHIN_S", 60.0)
+        await until(lambda: pool.fault is None)
+        pool.offer(leg, window(), clock.monotonic_s())
+        await until(lambda: leg.scores)
+        assert leg.skips == 1
 
 
 async def test_jobs_that_are_no_jobs_are_refused_and_the_next_is_scored(tmp_path: Path) -> None:

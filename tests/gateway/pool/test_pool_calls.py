@@ -77,7 +77,7 @@ async def test_the_model_is_known_but_not_loaded_in_the_gateway(tmp_path: Path, 
     server = await serve(verifier=MODEL, nats=away)
     assert server.verifier is not None
     assert server.verifier.startswith(MODEL)
-    with pytest.raises(ConfigError, match="verifier: model: expected a path"):
+    with pytest.raises(ConfigError, match="verifier: expected a path"):
         await serve(verifier="no such model", nats=away, journal=tmp_path / "other.sqlite3")
     server = await serve(verifier="off", nats=away, journal=tmp_path / "third.sqlite3")
     assert server.verifier is None
