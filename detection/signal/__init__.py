@@ -1,1 +1,1 @@
-"""From samples to windows and features; no model, no opinion."""
+"""Signal analysis: from samples to windows, speech activity and features."""

@@ -1,4 +1,4 @@
-"""Audio files into samples: whatever libav reads, at any rate, with any number of channels."""
+"""Reads audio files: all formats that libav reads, at any rate, with any number of channels."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from detection.errors import AudioError
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 LOUDEST = 1e3
-"""The largest sample that can still be sound, 60 dB over full scale.
+"""The largest accepted sample, 60 dB over full scale.
 
-Files of floats may exceed full scale, by a few dB where a mix was not limited. What lies far beyond is written on
-another scale, such as that of 16 bits, up to 32,768, or is no audio; features overflow on the largest of such numbers.
+Floating-point files can exceed full scale by a few dB. Larger values have another scale, such as 16-bit integers, or
+are no audio; features overflow on the largest of them.
 """
 
 
 def read_audio(path: Path | str) -> Samples:
     """Return the first audio track of a file, mixed down to mono and resampled to `SAMPLE_RATE_HZ`.
 
-    Raises `AudioError`, naming the file and why, when it can't be read to its end, has no audio track, holds no
-    samples or holds samples that aren't finite, or are beyond `LOUDEST`.
+    Raises:
+        AudioError: it cannot be read to its end, has no audio track or no samples, or has samples that are not finite
+            or exceed `LOUDEST`; names the file.
     """
     # libav's own mix of two channels is 3 dB louder
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # `_checked` refuses the result
         return _checked(path, _read(path).mean(axis=0))
 
 
 def read_channels(path: Path | str) -> list[Samples]:
-    """Return each channel of a file's first audio track by itself, first to last; else as `read_audio`."""
+    """Return each channel of a file's first audio track, in order; otherwise as `read_audio`."""
     return [_checked(path, samples) for samples in _read(path)]
 
 
@@ -44,16 +45,16 @@ def _read(path: Path | str) -> Samples:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{path}: cannot be read: {reason}") from error
     if not samples.shape[1]:
-        raise AudioError(f"{path}: holds no audio")
+        raise AudioError(f"{path}: expected audio, got none")
     return samples
 
 
 def _checked(path: Path | str, samples: Samples) -> Samples:
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds samples that are not finite numbers")
+        raise AudioError(f"{path}: expected finite samples, got NaN or infinity")
     loudest = max(samples.max(), -samples.min())
     if loudest > LOUDEST:
-        raise AudioError(f"{path}: expected samples of about -1 to 1; one is as large as {loudest:.3g}")
+        raise AudioError(f"{path}: expected samples of about -1 to 1, got {loudest:.3g}")
     return samples
 
 

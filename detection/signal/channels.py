@@ -1,7 +1,7 @@
-"""Telephone channels, simulated with the real codecs: what a voice goes through before it reaches the gateway.
+"""Telephone channels, simulated with real codecs.
 
-`CHANNELS` lists every channel by name; `apply_channel` sends audio through one. Training draws from the same building
-blocks (`transcode`, `lose_packets`) with random settings, so that the measured channels are not the only ones heard.
+`CHANNELS` lists every channel by name; `apply_channel` sends audio through one. Training uses the same functions
+(`transcode`, `lose_packets`) with random settings, so it covers more than the channels that are measured.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from numpy.typing import NDArray
 from detection.types import SAMPLE_RATE_HZ, Samples
 
 PACKET_S = 0.02
-"""Audio in one lost packet."""
+"""Length of a packet, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A speech codec as libav (or, for GSM, libsndfile) knows it."""
+    """A speech codec of libav (GSM: of libsndfile)."""
 
     encoder: str
-    """Encoder name; `libsndfile-gsm` for GSM full rate, which libav can only decode."""
+    """Name of the encoder; `libsndfile-gsm` for GSM full rate, which libav can only decode."""
     rate_hz: int
     bit_rate: int = 0
-    """Bits per second; 0 where the codec has only one rate."""
+    """Bits per second; 0 if the codec has only one rate."""
     options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One way through the telephone network."""
+    """One path through the telephone network."""
 
     codec: Codec | None
     band_hz: tuple[float, float] | None = None
-    """Analogue band limits before the codec, 12 dB per octave and steeper; None keeps the whole band."""
+    """Analogue band limits before the codec, 12 dB per octave and steeper; None for the whole band."""
     loss: float = 0.0
-    """Share of 20 ms packets that are lost, in bursts, and concealed as G.711 Appendix I does, roughly."""
+    """Share of 20 ms packets that are lost, in bursts, and concealed similarly to G.711 Appendix I."""
 
 
 def opus(bit_rate: int) -> Codec:
-    """Return Opus as telephony uses it: voice mode, 20 ms packets, `bit_rate` bits per second."""
+    """Return Opus with the settings of telephony: voice mode, 20 ms packets, `bit_rate` bits per second."""
     return Codec("libopus", 16_000, bit_rate, {"application": "voip", "frame_duration": "20", "compression_level": "5"})
 
 
@@ -71,14 +71,14 @@ CHANNELS: Mapping[str, Channel] = {
     "opus32": Channel(opus(32_000)),
     "lossy": Channel(MULAW, loss=0.05),
 }
-"""Every channel that `apply_channel` knows, by the name that commands and reports use."""
+"""All channels by name, as used in commands and reports."""
 
 
 def apply_channel(samples: Samples, name: str) -> Samples:
-    """Send 16 kHz audio through the channel called `name`; same length, same answer every time.
+    """Send 16 kHz audio through the channel `name`; the length stays the same, and the result is deterministic.
 
     Raises:
-        ValueError: there is no channel of that name.
+        ValueError: unknown channel.
     """
     if name not in CHANNELS:
         raise ValueError(f"channel: expected one of {', '.join(CHANNELS)}; got {name!r}")
@@ -102,7 +102,7 @@ def limit_band(samples: Samples, low_hz: float, high_hz: float) -> Samples:
 
 
 def transcode(samples: Samples, codec: Codec) -> Samples:
-    """Encode and decode 16 kHz audio at the codec's own rate; same length out, codec delay left in."""
+    """Encode and decode 16 kHz audio at the codec's rate; the length stays the same, and the codec's delay remains."""
     at_codec_rate = soxr.resample(samples, SAMPLE_RATE_HZ, codec.rate_hz)
     pcm = (np.clip(at_codec_rate, -1.0, 1.0) * 32_767).astype(np.int16)
     decoded, rate_hz = _gsm(pcm) if codec is GSM else _libav(pcm, codec)
@@ -113,7 +113,7 @@ def transcode(samples: Samples, codec: Codec) -> Samples:
 def lose_packets(samples: Samples, loss: float, rng: np.random.Generator, concealed: bool = True) -> Samples:
     """Lose a share `loss` of packets in bursts of two on average; conceal with the last packet, fading over 60 ms.
 
-    Not `concealed`, they are silent, as after a decoder that fills nothing in.
+    If not `concealed`, lost packets are silent.
     """
     packet = int(PACKET_S * SAMPLE_RATE_HZ)
     heard = samples.copy()

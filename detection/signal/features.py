@@ -95,8 +95,8 @@ class Waveform(BaseModel):
 class ComplexSpectrum(BaseModel):
     """The short-time Fourier transform itself, its magnitude compressed and its phase kept.
 
-    A frame holds the real parts of all bins, then their imaginary parts. What DistillMOS hears (Stahl and Gamper,
-    ICASSP 2025), without its padding at both ends.
+    A frame has the real parts of all bins, then their imaginary parts. This is the input of DistillMOS (Stahl and
+    Gamper, ICASSP 2025), without padding at both ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -290,7 +290,7 @@ def test_a_person_in_train_and_val_is_refused(corpus: Path, tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate"])
-@pytest.mark.parametrize(("broken", "says"), [(True, "broken.wav"), (False, "holds samples that are not finite")])
+@pytest.mark.parametrize(("broken", "says"), [(True, "broken.wav"), (False, "expected finite samples")])
 def test_a_clip_that_cannot_be_used_is_named(
     name: str, broken: bool, says: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
