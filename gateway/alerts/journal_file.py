@@ -19,7 +19,7 @@ def lock(path: Path) -> IO[bytes]:
     locks are lost when the process closes any other descriptor of the journal.
     """
     try:
-        locked = path.with_name(path.name + "-lock").open("ab")
+        locked = lock_path(path).open("ab")
     except OSError as error:
         raise ConfigError(
             f"journal: expected a file in a folder that can be written, got {path}: {error.strerror}"
@@ -28,10 +28,18 @@ def lock(path: Path) -> IO[bytes]:
         fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         locked.close()
-        raise ConfigError(
-            f"journal: {path} is used by another gateway; stop it, or set `journal` to another path"
-        ) from None
+        raise in_use(path) from None
     return locked
+
+
+def lock_path(path: Path) -> Path:
+    """Return the file beside a journal that a gateway locks."""
+    return path.with_name(path.name + "-lock")
+
+
+def in_use(path: Path) -> ConfigError:
+    """Return the error that says that another gateway has the journal."""
+    return ConfigError(f"journal: {path} is used by another gateway; stop it, or set `journal` to another path")
 
 
 def move_aside(path: Path) -> Path:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from gateway.alerts.cloud_event import CloudEvent
-from gateway.alerts.journal import Journal
+from gateway.alerts.journal_look import look
 from gateway.commands.checks.finding import Finding
 from gateway.config import Settings
 from gateway.errors import ConfigError
@@ -23,14 +22,16 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 def journal(settings: Settings) -> Iterator[Finding]:
-    """Open the journal, or check that it can be created."""
+    """Look at the journal, or check that it can be created; nothing is written."""
     folder = settings.journal.absolute().parent
     if settings.journal.exists():
         try:
-            with closing(Journal(settings.journal, settings.journal_max_events)):
-                yield Finding("journal", "ok", f"{settings.journal} can be written")
+            found = look(settings.journal)
         except ConfigError as error:
             yield Finding("journal", "error", str(error))
+        else:
+            layout = "" if found.is_current else f"; `serve` will migrate its layout, of version {found.version}"
+            yield Finding("journal", "ok" if found.is_current else "note", f"{settings.journal} can be written{layout}")
     elif folder.is_dir() and os.access(folder, os.W_OK):
         yield Finding("journal", "ok", f"{settings.journal} will be created")
     else:
@@ -54,9 +55,8 @@ def clock(settings: Settings) -> Iterator[Finding]:
     if not settings.journal.exists():
         return
     try:
-        with closing(Journal(settings.journal, settings.journal_max_events)) as opened:
-            newest = opened.after(opened.newest - 1, 1)
-        made = CloudEvent.model_validate_json(newest[0].text).time if newest else None
+        newest = look(settings.journal).newest
+        made = CloudEvent.model_validate_json(newest).time if newest else None
     except (ConfigError, ValueError):  # `journal` reports the error
         return
     if made and made > datetime.now(UTC) + CLOCK_TOLERANCE:
