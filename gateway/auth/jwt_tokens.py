@@ -65,7 +65,8 @@ class Issuer:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:  # PyJWT does not check the type of every claim
+        # PyJWT does not check the type of every claim, nor how deep they are.
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise Unauthorized(f"token: expected a valid JSON Web Token: {error}") from None
         return access_by(claims, self._settings)
 
@@ -103,7 +104,7 @@ class Issuer:
     async def _renew(self) -> None:
         try:
             self._keys = await asyncio.to_thread(fetch_keys, self._settings)
-        except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, httpx.HTTPError, ValueError) as error:
             _log.warning("the issuer's keys cannot be fetched", place=_place(self._settings), error=str(error))
         else:
             self._fetched_s = clock.monotonic_s()
@@ -125,13 +126,18 @@ def fetch_keys(settings: JwtSettings) -> dict[str | None, jwt.PyJWK]:
 
     Raises:
         OSError, httpx.HTTPError: the keys cannot be read.
-        ValueError, jwt.PyJWTError: not a key set (RFC 7517, section 5), or one without a usable key.
+        ValueError: not a key set (RFC 7517, section 5), or one without a usable key.
     """
-    text = settings.jwks_file.read_bytes() if settings.jwks_file else _fetched(settings.jwks_url or "")
-    key_set = json.loads(text)
-    if not isinstance(key_set, dict):
-        raise ValueError("expected a JSON object with the list `keys`")
-    usable = [key for key in jwt.PyJWKSet.from_dict(key_set).keys if key.algorithm_name in ALGORITHMS]
+    return read_keys(settings.jwks_file.read_bytes() if settings.jwks_file else _fetched(settings.jwks_url or ""))
+
+
+def read_keys(text: bytes) -> dict[str | None, jwt.PyJWK]:
+    """Return the keys of a key set, as `fetch_keys`. Raises ValueError."""
+    try:
+        key_set = jwt.PyJWKSet.from_dict(json.loads(text))
+    except Exception as error:  # PyJWT checks few of the things that can be wrong with a key
+        raise ValueError(f"expected a JSON Web Key Set (RFC 7517): {error!r:.200}") from None
+    usable = [key for key in key_set.keys if key.algorithm_name in ALGORITHMS and isinstance(key.key_id, str | None)]
     if not usable:
         raise ValueError("expected a public key for signatures, got none")
     keys: dict[str | None, jwt.PyJWK] = {key.key_id: key for key in usable}
