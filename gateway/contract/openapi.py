@@ -30,6 +30,13 @@ CALLS_QUERY: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("limit", "Calls per page.", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
     ("cursor", "`next` of the previous page.", {"type": "string"}),
 )
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds to wait (RFC 9110, 10.2.3).",
+        "schema": {"type": "integer"},
+        "required": True,
+    }
+}
 MODELS: list[type[answers.Answer]] = sorted(answers.MODELS + call_answers.MODELS, key=lambda model: model.__name__)
 SDP = {"schema": {"type": "string"}}
 
@@ -53,10 +60,9 @@ def openapi() -> dict[str, Any]:
                 for model in sorted(MODELS, key=lambda model: model.__name__)
             },
             "responses": {
-                "Problem": {
-                    "description": "The request was refused; `detail` has the reason.",
-                    "content": {"application/problem+json": {"schema": _ref("Problem")}},
-                }
+                "Problem": _problem("The request was refused; `detail` says why."),
+                "NotNow": _problem("The request cannot be answered now; `detail` says why.", RETRY_AFTER),
+                "TooManyRequests": _problem("This address sent too many requests.", RETRY_AFTER),
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -197,8 +203,17 @@ def _documents() -> dict[str, Any]:
 
 
 def _operation(name: str, summary: str, responses: dict[str, Any], *refusals: str) -> dict[str, Any]:
-    refused = {status: {"$ref": "#/components/responses/Problem"} for status in refusals}
+    kinds = {"503": "NotNow", "429": "TooManyRequests"}
+    refused = {
+        status: {"$ref": f"#/components/responses/{kinds.get(status, 'Problem')}"}
+        for status in sorted({*refusals, "429"})  # the rate limit holds for every path
+    }
     return {"operationId": name, "summary": summary, "responses": responses | refused}
+
+
+def _problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
+    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
 
 
 def _json(model: str, description: str = "The requested data.") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
+
 from gateway.auth.jwt_settings import JwtSettings
 from gateway.auth.jwt_tokens import fetch_keys
 from gateway.commands.checks.finding import Finding, State

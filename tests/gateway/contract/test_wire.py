@@ -145,3 +145,23 @@ def as_said(document: dict[str, Any], model: str, answer: Any) -> None:
         for name, schema in document["components"]["schemas"].items()
     }
     Draft202012Validator({"$ref": f"#/components/schemas/{model}", "components": {"schemas": schemas}}).validate(answer)
+
+
+async def test_one_source_that_asks_too_often_is_told_when_to_come_again(serve: Serve) -> None:
+    server = await serve(rate_limits={"requests_per_s": 0.2, "exempt": []})
+    async with httpx.AsyncClient(base_url=server.url) as web:
+        document = (await web.get("/openapi.json")).json()
+        operations = [
+            one
+            for path in document["paths"].values()
+            for one in path.values()
+            if isinstance(one, dict) and "operationId" in one
+        ]
+        told = document["components"]["responses"]["TooManyRequests"]
+        assert all(one["responses"]["429"] == {"$ref": "#/components/responses/TooManyRequests"} for one in operations)
+        while (refused := await web.get("/v1/calls")).status_code == 200:
+            pass
+    assert refused.status_code == 429
+    assert set(told["headers"]) == {"Retry-After"}
+    assert 1 <= int(refused.headers["retry-after"]) <= 5
+    as_said(document, "Problem", refused.json())
