@@ -143,7 +143,7 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
             "customer,customer"
         )
         assert await page.run("document.querySelector('.plot').ariaLabel") == (
-            f"Timeline of how the legs sound. customer: {await page.run(SHOWN_P)}."
+            f"Timeline of the legs' probability of being synthetic. customer: {await page.run(SHOWN_P)}."
         )
         assert await page.run(RED_PIXELS) > 50
         await page.until("health", "ready")
