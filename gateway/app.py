@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve on the running event loop until SIGTERM or SIGINT."""
-    stopping = signalled()  # before the line below tells anybody that signals are handled
+    stopping = signalled()  # before the URL is printed
     async with running(settings) as server:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload)
         print(f"callscreen listening on {server.url}", flush=True)  # noqa: T201  for scripts that start a gateway

@@ -1,4 +1,4 @@
-"""When a process is told to end.  [IO]"""
+"""Signals that end a process.  [IO]"""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import signal
 
 
 def signalled() -> asyncio.Future[None]:
-    """Return a future that is done when SIGTERM or SIGINT came. SIGHUP does nothing yet."""
+    """Return a future that is done after SIGTERM or SIGINT. SIGHUP is ignored until another handler is set."""
     loop = asyncio.get_running_loop()
-    came: asyncio.Future[None] = loop.create_future()
+    stop: asyncio.Future[None] = loop.create_future()
 
-    def come() -> None:
-        if not came.done():
-            came.set_result(None)
+    def on_signal() -> None:
+        if not stop.done():
+            stop.set_result(None)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, come)
+        loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    return came
+    return stop

@@ -76,7 +76,7 @@ class LegAlerts:
     def add(self, run: Run) -> None:
         """Pass the leg's next audio to the evidence."""
         if self._evidence:
-            self._evidence.hear(run.start_s, run.samples)
+            self._evidence.add(run.start_s, run.samples)
 
     def end(self) -> None:
         """Called when no more audio and no more changes will come."""

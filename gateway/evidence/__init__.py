@@ -1,4 +1,4 @@
-"""Audio evidence, where the operator switched it on: some seconds around each alert, encrypted at rest.
+"""Audio evidence, if the operator has switched it on: some seconds around each alert, encrypted at rest.
 
 The way of the audio::
 

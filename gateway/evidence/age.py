@@ -1,4 +1,4 @@
-"""Encryption of files for who has the private key (age, https://age-encryption.org/v1). Needs the extra `evidence`."""
+"""Encryption of files with public keys (age, https://age-encryption.org/v1). Needs the extra `evidence`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pyrage import x25519
 from gateway.errors import ConfigError
 
 PRIVATE = "AGE-SECRET-KEY-"
-"""How a private key begins."""
+"""Prefix of a private key."""
 
 
 def encryption(public_keys: Sequence[str]) -> Callable[[bytes], bytes]:
-    """Return what encrypts for all of these keys. Raises ConfigError: one of them is none."""
+    """Return a function that encrypts for all of these keys. Raises ConfigError if one of them is invalid."""
     recipients = []
     for number, key in enumerate(public_keys, 1):
         try:
             recipients.append(x25519.Recipient.from_str(key))
         except pyrage.RecipientError as error:
-            raise ConfigError(f"evidence.public_keys: number {number} is not an age public key: {error}") from None
+            raise ConfigError(
+                f"evidence.public_keys: expected age public keys; number {number} is none: {error}"
+            ) from None
     return lambda data: bytes(pyrage.encrypt(data, recipients))
 
 
@@ -32,9 +34,9 @@ def new_pair() -> tuple[str, str]:
 
 
 def decryption(key_file: Path) -> Callable[[bytes], bytes]:
-    """Return what decrypts with any of the private keys in a file as `age-keygen` writes it.
+    """Return a function that decrypts with any of the private keys in a file written by `age-keygen`.
 
-    It raises ConfigError where none of them fits, or the data was changed.
+    The function raises ConfigError if none of them fits, or the data was changed.
 
     Raises:
         ConfigError: there is no key in the file.
@@ -47,7 +49,7 @@ def decryption(key_file: Path) -> Callable[[bytes], bytes]:
     except (UnicodeDecodeError, pyrage.IdentityError):
         identities = []
     if not identities:
-        raise ConfigError(f"--key: {key_file}: expected a line that begins with {PRIVATE}")
+        raise ConfigError(f"--key: {key_file}: expected a line that starts with {PRIVATE}")
 
     def decrypt(data: bytes) -> bytes:
         try:

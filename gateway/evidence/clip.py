@@ -1,6 +1,6 @@
-"""An excerpt and what it is evidence of, as a FLAC file.
+"""A clip of evidence and its facts, as a FLAC file.
 
-FLAC's tags (Vorbis comments) hold the facts, so any player shows them.
+The facts are in FLAC's tags (Vorbis comments), which any player shows.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from gateway.evidence.recent import Excerpt
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose audio it is."""
+    """The leg that the audio is from."""
 
     call_id: str
     leg: str
     tenant: str | None
     role: str
     source: str
-    """How the call is attached."""
+    """The attach point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What it is evidence of: an alert when it was raised."""
+    """The alert that the audio is evidence of."""
 
     alert_id: str
     at_s: float
@@ -41,14 +41,14 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One alert of one leg."""
+    """The audio around one alert."""
 
     subject: Subject
     alert: Alert
     audio: Excerpt
 
     def tags(self) -> dict[str, str]:
-        """Return the facts as the file's tags; times are media time of the leg, in seconds."""
+        """Return the facts as tags; times are media times of the leg, in seconds."""
         subject, alert, audio = self.subject, self.alert, self.audio
         return {
             "CALL_ID": subject.call_id,
@@ -67,7 +67,7 @@ class Clip:
         }
 
     def flac(self) -> bytes:
-        """Return it as a FLAC file: mono, 16 kHz, 16 bits; nothing is lost."""
+        """Return the clip as a FLAC file: mono, 16 kHz, 16 bits, lossless."""
         file = io.BytesIO()
         with av.open(file, "w", format="flac") as container:
             container.metadata.update(self.tags())
@@ -81,9 +81,9 @@ class Clip:
 
 
 def tags_of(flac: bytes) -> dict[str, str]:
-    """Return the tags of a FLAC file, and its ``encoder``. Raises ValueError where it is none."""
+    """Return the tags of a FLAC file, and its ``encoder``. Raises ValueError if it is not one."""
     try:
         with av.open(io.BytesIO(flac), format="flac") as container:
             return dict(container.metadata)
     except av.FFmpegError as error:
-        raise ValueError(f"not a FLAC file: {error}") from None
+        raise ValueError(f"expected a FLAC file: {error}") from None

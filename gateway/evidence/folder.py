@@ -1,7 +1,7 @@
-"""The folder of encrypted files: ``TENANT/CALL_ID/ALERT_ID.LEG.flac.age``, ``_`` for calls of no tenant.  [IO]
+"""The folder of encrypted files: ``TENANT/CALL_ID/ALERT_ID.LEG.flac.age``, ``_`` for calls without a tenant.  [IO]
 
-Several processes may use it at once. Whoever changes it has a lock (flock(2)) on the file ``.lock``, in which the bytes
-of all files are counted: so one limit holds for all processes. Nothing here can read what the files hold.
+Several processes may use it at once. To change it a process locks (flock(2)) the file ``.lock``, which holds the total
+size of all files, so that one limit applies to all processes. The content of the files cannot be read here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gateway.errors import ConfigError
 
 SUFFIX = ".flac.age"
 NOBODY = "_"
-"""In place of a tenant's name, which never begins so."""
+"""Placeholder for a missing tenant; no tenant's name starts with it."""
 LOCKED_S = 5.0
 """How long to wait for another process that changes the folder."""
-_LOOK_AGAIN_S = 0.01
+_POLL_S = 0.01
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
-"""Of a call, a leg or a tenant; see `gateway.ingest.names`."""
+"""Name of a call, a leg or a tenant; see `gateway.ingest.names`."""
 _ALERT = re.compile(r"[0-9a-f]{32}")
 _LOCK = ".lock"
 _PART = ".part"
@@ -34,7 +34,7 @@ _DIGITS = 20
 
 
 class LimitReached(Exception):
-    """The files would have more bytes than are allowed."""
+    """The total size of the files would exceed the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Entry:
     stored: datetime
 
     def facts(self) -> dict[str, str | int | None]:
-        """Return what is told of it, for JSON."""
+        """Return its facts, for JSON."""
         return {
             "call_id": self.call_id,
             "tenant": self.tenant,
@@ -62,39 +62,39 @@ class Entry:
 
 
 class Folder:
-    """The files of all calls. Every method waits for the disk: not for the event loop."""
+    """The files of all calls. All methods block on the disk, so they must not run on the event loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def make(self) -> None:
-        """Make the folder where it is missing, for its owner alone. Raises ConfigError where that cannot be."""
+        """Create the folder, accessible only to its owner, if it does not exist. Raises ConfigError."""
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"evidence.folder: {self.path} cannot be made: {error.strerror}") from None
+            raise ConfigError(f"evidence.folder: {self.path} cannot be created: {error.strerror}") from None
 
     def check(self) -> None:
-        """Raise OSError where the folder cannot be changed now."""
+        """Raise OSError if the folder cannot be changed now."""
         with self._locked():
             pass
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody but its owner may look into it."""
+        """Whether only its owner can access the folder."""
         return not self.path.stat().st_mode & 0o077
 
     def write(self, entry_of: tuple[str | None, str, str, str], data: bytes, max_bytes: int) -> None:
-        """Store a file: all of it, or nothing.
+        """Store a file completely, or not at all.
 
         Args:
             entry_of: tenant, call, leg and alert.
-            data: encrypted.
-            max_bytes: of all files together.
+            data: the encrypted content.
+            max_bytes: limit on the total size of all files.
 
         Raises:
-            LimitReached: there would be more.
-            OSError: it cannot be written.
+            LimitReached: the limit would be exceeded.
+            OSError: the file cannot be written.
         """
         tenant, call_id, leg, alert_id = entry_of
         for name in (call_id, leg, alert_id):
@@ -113,23 +113,23 @@ class Folder:
                 part.replace(call / f"{alert_id}.{leg}{SUFFIX}")
             except OSError:
                 part.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # others may be there
+                with contextlib.suppress(OSError):  # not empty
                     call.rmdir()
                 raise
             total.bytes += len(data)
 
     def entries(self, call_id: str | None = None, tenant: str | None = None) -> list[Entry]:
-        """Return the files, the oldest first: of one call or all, of one tenant or everybody."""
+        """Return the files, oldest first: of one call or all, of one tenant or all."""
         if call_id is not None and not _NAME.fullmatch(call_id):
             return []
         found = []
         for path in self.path.glob(f"{tenant or '*'}/{call_id or '*'}/*{SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
                 found.append(_entry(path))
         return sorted((entry for entry in found if entry is not None), key=lambda entry: (entry.stored, entry.alert_id))
 
     def read(self, call_id: str, alert_id: str, tenant: str | None = None) -> bytes | None:
-        """Return a file as it is stored; None where there is none."""
+        """Return an encrypted file; None if there is none."""
         if not _ALERT.fullmatch(alert_id):
             return None
         for entry in self.entries(call_id, tenant):
@@ -139,17 +139,18 @@ class Folder:
         return None
 
     def delete(self, call_id: str, tenant: str | None = None) -> int:
-        """Delete all files of a call, of one tenant or everybody; return how many. Raises OSError."""
+        """Delete all files of a call, of one tenant or all; return their number. Raises OSError."""
         with self._locked() as total:
             return self._delete(self.entries(call_id, tenant), total)
 
     def purge(self, before: datetime) -> int:
-        """Delete what was stored before that, and what a dead process left half written; return how many files.
+        """Delete files stored before that time, and incomplete ones of dead processes; return the number of complete
+        ones.
 
-        Counts anew how many bytes there are. Raises OSError.
+        Also determines the total size again. Raises OSError.
         """
         with self._locked() as total:
-            for part in self.path.glob(f"*/*/*{_PART}"):  # whoever writes has the lock
+            for part in self.path.glob(f"*/*/*{_PART}"):  # a process that writes would hold the lock
                 part.unlink(missing_ok=True)
             entries = self.entries()
             total.bytes = sum(entry.size_bytes for entry in entries)
@@ -167,7 +168,8 @@ class Folder:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[_Total]:
-        """Hold the folder alone; `_Total.bytes` is stored at the end. Raises OSError, also where others hold it."""
+        """Lock the folder; `_Total.bytes` is stored at the end. Raises OSError, also if another process holds the
+        lock."""
         lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _lock(lock)
@@ -186,25 +188,25 @@ class Folder:
 @dataclass(slots=True)
 class _Total:
     bytes: int
-    """Of all files."""
+    """Total size of all files."""
 
 
 def rfc3339(time: datetime) -> str:
-    """Return a time of UTC in milliseconds."""
+    """Return a time in UTC in RFC 3339, to the millisecond."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _lock(file: int) -> None:
-    for _ in range(round(LOCKED_S / _LOOK_AGAIN_S)):
+    for _ in range(round(LOCKED_S / _POLL_S)):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_LOOK_AGAIN_S)
+            time.sleep(_POLL_S)
     raise OSError(errno.EBUSY, f"another process has held the folder for {LOCKED_S:g} s")
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a new file that its owner alone may read, and have it on the disk. Raises OSError."""
+    """Write a new file that only its owner can read, and flush it to the disk. Raises OSError."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  by descriptor
         file.write(data)
@@ -213,7 +215,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _entry(path: Path) -> Entry | None:
-    """Return what a file's name says; None where it is not one of ours."""
+    """Parse a file's name; return None if it is not one of ours."""
     alert_id, _, leg = path.name.removesuffix(SUFFIX).partition(".")
     if not (leg and _ALERT.fullmatch(alert_id)):
         return None

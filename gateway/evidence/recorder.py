@@ -1,6 +1,6 @@
 """Keeps the last seconds of each leg, and stores those around an alert: FLAC, encrypted, in a thread.  [IO]
 
-Nothing here blocks a call. At most `MOST_WAITING` clips wait to be written; further ones are dropped, counted and
+Nothing here blocks a call. At most `MAX_WAITING` clips wait to be written; further ones are dropped, counted and
 reported, as are those that cannot be written.
 """
 
@@ -25,12 +25,12 @@ from gateway.evidence.settings import EvidenceSettings
 from gateway.ingest.events import LegDescription, StreamStarted
 
 BEHIND_S = 5.0
-"""An alert may come so long after the audio that it is about: a window waits up to 2 s for the light model, and up to
-2 s for the verifier."""
-MOST_WAITING = 32
-"""Clips; with the default settings 10 MB."""
+"""Greatest delay of an alert after its audio: a window waits up to 2 s for the light model, and up to 2 s for the
+verifier."""
+MAX_WAITING = 32
+"""Clips in the queue; with the default settings 10 MB."""
 FINISH_S = 10.0
-"""How long the end of the process waits for what is to be written."""
+"""Time to write the queued clips at the end of the process."""
 
 STORED = "stored"
 Reason = Literal["stored", "queue_full", "limit_reached", "disk_full", "write_failed", "no_audio"]
@@ -39,48 +39,48 @@ OUTCOMES = Counter(
     "Alerts whose audio was to be stored, by outcome.",
     ["outcome"],
 )
-"""``stored``, or why not."""
+"""Outcomes: ``stored``, or the reason why not."""
 _log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the audio around an alert."""
+    """The result for the audio around an alert."""
 
     reason: Reason
     """`STORED`, or why it was not."""
     audio: Excerpt | None
     size_bytes: int | None
-    """Of the encrypted file."""
+    """Size of the encrypted file."""
 
 
 OnDone = Callable[[Outcome], None]
 
 
 class Recorder:
-    """What all legs of this process share: the folder, the keys, and the queue of clips to be written."""
+    """The part that all legs of this process share: the folder, the keys, and the queue of clips."""
 
     def __init__(self, settings: EvidenceSettings, encrypt: Callable[[bytes], bytes]) -> None:
-        """Raises ConfigError: the folder cannot be used."""
+        """Raises ConfigError if the folder cannot be used."""
         self._settings = settings
         self._encrypt = encrypt
         self._folder = Folder(settings.folder)
         self._folder.make()
         try:
             self._folder.check()
-        except OSError as error:  # a full disk, maybe: calls can be heard all the same
+        except OSError as error:  # possibly a full disk; calls are served anyway
             _log.warning("evidence cannot be written", error=str(error))
         if not self._folder.is_private:
             _log.warning("evidence folder is open to others", folder=str(settings.folder), expected="mode 0700")
-        self._queue: asyncio.Queue[tuple[Clip, OnDone]] = asyncio.Queue(MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[Clip, OnDone]] = asyncio.Queue(MAX_WAITING)
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write. On the running loop."""
+        """Start to write. Needs a running loop."""
         self._writing = asyncio.create_task(self._write_all(), name="evidence")
 
     async def finish(self) -> None:
-        """Write what was offered, as far as there is time for that; nothing is reported afterwards."""
+        """Write the queued clips within a deadline; nothing is reported afterwards."""
         try:
             async with asyncio.timeout(FINISH_S):
                 await self._queue.join()
@@ -89,7 +89,7 @@ class Recorder:
         await self.close()
 
     async def close(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
@@ -97,25 +97,25 @@ class Recorder:
     def of_leg(
         self, stream: StreamStarted, leg: LegDescription, left_out: Callable[[float, float], bool]
     ) -> LegEvidence:
-        """Return what keeps a leg's audio.
+        """Return the evidence of a leg.
 
         Args:
-            stream: the leg's.
+            stream: the leg's stream.
             leg: the leg.
-            left_out: whether nothing may be kept between two media times.
+            left_out: returns whether nothing may be kept between two media times.
         """
         subject = Subject(stream.call_id, leg.leg, stream.tenant, leg.role, stream.source)
         return LegEvidence(self, self._settings, subject, left_out)
 
     def offer(self, clip: Clip, on_done: OnDone) -> None:
-        """Have a clip written, without waiting; `on_done` is called on the loop when that is done, or has failed."""
+        """Queue a clip without waiting; `on_done` is called on the loop after it was written, or could not be."""
         try:
             self._queue.put_nowait((clip, on_done))
         except asyncio.QueueFull:
             self.report(clip.subject, clip.alert, Outcome("queue_full", clip.audio, None), on_done)
 
     def report(self, subject: Subject, alert: Alert, outcome: Outcome, on_done: OnDone) -> None:
-        """Count and log what became of an alert's audio, and pass it on."""
+        """Count and log the outcome for an alert's audio, and pass it on."""
         OUTCOMES.labels(outcome.reason).inc()
         facts = {"call_id": subject.call_id, "leg": subject.leg, "alert_id": alert.alert_id}
         if outcome.reason == STORED:
@@ -134,7 +134,7 @@ class Recorder:
                 self._queue.task_done()
 
     def _write(self, clip: Clip) -> Outcome:
-        """Encode, encrypt and store. In a thread."""
+        """Encode, encrypt and store a clip; runs in a thread."""
         subject = clip.subject
         try:
             data = self._encrypt(clip.flac())
@@ -146,14 +146,14 @@ class Recorder:
             _log.warning("evidence cannot be written", error=str(error))
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             return Outcome("disk_full" if is_full else "write_failed", clip.audio, None)
-        except Exception:  # a fault of ours must not end the task
+        except Exception:  # a bug must not end the task
             _log.exception("evidence cannot be written")
             return Outcome("write_failed", clip.audio, None)
         return Outcome("stored", clip.audio, len(data))
 
 
 class LegEvidence:
-    """One leg's last seconds, and the alerts whose audio is still on its way."""
+    """The last seconds of one leg, and the alerts whose audio is incomplete."""
 
     def __init__(
         self,
@@ -169,24 +169,24 @@ class LegEvidence:
         self._recent = Recent(settings.before_s + BEHIND_S)
         self._pending: list[tuple[Alert, OnDone]] = []
 
-    def hear(self, start_s: float, samples: Samples) -> None:
-        """Take the leg's next audio, as `gateway.call.leg.Run` has it."""
+    def add(self, start_s: float, samples: Samples) -> None:
+        """Add the leg's next audio, as in `gateway.call.leg.Run`."""
         if self._left_out(start_s, start_s + len(samples) / SAMPLE_RATE_HZ):
             return
         self._recent.push(start_s, samples)
         self._store(self._recent.end_s - self._after_s)
 
     def capture(self, alert: Alert, on_done: OnDone) -> None:
-        """Have the audio around an alert stored, as soon as it is there; `on_done` is told what became of it."""
+        """Store the audio around an alert as soon as it is complete; `on_done` gets the outcome."""
         self._pending.append((alert, on_done))
         self._store(self._recent.end_s - self._after_s)
 
     def end(self) -> None:
-        """No more audio comes: store what there is."""
+        """Called when no more audio will come: store what there is."""
         self._store(math.inf)
 
     def _store(self, up_to_s: float) -> None:
-        """Store the audio around alerts up to a position; hold that of the others."""
+        """Store the audio around alerts up to a position; keep that of the others."""
         if not self._pending:
             return
         ready = [one for one in self._pending if one[0].at_s <= up_to_s]

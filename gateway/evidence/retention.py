@@ -1,4 +1,4 @@
-"""Deletes evidence that is older than it may become.  [IO]"""
+"""Deletes evidence that has reached its maximum age.  [IO]"""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gateway.clock import utc_now
 from gateway.evidence.folder import Folder
 from gateway.evidence.settings import EvidenceSettings
 
-EVERY_S = 3600.0
+INTERVAL_S = 3600.0
 PURGED = Counter("callscreen_evidence_purged_total", "Files of evidence that were deleted for their age.")
 _log = logs.get(__name__)
 
 
 @asynccontextmanager
 async def purging(settings: EvidenceSettings | None) -> AsyncIterator[None]:
-    """Delete what is older than `max_days` days, now and every hour, while the body runs; None: nothing to do."""
+    """While the body runs, delete evidence older than `max_days` days, now and every hour; None: do nothing."""
     if settings is None:
         yield
         return
@@ -44,4 +44,4 @@ async def _purge(settings: EvidenceSettings) -> None:
             PURGED.inc(purged)
             if purged:
                 _log.info("old evidence deleted", files=purged)
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(INTERVAL_S)

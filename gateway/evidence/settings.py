@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 PublicKey = Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
 Seconds = Annotated[float, Field(ge=0.0, le=30.0)]
 EXAMPLE_KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
-"""Of age's own documentation."""
+"""From age's documentation."""
 
 
 class EvidenceSettings(BaseModel):
-    """What is stored, for whom, and for how long."""
+    """What is stored, with which keys, and for how long."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,7 @@ class EvidenceSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _stores_something(self) -> Self:
+    def _has_duration(self) -> Self:
         if not self.before_s + self.after_s:
             raise ValueError("before_s, after_s: expected at least one of them to be more than 0")
         return self

@@ -198,7 +198,7 @@ async def test_a_folder_that_cannot_be_written_at_the_start_keeps_no_call_away(s
 async def test_a_queue_that_is_full_drops_and_tells(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MOST_WAITING", 1)
+    monkeypatch.setattr(recorder, "MAX_WAITING", 1)
     server = await serve(evidence=evidence(tmp_path))
     async with subscribed(server, "?type=alert.evidence,leg.ended") as events:
         with locked(tmp_path / "evidence"):  # as another process would, that writes to a slow disk

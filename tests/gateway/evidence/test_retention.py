@@ -35,7 +35,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_old_files_go_again_and_again_whatever_happens_to_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(retention, "EVERY_S", 0.02)
+    monkeypatch.setattr(retention, "INTERVAL_S", 0.02)
     folder = Folder(tmp_path / "evidence")
     settings = EvidenceSettings.model_validate({"folder": folder.path, "public_keys": [EXAMPLE_KEY], "max_days": 2})
     old, young = stored(folder, "0" * 32), stored(folder, "1" * 32)
