@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None, prog: str = "callscreen detect") -> int:
     except DetectionError as error:
         print(f"{prog} {asked.command}: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"{prog} {asked.command}: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{prog} {asked.command}: {error.filename or 'cannot write'}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 2

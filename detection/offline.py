@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,17 +66,25 @@ class Windowing:
         return cls(detector.window_s, detector.hop_s)
 
 
-def score_samples(samples: Samples, detector: Detector, policy: Policy | None = None) -> ClipScore:
+def score_samples(
+    samples: Samples,
+    detector: Detector,
+    policy: Policy | None = None,
+    on_score: Callable[[Score], None] | None = None,
+) -> ClipScore:
     """Score a recording of one voice, float32, shape ``(n,)``, 16 kHz.
 
     If no window has enough speech to be scored live, all windows are scored, so that `p_synthetic` always exists;
-    `state` is then `indeterminate`. Raises as `score_windows` does.
+    `state` is then `indeterminate`. `on_score` is called with the score of each window, as soon as it is known. Raises
+    as `score_windows` does.
     """
     policy = policy or Policy(raise_p=detector.raise_p)
-    return summarise(score_windows(samples, detector, policy.min_window_speech_s), policy)
+    return summarise(score_windows(samples, detector, policy.min_window_speech_s, on_score), policy)
 
 
-def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> list[Score]:
+def score_windows(
+    samples: Samples, detector: Detector, min_speech_s: float, on_score: Callable[[Score], None] | None = None
+) -> list[Score]:
     """Return the score of every window of a recording, shape ``(n,)``, in order.
 
     Windows with less than `min_speech_s` of speech are not scored: their log-odds are NaN. If all windows have less,
@@ -88,7 +96,11 @@ def score_windows(samples: Samples, detector: Detector, min_speech_s: float) -> 
     """
     if not len(samples):
         raise AudioError("expected at least one sample, got none")
-    scores = list(_scores(samples, detector, min_speech_s))
+    scores = []
+    for score in _scores(samples, detector, min_speech_s):
+        scores.append(score)
+        if on_score is not None:
+            on_score(score)
     if all(math.isnan(score.log_odds) for score in scores):
         return list(_scores(samples, detector, 0.0))
     return scores

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Column, Table
 from threadpoolctl import threadpool_limits
 
@@ -25,7 +25,7 @@ from detection.errors import DataError, DetectionError
 from detection.offline import score_samples
 from detection.signal.audio import read_audio, read_channels
 from detection.signal.channels import CHANNELS, apply_channel
-from detection.types import Samples
+from detection.types import SAMPLE_RATE_HZ, Samples
 
 DESCRIPTION = """\
 Say for each recording whether its voice sounds synthetic. A recording holds one voice, or, with --each-channel, one on
@@ -51,6 +51,7 @@ AUDIO_SUFFIXES = (
 
 
 Result = dict[str, str | float | int]
+OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Score the recordings in `args`; return the exit code."""
     clips = _clips(args)
-    results = _results(clips, args)
-    progress = Console(stderr=True)
-    whole = track(results, "scoring", len(clips), console=progress, disable=not progress.is_terminal, transient=True)
-    shown = chain.from_iterable(whole)
-    failed = _print_lines(shown) if args.jsonl else _print_table(shown)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("scoring", total=len(clips))
+        results = _results(clips, args, lambda share: progress.update(task, completed=share))
+        shown = chain.from_iterable(results)
+        failed = _print_lines(shown) if args.jsonl else _print_table(shown)
     return 1 if failed else 0
 
 
@@ -125,37 +127,60 @@ def _clips_in(manifest: Path, split: str | None) -> list[_Clip]:
     return clips
 
 
-def _results(clips: list[_Clip], args: Namespace) -> Iterator[list[Result]]:
-    """Yield the results of each clip, in order: one, or one for each channel."""
+def _results(clips: list[_Clip], args: Namespace, on_progress: OnProgress) -> Iterator[list[Result]]:
+    """Yield the results of each clip, in order: one, or one for each channel.
+
+    `on_progress` is called with the number of clips done; without processes, also within a clip.
+    """
     how = (args.model, args.channel, args.each_channel)
     score = _scorer(*how)
     if args.jobs <= 1:
-        yield from map(score, clips)
+        for done, clip in enumerate(clips):
+            yield score(clip, on_progress=_part(on_progress, done))
+            on_progress(done + 1)
         return
     with ProcessPoolExecutor(args.jobs, get_context("spawn"), _open_in_worker, how) as pool:
-        yield from pool.map(_score_in_worker, clips, chunksize=8)
+        for done, results in enumerate(pool.map(_score_in_worker, clips, chunksize=8), start=1):
+            yield results
+            on_progress(done)
 
 
-def _scorer(model: str, channel: str, each_channel: bool) -> Callable[[_Clip], list[Result]]:
+def _part(on_progress: OnProgress, before: int, whole: int = 1) -> OnProgress:
+    """Return what passes on the share done of one part, which comes after `before` others of the `whole`."""
+    return lambda share: on_progress((before + share) / whole)
+
+
+def _scorer(model: str, channel: str, each_channel: bool) -> Callable[..., list[Result]]:
     threadpool_limits(1, user_api="blas")  # the matrices are small: more threads only cost CPU time
     detector = open_detector(model)
     return partial(_score_clip, detector, channel, each_channel)
 
 
-def _score_clip(detector: Detector, channel: str, each_channel: bool, clip: _Clip) -> list[Result]:
+def _score_clip(
+    detector: Detector, channel: str, each_channel: bool, clip: _Clip, on_progress: OnProgress = lambda _: None
+) -> list[Result]:
     try:
         if not each_channel:
-            return [{"path": clip.label, **_score(detector, channel, read_audio(clip.path))}]
+            return [{"path": clip.label, **_score(detector, channel, read_audio(clip.path), on_progress)}]
+        channels = read_channels(clip.path)
         return [
-            {"path": clip.label, "channel": number, **_score(detector, channel, samples)}
-            for number, samples in enumerate(read_channels(clip.path), start=1)
+            {
+                "path": clip.label,
+                "channel": number + 1,
+                **_score(detector, channel, samples, _part(on_progress, number, len(channels))),
+            }
+            for number, samples in enumerate(channels)
         ]
     except DetectionError as error:
         return [{"path": clip.label, "error": str(error)}]
 
 
-def _score(detector: Detector, channel: str, samples: Samples) -> Result:
-    result = score_samples(apply_channel(samples, channel), detector)
+def _score(detector: Detector, channel: str, samples: Samples, on_progress: OnProgress) -> Result:
+    """Score one voice; `on_progress` is called with the share of it that is done."""
+    duration_s = len(samples) / SAMPLE_RATE_HZ
+    result = score_samples(
+        apply_channel(samples, channel), detector, on_score=lambda score: on_progress(score.end_s / duration_s)
+    )
     return {
         "p_synthetic": round(result.p_synthetic, 6),
         "speech_s": round(result.speech_s, 2),
@@ -165,7 +190,7 @@ def _score(detector: Detector, channel: str, samples: Samples) -> Result:
     }
 
 
-_in_worker: Callable[[_Clip], list[Result]]
+_in_worker: Callable[..., list[Result]]
 """Set once in each worker process, so that it opens the model once."""
 
 

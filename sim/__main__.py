@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "callscreen sim") -> int
         print(f"sim: {error}", file=sys.stderr)
         return UNUSABLE
     except OSError as error:
-        print(f"sim: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"sim: {error.filename or 'cannot write'}: {error.strerror or error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
@@ -66,6 +67,7 @@ class LegsTable:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._started_s = monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         clock = self._fleet.clock
@@ -82,9 +84,18 @@ class LegsTable:
             )
             above = call.call_id
         hidden = len(self._fleet.ledger.legs) - len(shown)
-        table.title = f"{max(0.0, clock.now_s() if clock else 0.0):.0f} s"
+        table.title = self._progress(max(0.0, clock.now_s() if clock else 0.0))
         table.caption = f"and {hidden} more legs" if hidden else None
         yield table
+
+    def _progress(self, now_s: float) -> str:
+        """Return how much of the scenario has been played, and how long the rest takes at the pace so far."""
+        whole_s = max((call.start_s + call.plan.duration_s for call in self._fleet.calls), default=0.0)
+        left_s = max(0.0, whole_s - now_s)
+        if now_s < 1.0:
+            return f"{now_s:.0f} of {whole_s:.0f} s"
+        pace = (monotonic() - self._started_s) / now_s
+        return f"{now_s:.0f} of {whole_s:.0f} s, about {left_s * pace:.0f} s left"
 
     def _shown(self) -> list[tuple[Call, str, Observed]]:
         legs = self._fleet.ledger.legs

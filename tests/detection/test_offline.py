@@ -18,7 +18,8 @@ def sigmoid(x: float) -> float:
 
 def test_windows_are_those_of_the_live_path() -> None:
     detector = FakeDetector(2.0)
-    result = score_samples(speech(), detector)
+    told: list[float] = []
+    result = score_samples(speech(), detector, on_score=lambda score: told.append(score.start_s))
     live = Windower(3.0, 1.0, Activity())
     expected = [w for at in range(0, len(speech()), 320) for w in live.push(at / 16_000, speech()[at : at + 320], 0.0)]
     expected += live.flush()
@@ -26,6 +27,7 @@ def test_windows_are_those_of_the_live_path() -> None:
     for seen, window in zip(detector.seen, expected, strict=True):
         assert np.array_equal(seen.samples, window.samples)
     assert result.windows == len(expected)
+    assert told == [w.start_s for w in expected]
 
 
 def test_constant_log_odds_give_their_probability() -> None:

@@ -156,7 +156,7 @@ class _Udp(asyncio.DatagramProtocol):
         if not (data.strip() and len(data) <= self._transports.max_bytes):
             return
         if not is_allowed(addr[0], self._transports.sip.allow_ips):
-            refusals.note(_log, "sip message dropped", SIP, _not_allowed(), peer=addr[0])
+            refusals.note(_log, "sip peer refused", SIP, _not_allowed(), peer=addr[0])
             return
         try:
             self._transports.take_datagram(addr[0])
@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         if peer is None or not is_allowed(peer[0], self._transports.sip.allow_ips):
-            refusals.note(_log, "sip connection refused", SIP, _not_allowed(), peer=peer and peer[0])
+            refusals.note(_log, "sip peer refused", SIP, _not_allowed(), peer=peer and peer[0])
             self._transport.abort()
             return
         if self._transports.is_full:
