@@ -1,0 +1,29 @@
+{{- define "callscreen.fullname" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "callscreen.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "callscreen.labels" -}}
+{{ include "callscreen.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "callscreen.secret" -}}
+{{- if .Values.auth.existingSecret }}{{ .Values.auth.existingSecret }}{{ else if .Values.auth.token }}{{ include "callscreen.fullname" . }}{{ else if not .Values.auth.fromConfig }}{{ fail "auth: expected one of existingSecret, token and fromConfig" }}{{ end }}
+{{- end }}
+
+{{- define "callscreen.scheme" -}}
+{{ if .Values.tls.secretName }}HTTPS{{ else }}HTTP{{ end }}
+{{- end }}
+
+{{- define "callscreen.rtpPorts" -}}
+{{- range $port := untilStep (int (index .Values.telephony.rtp 0)) (add1 (int (index .Values.telephony.rtp 1)) | int) 1 }}
+- {name: rtp-{{ $port }}, port: {{ $port }}, targetPort: {{ $port }}, protocol: UDP}
+{{- end }}
+{{- end }}
