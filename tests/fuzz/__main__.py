@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from tests.fuzz.campaign import Campaign
+from tests.fuzz.campaign import Campaign, processes
 from tests.fuzz.targets import TARGETS
 
 
@@ -56,10 +56,10 @@ def _stop(campaign: Campaign, console: Console) -> None:
 def _run(campaign: Campaign, args: argparse.Namespace, console: Console) -> None:
     names = args.targets or list(TARGETS)
     columns = (TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console, speed_estimate_period=600) as bars:
+    with processes(args.jobs) as pool, Bars(*columns, console=console, speed_estimate_period=600) as bars:
         whole = bars.add_task("all", total=args.inputs * len(names))
         bars.update(whole, completed=sum(campaign.targets[name].inputs for name in names if name in campaign.targets))
-        for name, found in campaign.run(names, args.inputs, args.seconds, args.jobs):
+        for name, found in campaign.run(names, args.inputs, args.seconds, pool, 2 * args.jobs):
             progress = campaign.targets[name]
             bars.update(whole, completed=sum(campaign.targets[one].inputs for one in names), description=name)
             for finding in found:

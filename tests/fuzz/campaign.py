@@ -9,7 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -61,29 +61,28 @@ class Campaign:
         written.replace(state)
 
     def run(
-        self, names: Sequence[str], inputs: int, most_cpu_s: float, jobs: int
+        self, names: Sequence[str], inputs: int, most_cpu_s: float, pool: Executor, waiting: int
     ) -> Iterator[tuple[str, list[Finding]]]:
         """Give each target its inputs, in this order; after each batch, yield the target and what was found.
 
         Args:
             inputs: for each target, with those of earlier runs.
             most_cpu_s: for each target, likewise.
-            jobs: processes.
+            pool: gives the batches; see `processes`.
+            waiting: batches that it has at a time.
         """
         for name in names:
             self.targets.setdefault(name, Progress())
         batches = self._batches(names, inputs, most_cpu_s)
         running: dict[Future[tuple[int, float, list[Finding]]], str] = {}
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as pool:
-            while True:
-                while len(running) < 2 * jobs and not self.stopping and (batch := next(batches, None)):
-                    running[pool.submit(_batch, *batch, tuple(self.targets[batch[0]].faults))] = batch[0]
-                if not running:
-                    return
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    name = running.pop(done)
-                    yield name, self._note(name, *done.result())
+        while True:
+            while len(running) < waiting and not self.stopping and (batch := next(batches, None)):
+                running[pool.submit(_batch, *batch, tuple(self.targets[batch[0]].faults))] = batch[0]
+            if not running:
+                return
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                name = running.pop(done)
+                yield name, self._note(name, *done.result())
 
     def _batches(self, names: Sequence[str], inputs: int, most_cpu_s: float) -> Iterator[tuple[str, int, str]]:
         for name in names:
@@ -100,6 +99,11 @@ class Campaign:
         new = [finding for finding in found if finding.why not in progress.faults]
         progress.faults += [finding.why for finding in new]
         return new
+
+
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """Return so many processes for `Campaign.run`, limited in memory."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare)
 
 
 def _prepare() -> None:
