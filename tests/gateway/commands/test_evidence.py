@@ -78,7 +78,7 @@ def test_a_key_opens_what_was_encrypted_for_it_and_no_other(
     run(capsys, "keygen", tmp_path / "other.key")
     code, out, err = run(capsys, "open", file, "--key", tmp_path / "other.key", "--out", tmp_path / "no.flac")
     assert (code, out, "cannot be opened with" in err, (tmp_path / "no.flac").exists()) == (2, "", True, False)
-    for wrong, named in ((tmp_path / "none", "No such file"), (file, "expected a line that begins with")):
+    for wrong, named in ((tmp_path / "none", "No such file"), (file, "expected a line that starts with")):
         code, _, err = run(capsys, "open", file, "--key", wrong)
         assert (code, named in err) == (2, True)
     damaged = tmp_path / "damaged.flac.age"

@@ -233,7 +233,7 @@ def test_settings_that_are_wrong_are_named_and_no_key_is_shown(
 
 async def test_a_key_or_folder_that_cannot_be_used_stops_the_start(serve: Serve, tmp_path: Path) -> None:
     typo = PUBLIC[:-1] + ("q" if PUBLIC[-1] != "q" else "p")
-    with pytest.raises(ConfigError, match="public_keys: number 1"):
+    with pytest.raises(ConfigError, match="public_keys: expected age public keys; number 1"):
         await serve(evidence=evidence(tmp_path, public_keys=[typo]))
     with pytest.raises(ConfigError, match="folder: "):
         await serve(evidence=evidence(tmp_path, folder=tmp_path / "none" / "evidence"))
