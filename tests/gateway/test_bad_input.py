@@ -127,7 +127,7 @@ async def test_a_stream_that_never_starts_is_closed(serve: Serve) -> None:
         assert await closed(socket) == (4408, "no start of the stream within 0.2 s: expected `start`")
 
 
-async def test_a_stream_that_never_starts_hears_what_was_wrong_with_what_it_said(serve: Serve) -> None:
+async def test_a_stream_that_never_starts_gets_its_last_error(serve: Serve) -> None:
     server = await serve(start_deadline_s=0.2)
     async with connect(ws_url(server, TWILIO)) as socket:
         await socket.send("hello")

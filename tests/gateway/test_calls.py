@@ -56,7 +56,7 @@ async def test_events_come_in_the_order_of_the_calls_life(serve: Serve) -> None:
     assert [event["id"] for event in events.seen] == sorted(event["id"] for event in events.seen)
 
 
-async def test_scores_are_for_those_who_ask(serve: Serve) -> None:
+async def test_scores_are_sent_only_if_named(serve: Serve) -> None:
     server = await serve()
     async with subscribed(server, "?type=score,leg.ended") as events, plain(server, "caller") as caller:
         await say(caller, speech(6, synthetic=False))

@@ -95,7 +95,7 @@ async def test_a_leaked_synthetic_voice_alerts_on_its_speaker_only(
     assert silent["windows_crosstalk"] >= 5
 
 
-async def test_a_person_is_heard_between_and_over_the_leaks(serve: Serve) -> None:
+async def test_a_person_between_and_over_leaks_is_scored(serve: Serve) -> None:
     source = synthetic()
     person = voice("flite_rms")
     person[: len(person) // 4] = 0
@@ -110,7 +110,7 @@ async def test_two_synthetic_voices_at_once_alert_both(serve: Serve) -> None:
     assert (ended(events, "inbound")["windows_crosstalk"], ended(events, "outbound")["windows_crosstalk"]) == (0, 0)
 
 
-async def test_a_leak_is_told_between_sockets_that_began_at_different_times(serve: Serve) -> None:
+async def test_a_leak_is_detected_between_sockets_that_started_at_different_times(serve: Serve) -> None:
     """At five times the pace of a call, so arrival is five times as ragged as the clocks of real ones."""
     source = synthetic()
     late_s = 2.5

@@ -65,7 +65,7 @@ async def test_freeswitch_sends_stereo_before_it_says_so(serve: Serve, path: str
         ("/v1/media/asterisk?call_id=c&leg=a", {"subprotocols": ["media"]}, "MEDIA_START before the audio that came"),
     ],
 )
-async def test_what_never_says_its_format_is_refused_by_name(
+async def test_a_stream_without_a_format_is_refused_by_field(
     serve: Serve, path: str, options: dict[str, Any], says: str
 ) -> None:
     server = await serve(doors={"freeswitch": {}, "jambonz": {}, "asterisk": {}}, start_deadline_s=0.3)

@@ -26,7 +26,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_a_line_is_json_and_carries_what_was_bound(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_is_json_with_bound_fields(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "json")
     logs.get("gateway.test").bind(call_id="c-1", leg="caller").warning("alert raised", p=0.97)
     (line,) = lines(capsys)

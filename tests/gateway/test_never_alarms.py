@@ -98,7 +98,7 @@ def losses() -> Iterator[bytes]:
 
 @pytest.mark.usefixtures("accuser")
 @pytest.mark.parametrize("sound", [comfort_noise, keys, losses], ids=lambda sound: sound.__name__)
-async def test_what_rtp_sends_between_words(serve: Serve, sound: object) -> None:
+async def test_dtmf_and_comfort_noise_are_no_loss(serve: Serve, sound: object) -> None:
     server = await serve(rtp={"in": {"listen": "127.0.0.1:0", "legs": {"a": {}}}}, idle_deadline_s=0.5)
     async with subscribed(server, "?type=score,alert.raised,leg.ended") as events:
         await send(server.rtp["in"], sound())  # type: ignore[operator]

@@ -87,7 +87,7 @@ def with_all_parts(data: bytes) -> bytes:
     return bytes([first | 0x20 | 0x10 | 1]) + rest + csrc + extension + payload + b"\0\0\0\4"
 
 
-async def test_rtp_with_padding_extension_and_csrc_is_heard(serve: Serve) -> None:
+async def test_rtp_with_padding_extension_and_csrc_is_accepted(serve: Serve) -> None:
     server = await serve(rtp={"in": {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {}}}})
     data = encode(speech(8, synthetic=True)[::2], "mulaw")
     packets = [packet(data[160 * i : 160 * i + 160], i, 160 * i) for i in range(400)]
@@ -165,7 +165,7 @@ async def test_a_codec_that_changes_in_mid_call_goes_on_as_a_leg_of_its_own(serv
     assert (started["leg"], started["encoding"]) == ("a", "alaw")
 
 
-async def test_a_bad_line_is_told_of_once(serve: Serve) -> None:
+async def test_a_lossy_line_gets_one_coverage_event(serve: Serve) -> None:
     """A minute in which one message of five never comes: one event, and the final counts at the end."""
     server = await serve()
     async with subscribed(server) as events, connect(ws_url(server, "/v1/media/twilio")) as peer:

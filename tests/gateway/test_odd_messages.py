@@ -155,7 +155,7 @@ async def test_messages_of_no_use_are_counted_and_cost_no_audio(serve: Serve, ve
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_start_that_is_said_again_is_ignored(serve: Serve, vendor: type[TrackCall]) -> None:
+async def test_a_repeated_start_is_ignored(serve: Serve, vendor: type[TrackCall]) -> None:
     tracks = ["caller"] if vendor is ExotelCall else ["inbound", "outbound"]
     start = json.dumps(vendor("http://x", "c-1", tracks).opening(tracks)[-1])
     before = ignored(vendor, "repeated_start")

@@ -45,7 +45,7 @@ async def ready(server: Server) -> tuple[int, list[str]]:
     return answer.status_code, answer.json()["reasons"]
 
 
-async def test_each_step_is_told_and_taken_back(serve: Serve, detector: LoudnessDetector) -> None:
+async def test_each_step_of_overload_is_reported_and_taken_back(serve: Serve, detector: LoudnessDetector) -> None:
     server = await serve()
     async with AsyncExitStack() as stack:
         events = await stack.enter_async_context(subscribed(server))
@@ -103,9 +103,7 @@ async def test_further_legs_of_a_call_are_let_in(serve: Serve, detector: Loudnes
 
 
 @pytest.mark.usefixtures("detector")
-async def test_audio_is_left_unheard_while_the_event_loop_is_late(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_audio_is_discarded_while_the_event_loop_is_late(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = await serve()
     async with subscribed(server) as events, plain(server, "caller") as caller:
         await say(caller, speech(4, synthetic=True))

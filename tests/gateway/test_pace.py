@@ -31,12 +31,12 @@ def sent_until_refused(pace: Pace, amount: float, every_s: float, most: int = 10
 
 
 @given(st.floats(1, 10), st.floats(0.5, 60))
-def test_what_comes_in_time_may_come_for_ever(speed: float, burst_s: float) -> None:
+def test_audio_in_real_time_is_never_limited(speed: float, burst_s: float) -> None:
     assert sent_until_refused(media(speed, burst_s), 0.02, 0.02 / speed * 1.0001) == 10_000
 
 
 @given(st.floats(1, 10), st.integers(1, 60))
-def test_what_comes_at_once_is_taken_up_to_the_burst(speed: float, burst_s: int) -> None:
+def test_a_burst_is_accepted_up_to_its_limit(speed: float, burst_s: int) -> None:
     assert sent_until_refused(media(speed, burst_s), 0.25, 0.0) == 4 * burst_s
 
 

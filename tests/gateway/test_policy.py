@@ -110,7 +110,7 @@ def test_every_source_can_be_named() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_file_line_and_key(text: str, says: str) -> None:
+def test_errors_name_file_line_and_key(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(text, "p.toml")
     assert str(error.value).startswith(says)
@@ -163,7 +163,7 @@ def test_a_file_is_read_and_its_version_is_that_of_its_text(tmp_path: Path) -> N
         read(file)
 
 
-def test_mistakes_beyond_number_are_counted_and_not_all_told() -> None:
+def test_many_refusals_are_counted_and_logged_at_a_limited_rate() -> None:
     text = "[default]\n" + "".join(f"no_such_key_{number} = 1\n" for number in range(3000))
     with pytest.raises(ConfigError) as refused:
         parse(text, "policy.toml")

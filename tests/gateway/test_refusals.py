@@ -20,7 +20,7 @@ class Log:
         self.lines.append({"event": event} | facts)
 
 
-def test_a_flood_is_counted_in_full_and_told_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_is_counted_in_full_and_logged_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1000.0
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
     monkeypatch.setattr(refusals, "_lines", {})

@@ -31,7 +31,7 @@ def limits(**rates: float) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("detector")
-async def test_a_source_that_asks_too_often_is_told_when_to_ask_again(serve: Serve) -> None:
+async def test_a_limited_source_is_told_when_to_retry(serve: Serve) -> None:
     server = await serve(**limits(requests_per_s=0.01))
     async with httpx.AsyncClient(base_url=server.url) as web:
         assert (await web.get("/healthz")).status_code == 200
@@ -72,7 +72,7 @@ def test_a_bucket_fills_and_drains() -> None:
     assert let_in(sources, "192.0.2.1", 1000.0, tries=50) == 20
 
 
-def test_the_table_is_bounded_and_forgets_who_was_quiet_for_longest() -> None:
+def test_the_table_is_bounded_and_drops_the_least_recent_source() -> None:
     sources = Sources("things", 0.1, (), max_sources=3)
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
         assert let_in(sources, address, 0.0, tries=2) == 1

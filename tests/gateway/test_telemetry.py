@@ -132,9 +132,7 @@ async def test_a_call_is_a_trace_and_metrics_arrive(collector: Collector, serve:
 
 
 @pytest.mark.usefixtures("detector")
-async def test_without_a_collector_calls_go_on_and_what_was_not_sent_is_counted(
-    collector: Collector, serve: Serve
-) -> None:
+async def test_without_a_collector_calls_go_on_and_unsent_spans_are_counted(collector: Collector, serve: Serve) -> None:
     collector.status = 400  # a refusal that is not to be repeated
     failed = telemetry.EXPORTS.labels("traces", "failed")
     dropped = telemetry.SPANS_DROPPED.labels("not_sent")

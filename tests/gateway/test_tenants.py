@@ -129,7 +129,7 @@ async def test_a_token_of_one_tenant_does_not_open_the_endpoint_of_another(serve
 
 
 @pytest.mark.usefixtures("detector")
-async def test_the_tenant_of_the_token_wins_over_what_the_peer_says(serve: Serve) -> None:
+async def test_the_tenant_of_the_token_has_precedence_over_the_peers(serve: Serve) -> None:
     server = await serve(tokens=TOKENS, doors={"twilio": {"tenant_parameter": "org"}})
     async with events(server, "blue") as blue:
         async with connect(ws_url(server, "/v1/media/twilio"), additional_headers=bearer("blue")) as own:

@@ -131,6 +131,6 @@ async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(se
             assert (await events.until("leg.ended"))["data"]["ended_by"] == "call_too_long"
 
 
-async def test_what_only_websockets_have_is_refused(serve: Serve) -> None:
+async def test_settings_of_websocket_endpoints_are_refused_for_whip(serve: Serve) -> None:
     with pytest.raises(ConfigError, match=r"whip\.allow_mixed: expected it in doors\.NAME only"):
         await serve(whip={"allow_mixed": True})

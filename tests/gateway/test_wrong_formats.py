@@ -134,7 +134,7 @@ async def test_a_plain_stream_of_another_sample_type(
     assert "`encoding`" in line
 
 
-async def test_what_was_in_doubt_is_judged_once_it_is_as_declared(serve: Serve) -> None:
+async def test_audio_is_scored_again_once_it_is_as_declared(serve: Serve) -> None:
     server = await serve()
     async with subscribed(server) as events:
         async with websocket(server, "/v1/media/plain?call_id=c-1&leg=a&encoding=s16le&rate=8000") as send:

@@ -109,7 +109,7 @@ async def test_full_queue_refuses_scores_first_and_never_waits(
             assert sequences(texts) == list(range(1, 10)), "what was refused leaves no hole in the numbers"
 
 
-async def test_close_lets_subscribers_take_what_is_queued(journal: Journal) -> None:
+async def test_close_sends_queued_events_to_subscribers(journal: Journal) -> None:
     bus = Bus(journal)
     bus.start()
 
@@ -159,7 +159,7 @@ async def test_close_breaks_off_a_long_replay(journal: Journal, monkeypatch: pyt
         assert sequences([text async for text in subscription]) == [2, 3, 4, 5], "the page that was read before"
 
 
-async def test_who_comes_while_the_bus_closes_gets_what_there_is(bus: Bus, journal: Journal) -> None:
+async def test_a_subscriber_during_close_gets_the_queued_events(bus: Bus, journal: Journal) -> None:
     bus.publish(alert())
     with bus.subscribe(Filter()):
         closing_bus = asyncio.create_task(bus.close())

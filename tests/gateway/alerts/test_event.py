@@ -67,7 +67,7 @@ def test_data_that_breaks_the_contract_is_refused_by_the_field(field: str, value
         read({name: value for name, value in wire().items() if name != "type"})
 
 
-def test_what_the_gateway_makes_has_no_unknown_field() -> None:
+def test_published_events_have_no_unknown_fields() -> None:
     with pytest.raises(ValidationError, match="later"):
         alert(later=1)
     assert DATASCHEMA == "urn:callscreen:events:v1"

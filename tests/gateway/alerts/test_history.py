@@ -61,7 +61,7 @@ def test_pages_follow_each_other_without_loss_while_calls_come_in(three: Journal
     assert (ids, found(three, CallQuery(), following, limit=2)) == (["Cleo", "Bert"], (["Anna"], None))
 
 
-def test_a_call_is_told_with_its_legs_and_alerts(journal: Journal) -> None:
+def test_a_call_is_summarised_with_its_legs_and_alerts(journal: Journal) -> None:
     stages: list[tuple[Literal["provisional", "confirmed"], float]] = [("provisional", 0.91), ("confirmed", 0.97)]
     alerts = [AlertRaised(**facts(p_synthetic=p), alert_id="a1", stage=stage, lag_ms=1.0) for stage, p in stages]
     cleared = AlertCleared(**facts(), alert_id="a1")

@@ -104,7 +104,7 @@ def test_pruning_keeps_the_newest_and_scores_for_less_long(
             assert journal.kept_after(scores=True) == max(gone_seq, gone_score_seq)
 
 
-def test_what_was_pruned_is_still_known_after_reopening(tmp_path: Path) -> None:
+def test_pruning_marks_survive_reopening(tmp_path: Path) -> None:
     for _ in range(2):
         with opened(tmp_path / "j", max_events=20) as journal:
             for _ in range(30):

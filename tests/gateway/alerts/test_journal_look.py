@@ -53,7 +53,7 @@ def test_a_journal_that_was_not_closed_is_read_to_its_end(tmp_path: Path) -> Non
     assert contents(crashed) == before
 
 
-def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("no database at all, and longer than a header of one hundred bytes" * 3)
     with closing(sqlite3.connect(tmp_path / "other")) as other:

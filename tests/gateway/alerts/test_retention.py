@@ -37,7 +37,7 @@ def days_ago(days: float) -> datetime:
     return utc_now() - timedelta(days=days)
 
 
-def test_what_is_too_old_goes_and_cursors_know(tmp_path: Path) -> None:
+def test_expired_events_are_deleted_and_cursors_report_a_gap(tmp_path: Path) -> None:
     with closing(Journal(tmp_path / "j", 1000)) as journal:
         fill(journal, [40, 35, 31, 29, 1])
         assert journal.expire(days_ago(30), 2) == 2

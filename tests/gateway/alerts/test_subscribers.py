@@ -248,7 +248,7 @@ async def test_replay_to_a_subscriber_that_never_reads_ends_too(bus: Bus, monkey
         await until(gateway.abandoned)
 
 
-async def test_subscriber_that_reads_too_slowly_is_told_and_can_resume(journal: Journal) -> None:
+async def test_a_slow_subscriber_is_closed_and_can_resume(journal: Journal) -> None:
     async with running(Bus(journal, subscriber_queue_events=50)) as bus, served(bus) as gateway:
         async with connect(gateway.url, max_queue=1, compression=None) as client:
             await subscribed(bus)

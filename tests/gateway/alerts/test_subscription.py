@@ -63,7 +63,7 @@ def gap(text: str) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("replayed", [True, False])
-async def test_filter_lets_through_exactly_what_is_wanted(
+async def test_a_filter_accepts_exactly_its_events(
     bus: Bus, wanted: Filter, expected: list[int], replayed: bool
 ) -> None:
     events = (
@@ -83,7 +83,7 @@ async def test_filter_lets_through_exactly_what_is_wanted(
         assert sequences(await take_all(subscription)) == expected
 
 
-async def test_without_a_cursor_only_what_is_new_comes(bus: Bus) -> None:
+async def test_without_a_cursor_only_new_events_come(bus: Bus) -> None:
     await published(bus, alert(), alert())
     with bus.subscribe(Filter()) as subscription:
         await published(bus, alert())
@@ -148,7 +148,7 @@ async def test_restarted_gateway_replays_to_an_old_cursor(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "cursor", ["nonsense", "0123456789ab-000000000001", "{id}-000000000099", "", "{id}-1" + "0" * 80]
 )
-async def test_unknown_cursor_is_told_once_and_everything_kept_follows(bus: Bus, cursor: str) -> None:
+async def test_an_unknown_cursor_gives_one_gap_and_all_stored_events(bus: Bus, cursor: str) -> None:
     await published(bus, alert(), alert())
     cursor = cursor.format(id=bus.journal.id)
     with bus.subscribe(Filter(), cursor) as subscription:
@@ -174,7 +174,7 @@ def short_journal(tmp_path: Path) -> Any:
     journal.close()
 
 
-async def test_cursor_that_is_too_old_is_told_once(short_journal: Journal) -> None:
+async def test_an_expired_cursor_gives_one_gap(short_journal: Journal) -> None:
     async with running(Bus(short_journal)) as bus:
         for _ in range(50):
             await published(bus, alert())
@@ -193,7 +193,7 @@ async def test_cursor_that_is_too_old_is_told_once(short_journal: Journal) -> No
             assert sequences(await take_all(subscription)) == list(range(31, 51))
 
 
-async def test_pruned_scores_are_a_gap_for_those_who_want_scores_and_alerts_still_come(short_journal: Journal) -> None:
+async def test_pruned_scores_are_a_gap_only_if_scores_are_subscribed(short_journal: Journal) -> None:
     async with running(Bus(short_journal)) as bus:
         for _ in range(8):
             await published(bus, score(), alert())
@@ -259,7 +259,7 @@ async def test_alert_that_finds_no_room_ends_the_subscription_and_no_other(journ
                 await anext(slow)
 
 
-async def test_heartbeat_never_skips_what_is_still_queued(bus: Bus) -> None:
+async def test_a_heartbeat_never_skips_queued_events(bus: Bus) -> None:
     def cursor(subscription: Subscription) -> str:
         return str(json.loads(subscription.heartbeat())["data"]["last_event_id"])
 

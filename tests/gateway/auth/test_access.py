@@ -30,7 +30,7 @@ from tests.gateway.conftest import Serve
         ("", "admin"),
     ],
 )
-def test_a_path_needs_what_its_rule_says_and_admin_without_one(path: str, need: str) -> None:
+def test_a_path_needs_the_scope_of_its_rule_or_admin(path: str, need: str) -> None:
     assert needed(path) == need
 
 
@@ -53,7 +53,7 @@ def test_admin_includes_the_others_unless_it_is_a_tenants() -> None:
         theirs.require("ingest")
 
 
-def test_a_tenant_sees_its_own_and_who_has_none_sees_all() -> None:
+def test_a_tenant_sees_its_own_calls_and_a_token_without_one_sees_all() -> None:
     theirs = Access("x", frozenset({"subscribe"}), "blue")
     assert [theirs.sees(tenant) for tenant in ("blue", "red", None, "")] == [True, False, False, False]
     assert EVERYTHING.sees("blue")

@@ -157,7 +157,7 @@ async def test_keys_come_from_a_file(tmp_path: Path) -> None:
         assert (await issuer.access(signed(client_id="desk"))).name == "desk"
 
 
-async def test_whoever_knows_the_public_key_cannot_sign_with_it(tmp_path: Path) -> None:
+async def test_a_token_signed_with_the_public_key_is_refused(tmp_path: Path) -> None:
     published = public(OURS, "one")
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [published]}))

@@ -25,7 +25,9 @@ from tests.gateway.call.two_legs import (
 @pytest.mark.parametrize("encoding", ["mulaw", "alaw"])
 @pytest.mark.parametrize("delay_ms", [0, 7.3, 180, 500])
 @pytest.mark.parametrize("level_db", [-10, -20, -30])
-def test_a_leak_is_told_at_every_delay_and_level(encoding: codecs.Encoding, delay_ms: float, level_db: float) -> None:
+def test_a_leak_is_detected_at_every_delay_and_level(
+    encoding: codecs.Encoding, delay_ms: float, level_db: float
+) -> None:
     source = voice("flite_slt")
     own, leaked = judged(telephone(source, encoding), telephone(leak(source, delay_ms, level_db), encoding))
     assert len(own) >= 5
@@ -34,7 +36,7 @@ def test_a_leak_is_told_at_every_delay_and_level(encoding: codecs.Encoding, dela
     assert all(leaked)
 
 
-def test_the_faintest_leak_that_still_sounds_like_speech_is_told() -> None:
+def test_the_faintest_leak_with_speech_is_detected() -> None:
     source = voice("flite_slt", rms=0.15)
     own, leaked = judged(telephone(source), telephone(leak(source, 180, -40)))
     assert not any(own)
@@ -43,21 +45,21 @@ def test_the_faintest_leak_that_still_sounds_like_speech_is_told() -> None:
 
 
 @pytest.mark.parametrize("callee_rms", [0.006, 0.06, 0.2])
-def test_two_people_who_talk_at_once_are_both_heard(callee_rms: float) -> None:
+def test_two_people_who_talk_at_once_are_both_scored(callee_rms: float) -> None:
     for name in ("flite_rms", "espeak_us", "festival_slt_hts", "flite_awb"):
         caller, callee = judged(telephone(voice("flite_slt")), telephone(voice(name, callee_rms)))
         assert len(caller + callee) >= 8
         assert not any(caller + callee)
 
 
-def test_who_talks_over_an_echo_is_heard() -> None:
+def test_a_speaker_over_an_echo_is_scored() -> None:
     source = voice("flite_slt")
     _, callee = judged(telephone(source), telephone(voice("flite_rms") + leak(source, 180, -20)))
     assert len(callee) >= 5
     assert not any(callee)
 
 
-def test_who_answers_after_an_echo_is_heard() -> None:
+def test_a_speaker_after_an_echo_is_scored() -> None:
     half = SECONDS * RATE_HZ // 2
     source = voice("flite_slt")
     source[half:] = 0
@@ -109,7 +111,7 @@ def test_a_leg_may_arrive_later_than_the_other(skew_s: float) -> None:
 
 
 @pytest.mark.parametrize("lost", [range(0, 90, 4), range(15, 45)], ids=["a fifth of a second often", "6 s at once"])
-def test_lost_audio_does_not_shift_what_follows(lost: range) -> None:
+def test_lost_audio_does_not_shift_later_audio(lost: range) -> None:
     source = np.tile(voice("flite_slt"), 2)
     crosstalk = Crosstalk()
     caller = Ear(crosstalk, CALLER, telephone(source))

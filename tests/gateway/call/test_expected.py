@@ -58,13 +58,13 @@ def test_a_window_that_only_touches_the_stretch_is_not_covered() -> None:
         ({"legs": "a"}, "legs"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(declared: dict[str, Any], says: str) -> None:
+def test_invalid_settings_are_refused_by_field(declared: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         ExpectedMachine.model_validate(declared)
 
 
 @pytest.mark.usefixtures("detector")
-async def test_an_expected_machine_is_told_and_never_alarms(serve: Serve) -> None:
+async def test_an_expected_machine_is_reported_and_never_raises_an_alert(serve: Serve) -> None:
     server = await serve(expected_machine=[{"leg": "callee"}])
     async with subscribed(server) as events, plain(server, "caller") as caller, plain(server, "callee") as callee:
         await asyncio.gather(say(caller, speech(10, synthetic=True)), say(callee, speech(10, synthetic=True)))
@@ -85,9 +85,7 @@ async def test_an_expected_machine_is_told_and_never_alarms(serve: Serve) -> Non
 
 @pytest.mark.usefixtures("detector")
 @pytest.mark.parametrize(("then_synthetic", "verdict"), [(False, "human"), (True, "synthetic")])
-async def test_a_greeting_is_no_evidence_against_who_speaks_after_it(
-    serve: Serve, then_synthetic: bool, verdict: str
-) -> None:
+async def test_a_greeting_is_no_evidence_on_the_next_speaker(serve: Serve, then_synthetic: bool, verdict: str) -> None:
     server = await serve(expected_machine=[{"leg": "callee", "to_s": 8.0}])
     async with subscribed(server) as events, plain(server, "callee") as callee:
         await say(callee, np.concatenate((speech(8, synthetic=True), speech(8, synthetic=then_synthetic))))

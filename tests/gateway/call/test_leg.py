@@ -167,7 +167,7 @@ def test_telephone_audio_is_resampled_in_place() -> None:
     assert np.abs(samples[800:-800] - expected[800 : len(samples) - 800]).max() < 2e-3
 
 
-def test_nonsense_is_refused_at_once() -> None:
+def test_invalid_payloads_are_refused_at_once() -> None:
     leg = Leg(LINEAR_16K)
     with pytest.raises(ProtocolError, match="whole 16-bit samples, got 3 bytes"):
         leg.push(AudioReceived(LEG, b"abc"))
@@ -218,7 +218,7 @@ def test_what_is_waited_for_changes_nothing_of_what_comes() -> None:
     assert np.allclose(got, expected, rtol=0, atol=1e-6)
 
 
-def test_what_is_shed_is_a_gap_and_not_a_loss() -> None:
+def test_discarded_audio_is_a_gap_and_not_a_loss() -> None:
     leg = Leg(LINEAR_16K)
     runs = []
     for index, packet in enumerate(packets(100)):

@@ -93,7 +93,7 @@ SOUNDS = {
 
 @pytest.mark.parametrize("clock", [at_once, live, twice_as_fast, stalled, sparse])
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_what_is_as_declared_is_never_doubted(sound: str, clock: Clock) -> None:
+def test_audio_as_declared_is_never_in_doubt(sound: str, clock: Clock) -> None:
     samples = SOUNDS[sound]()
     for encoding, rate_hz in (("s16le", 16_000), ("s16be", 8_000), ("mulaw", 8_000), ("alaw", 8_000)):
         audio = samples if rate_hz == RATE_HZ else samples[::2]

@@ -15,7 +15,7 @@ STREAM = StreamStarted(CallId("c"), "twilio", (LEG,))
 ALONE, FUSED = ModelRules(Policy(raise_p=0.95), "light"), ModelRules(Policy(raise_p=0.98), "fused")
 
 
-def test_without_a_policy_file_it_is_what_models_and_settings_say() -> None:
+def test_without_a_policy_file_models_and_settings_apply() -> None:
     both = Policies(ALONE, FUSED).for_leg(STREAM, LEG)
     assert (both.rules, both.calibration, both.verifier) == (FUSED.rules, "fused", True)
     assert (both.screen, both.version) == (True, None)
@@ -23,7 +23,7 @@ def test_without_a_policy_file_it_is_what_models_and_settings_say() -> None:
     assert (alone.rules, alone.calibration, alone.verifier) == (ALONE.rules, "light", False)
 
 
-def test_what_a_rule_gives_replaces_what_models_and_settings_say() -> None:
+def test_values_of_a_rule_replace_those_of_models_and_settings() -> None:
     text = '[[rule]]\nrole = "agent"\nalert_p = 0.9\nclear_p = 0.4\nmin_alert_speech_s = 4\nmin_verdict_speech_s = 3'
     loaded = parse(text, "p.toml")
     leg = Policies(ALONE, FUSED, loaded).for_leg(STREAM, LEG)

@@ -19,7 +19,7 @@ def leg(server: Server, name: str, call_id: str = "c-1", door: str = "plain") ->
     return connect(ws_url(server, f"/v1/media/{door}?call_id={call_id}&leg={name}"))
 
 
-async def test_a_call_has_only_so_many_legs(serve: Serve) -> None:
+async def test_the_number_of_legs_per_call_is_limited(serve: Serve) -> None:
     server = await serve()
     async with subscribed(server) as events, AsyncExitStack() as stack:
         for number in range(16):
@@ -53,7 +53,7 @@ async def test_a_tenants_legs_are_limited_as_its_calls_are(serve: Serve) -> None
             await events.until("leg.started", tenant="red")
 
 
-async def test_who_joins_late_does_not_make_a_call_longer(serve: Serve) -> None:
+async def test_a_late_leg_does_not_extend_the_limit_of_a_call(serve: Serve) -> None:
     server = await serve(max_call_s=1.0)
     async with subscribed(server) as events, leg(server, "caller") as caller:
         await caller.send(SILENCE)

@@ -17,9 +17,7 @@ RATES_HZ = (8_000, 11_025, 16_000, 24_000, 44_100, 48_000)
     rate_hz=st.sampled_from(RATES_HZ),
     pieces=st.lists(st.tuples(st.floats(0.0001, 0.3), st.booleans()), min_size=1, max_size=20),
 )
-def test_settling_changes_when_samples_come_and_not_what_they_are(
-    rate_hz: int, pieces: list[tuple[float, bool]]
-) -> None:
+def test_settle_changes_the_time_of_output_but_not_the_samples(rate_hz: int, pieces: list[tuple[float, bool]]) -> None:
     draw = np.random.default_rng(0)
     audio = [draw.normal(0, 0.1, round(seconds * rate_hz)).astype(np.float32) for seconds, _ in pieces]
     whole, hasty = Resampler(rate_hz), Resampler(rate_hz)

@@ -90,7 +90,7 @@ async def test_the_card_says_which_threshold_costs_so_many_alarms(tmp_path: Path
         assert server.registry._engine.policies.usual.rules.raise_p == 0.85
 
 
-async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path) -> None:
+async def test_a_fusion_beside_the_model_is_used(tmp_path: Path) -> None:
     own = model(tmp_path, None)
     pair = Fusion.by_mean(open_detector(own), open_detector("tinystatnet"))
     (tmp_path / FILE).write_text(pair.model_copy(update={"alarms": ALARMS}).model_dump_json())
@@ -101,7 +101,7 @@ async def test_a_fusion_that_lies_beside_the_model_is_what_judges(tmp_path: Path
         assert engine.policies.usual.rules.raise_p == 0.85
 
 
-async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops_the_start(tmp_path: Path) -> None:
+async def test_a_missing_fusion_is_logged_and_a_broken_one_stops_the_start(tmp_path: Path) -> None:
     own = model(tmp_path, None)
     start = partial(load, port=0, journal=tmp_path / "j.sqlite3", model=own, verifier="tinystatnet")
     with capture_logs() as logs:
@@ -123,7 +123,7 @@ async def test_that_nobody_fitted_one_is_told_in_a_line_and_what_is_broken_stops
         (ALARMS, 1.5, r"alerts_per_hour: expected at least 2 an hour.*rule of three\); got 1\.5"),
     ],
 )
-async def test_what_no_card_can_promise_is_refused(
+async def test_a_rate_that_no_card_guarantees_is_refused(
     tmp_path: Path, alarms: AlarmRates | None, per_hour: float, says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):

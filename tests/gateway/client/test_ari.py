@@ -94,7 +94,7 @@ async def test_a_calls_two_channels_are_tapped_apart(asterisk: FakeAsterisk) -> 
     assert faults == []
 
 
-async def test_over_websocket_the_url_says_who_is_heard(asterisk: FakeAsterisk) -> None:
+async def test_over_websocket_the_url_has_call_and_leg(asterisk: FakeAsterisk) -> None:
     asterisk.bridges["b-1"] = [ALICE, BOB]
     async with tapping(asterisk, ToWebsocket("callscreen"), []) as _:
         await asterisk.until(joins(BOB)[1])
@@ -104,7 +104,7 @@ async def test_over_websocket_the_url_says_who_is_heard(asterisk: FakeAsterisk) 
     assert ToWebsocket("callscreen").call_id(ALICE) == ALICE
 
 
-async def test_who_joins_a_call_gets_a_leg_of_his_own(asterisk: FakeAsterisk) -> None:
+async def test_each_participant_of_a_call_gets_a_leg(asterisk: FakeAsterisk) -> None:
     asterisk.bridges["b-1"] = [ALICE, BOB]
     async with tapping(asterisk, ToAudioSocket("gw:9092", SECRET), []) as legs:
         await asterisk.until(joins(BOB)[1])
@@ -149,7 +149,7 @@ async def test_a_lost_connection_is_made_again(asterisk: FakeAsterisk) -> None:
     assert list(asterisk.bridges) == ["b-1"]
 
 
-async def test_an_asterisk_that_is_not_there_is_told_and_waited_for() -> None:
+async def test_an_unreachable_asterisk_is_reported_and_retried() -> None:
     faults: list[str] = []
     told = asyncio.Event()
 
@@ -168,6 +168,6 @@ async def test_an_asterisk_that_is_not_there_is_told_and_waited_for() -> None:
     assert "Connect call failed" in faults[0]
 
 
-async def test_a_wrong_password_is_told(asterisk: FakeAsterisk) -> None:
+async def test_a_wrong_password_is_reported(asterisk: FakeAsterisk) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         await Tap(asterisk.url, "callscreen", "wrong", ToWebsocket("callscreen")).run()

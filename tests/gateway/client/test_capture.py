@@ -33,7 +33,7 @@ async def read_on(heard: Capture) -> None:
         await heard.read()
 
 
-async def test_a_speaker_is_heard_as_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_output_of_a_speaker_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tone = 0.25 * np.sin(2 * np.pi * 500 * np.arange(20 * RATE_HZ) / RATE_HZ).astype(np.float32)
     wav = write_wav(tmp_path / "tone.wav", tone)
     async with sound_server(tmp_path, "desk", "other") as environ:
@@ -71,7 +71,7 @@ async def test_a_sound_card_that_is_not_there_is_named() -> None:
             await heard.read()
 
 
-async def test_a_device_that_is_pulled_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_removed_device_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with sound_server(tmp_path, "desk", "other") as environ:
         find_server(monkeypatch, environ)
         async with Capture("other.monitor", "speaker") as heard:
@@ -81,7 +81,7 @@ async def test_a_device_that_is_pulled_out_is_told(tmp_path: Path, monkeypatch: 
                 await read_on(heard)
 
 
-async def test_a_device_that_gives_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_device_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "STALL_S", 0.2)
     async with sound_server(tmp_path, "desk") as environ:
         find_server(monkeypatch, environ)
@@ -91,7 +91,7 @@ async def test_a_device_that_gives_nothing_is_told(tmp_path: Path, monkeypatch: 
                 await read_on(heard)
 
 
-async def test_no_sound_server_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_sound_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path / 'nobody'}")
     async with Capture("default", "microphone") as heard:
         with pytest.raises(CaptureError, match=r"Connection refused|Connection terminated"):

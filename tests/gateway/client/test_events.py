@@ -64,7 +64,7 @@ def journal(tmp_path: Path) -> Any:
         ({"types": ["score", "leg.started"]}, [1, 3]),
     ],
 )
-async def test_what_is_asked_for_comes_from_the_cursor_on(bus: Bus, options: Any, expected: list[int]) -> None:
+async def test_requested_events_start_at_the_cursor(bus: Bus, options: Any, expected: list[int]) -> None:
     published = [bus.publish(data) for data in (leg_started(), alert(), score(), alert(call_id="CA2", leg="out/bound"))]
     await bus.flush()
     async with served(bus) as gateway:
@@ -81,7 +81,7 @@ async def test_gap_is_shown_and_heartbeats_are_not(bus: Bus) -> None:
         assert [event.type for event in await following] == ["gap", "alert.raised"]
 
 
-async def test_gap_is_an_error_for_who_asks_for_that(bus: Bus) -> None:
+async def test_a_gap_raises_if_requested(bus: Bus) -> None:
     bus.publish(alert())
     await bus.flush()
     async with served(bus) as gateway:
@@ -170,7 +170,7 @@ async def test_it_resumes_with_the_last_id_and_shows_nothing_twice() -> None:
     ]
 
 
-async def test_memory_of_what_was_seen_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_recent_ids_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "REMEMBERED_EVENTS", 2)
     async with scripted(sends(1, 2, 3, 2, 3, 1)) as (url, _):
         assert ids(await take(url, 4)) == ["j-1", "j-2", "j-3", "j-1"]
@@ -252,7 +252,7 @@ async def test_proxy_of_the_environment_is_not_asked_for_loopback(bus: Bus, monk
         assert len(await take(gateway.url, 1, last_event_id=bus.journal.cursor(0))) == 1
 
 
-async def test_what_is_no_event_is_an_error() -> None:
+async def test_a_message_that_is_not_an_event_is_an_error() -> None:
     async def babble(connection: ServerConnection) -> None:
         await connection.send('{"hello": "world"}')
 

@@ -72,7 +72,7 @@ def test_a_base_address_gets_the_path(url: str, expected: str) -> None:
     assert websocket_url(url, "/door") == expected
 
 
-async def test_a_call_is_said_in_twilios_words() -> None:
+async def test_a_call_is_sent_as_twilio_messages() -> None:
     async with recording() as gateway:
         async with TwilioCall(gateway.url, "CA1", auth_token="12345", parameters={"role_inbound": "caller"}) as call:
             for _ in range(10):
@@ -138,7 +138,7 @@ async def test_plain_frames_are_described_by_the_url() -> None:
     assert gateway.messages == [b"\x00\x20\x00\xe0" * 320] * 2
 
 
-async def test_the_reason_of_a_refusal_is_told() -> None:
+async def test_the_reason_of_a_refusal_is_shown() -> None:
     async def refuse(connection: ServerConnection) -> None:
         await connection.close(4409, "leg: already there")
 

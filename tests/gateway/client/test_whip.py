@@ -100,7 +100,7 @@ async def server() -> AsyncIterator[Server]:
     await serving
 
 
-async def test_what_is_published_is_what_an_ordinary_peer_hears(server: Server) -> None:
+async def test_published_audio_arrives_at_an_ordinary_peer(server: Server) -> None:
     async with WhipPublisher(server.url, "call-1", "caller") as publisher:
         await publisher.send(TONE)
         await publisher.stop()

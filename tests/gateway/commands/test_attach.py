@@ -108,7 +108,7 @@ def alsa_to_pulse(home: Path, **devices: str) -> None:
 @pytest.mark.slow
 @needs_pulseaudio
 @needs_softphones
-async def test_both_sides_of_a_softphone_are_heard(serve: Serve, detector: object, tmp_path: Path) -> None:
+async def test_both_sides_of_a_softphone_become_legs(serve: Serve, detector: object, tmp_path: Path) -> None:
     server = await serve()
     quiet = write_wav(tmp_path / "agent.wav", speech(120, synthetic=False))
     loud = write_wav(tmp_path / "customer.wav", speech(120, synthetic=True)[::2], 8000)

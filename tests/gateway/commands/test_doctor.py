@@ -38,7 +38,7 @@ def errors(findings: dict[str, tuple[str, str]]) -> set[str]:
     return {check for check, (state, _) in findings.items() if state == "error"}
 
 
-def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
+def test_a_valid_configuration_has_no_errors(tmp_path: Path) -> None:
     findings = found(tmp_path, OUTSIDE)
     assert errors(findings) == set()
     assert findings["model"][0] == findings["journal"][0] == findings["port"][0] == findings["token"][0] == "ok"
@@ -46,7 +46,7 @@ def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
     assert not (tmp_path / "j.sqlite3").exists()
 
 
-def test_on_loopback_nothing_is_needed(tmp_path: Path) -> None:
+def test_loopback_needs_no_token_or_tls(tmp_path: Path) -> None:
     findings = found(tmp_path, "port = 0")
     assert {state for state, _ in findings.values()} <= {"ok", "note"}
     assert findings["token"] == ("ok", "none; only this machine can connect")
@@ -65,7 +65,7 @@ def test_a_pool_of_verifiers_needs_no_cpu_here(tmp_path: Path) -> None:
     assert "`callscreen verifier` processes score with it" in detail
 
 
-def test_settings_that_cannot_be_read_are_all_that_is_said(tmp_path: Path) -> None:
+def test_unreadable_settings_are_the_only_finding(tmp_path: Path) -> None:
     findings = doctor.examine(tmp_path / "none.toml")
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "error")]
     assert "No such file" in findings[0].detail
@@ -84,7 +84,7 @@ def test_a_webhook_whose_secret_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_ports_that_are_taken_are_named(tmp_path: Path, kind: socket.SocketKind) -> None:
+def test_ports_in_use_are_named(tmp_path: Path, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind == socket.SOCK_STREAM:
@@ -98,7 +98,7 @@ def test_ports_that_are_taken_are_named(tmp_path: Path, kind: socket.SocketKind)
     assert "Address already in use" in findings[fault][1]
 
 
-def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
     findings = found(tmp_path, 'port = 0\nmodel = "nothing"')
     assert errors(findings) == {"model"}
     assert "nothing" in findings["model"][1]
@@ -150,11 +150,11 @@ def certificate(folder: Path, days: int) -> str:
 
 
 @pytest.mark.parametrize(("days", "state"), [(300, "ok"), (3, "warning"), (-1, "error")])
-def test_how_long_a_certificate_is_good(tmp_path: Path, days: int, state: str) -> None:
+def test_the_validity_of_a_certificate_is_checked(tmp_path: Path, days: int, state: str) -> None:
     assert found(tmp_path, certificate(tmp_path, days))["sip.tls_certificate"][0] == state
 
 
-def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
     settings = certificate(tmp_path, 300)
     (tmp_path / "key.pem").unlink()
     assert errors(found(tmp_path, settings)) == {"sip.tls_certificate, sip.tls_key, sip.tls_client_ca"}
@@ -173,7 +173,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
         ('nats = {url = "nats://a.example.com:4222", verifier_pool = true}', "nats", "events and speech may cross"),
     ],
 )
-def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: str, words: str) -> None:
+def test_dangerous_settings_are_warned_about(tmp_path: Path, settings: str, check: str, words: str) -> None:
     state, detail = found(tmp_path, f"port = 0\n{settings}")[check]
     assert (state, words in detail) == ("warning", True)
 
@@ -188,7 +188,7 @@ def test_what_is_dangerous_is_warned_of(tmp_path: Path, settings: str, check: st
         ('nats = {url = "tls://a:4222", credentials = "/none.creds"}', "nats.ca, nats.credentials", "/none.creds"),
     ],
 )
-def test_what_cannot_work_is_an_error(tmp_path: Path, settings: str, check: str, words: str) -> None:
+def test_settings_that_cannot_work_are_errors(tmp_path: Path, settings: str, check: str, words: str) -> None:
     findings = found(tmp_path, f"port = 0\n{settings}")
     assert errors(findings) == {check}
     assert words in findings[check][1]
@@ -209,12 +209,12 @@ def test_the_command_shows_a_table_or_json_and_exits_with_a_code(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     assert errors(found(tmp_path, f'port = 0\njournal = "{tmp_path / "locked" / "j"}"')) == {"journal"}
 
 
-def test_the_keys_of_an_issuer_are_looked_at(tmp_path: Path) -> None:
+def test_the_keys_of_an_issuer_are_checked(tmp_path: Path) -> None:
     jwks = tmp_path / "jwks.json"
     text = f'verifier = "off"\n[jwt]\njwks_file = "{jwks}"\nissuer = "i"\naudience = "a"\n'
     assert found(tmp_path, text)["jwt.jwks_file"][0] == "error"

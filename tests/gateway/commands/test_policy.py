@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_check_says_that_it_is_right_or_what_is_not(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_accepts_a_valid_file_and_names_errors(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(file)]) == 0
     assert f"{file}: ok, 4 rules, version " in capsys.readouterr().out
     file.write_text("[default]\nalert_p = 2\n")

@@ -69,7 +69,7 @@ def test_a_setting_is_described_and_its_example_is_accepted(setting: SettingHelp
         load(file, environ={})
 
 
-def test_tables_are_told_of_with_what_is_in_them() -> None:
+def test_tables_are_listed_with_their_settings() -> None:
     text = as_text()
     for words in ("doors.NAME.allow_ips", "sip.users", "rtp.NAME.legs.LEG.ssrc", "audiosocket.uuids.UUID.role"):
         assert f"  {words}\n" in text

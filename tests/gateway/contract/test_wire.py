@@ -147,7 +147,7 @@ def as_said(document: dict[str, Any], model: str, answer: Any) -> None:
     Draft202012Validator({"$ref": f"#/components/schemas/{model}", "components": {"schemas": schemas}}).validate(answer)
 
 
-async def test_one_source_that_asks_too_often_is_told_when_to_come_again(serve: Serve) -> None:
+async def test_a_rate_limited_source_gets_retry_after(serve: Serve) -> None:
     server = await serve(rate_limits={"requests_per_s": 0.2, "exempt": []})
     async with httpx.AsyncClient(base_url=server.url) as web:
         document = (await web.get("/openapi.json")).json()

@@ -20,7 +20,7 @@ def taken(path: Path) -> int:
     return sum(file.stat().st_size for file in path.glob("*/*/*"))
 
 
-def test_those_who_write_at_once_share_one_limit(tmp_path: Path) -> None:
+def test_concurrent_writers_share_one_limit(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "evidence")
     folder.make()
     refused: list[int] = []
@@ -67,7 +67,7 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, call_id: str) -> None:
     assert [path.name for path in folder.path.rglob("*") if path.name != ".lock"] == []
 
 
-def test_what_others_put_there_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "evidence")
     folder.make()
     folder.write((None, "c-1", "caller", alert(1)), b"x", 1_000)
@@ -78,7 +78,7 @@ def test_what_others_put_there_is_left_alone(tmp_path: Path) -> None:
     assert strange.exists()
 
 
-def test_whoever_holds_the_folder_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_a_locked_folder_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LOCKED_S", 0.05)
     folder = Folder(tmp_path / "evidence")
     folder.make()

@@ -71,7 +71,7 @@ def test_memory_is_bounded_and_what_is_held_stays(block_s: float) -> None:
     assert kept(recent) <= (3 + block_s) * RATE_HZ
 
 
-def test_what_is_louder_than_full_scale_is_clipped() -> None:
+def test_samples_beyond_full_scale_are_clipped() -> None:
     recent = Recent(1)
     recent.push(0.0, np.array([-2.0, -1.0, 0.0, 1.0, 2.0], np.float32))
     excerpt = recent.cut(0, 1)

@@ -169,7 +169,7 @@ async def test_what_is_not_to_be_judged_is_not_kept_and_a_leg_may_end_early(serv
     assert len(files(tmp_path / "evidence")) == 1
 
 
-async def test_what_cannot_be_stored_costs_the_evidence_and_never_the_call(serve: Serve, tmp_path: Path) -> None:
+async def test_a_failed_write_loses_the_evidence_but_not_the_call(serve: Serve, tmp_path: Path) -> None:
     server = await serve(evidence=evidence(tmp_path, max_bytes=250_000))
     folder = tmp_path / "evidence"
     async with subscribed(server) as events:

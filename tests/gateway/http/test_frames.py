@@ -49,7 +49,7 @@ def test_messages_come_out_whole_and_in_order_however_they_are_cut(sent: list[tu
 
 
 @given(st.integers(0, 1_000))
-def test_what_the_engine_must_see_it_sees_as_it_came(seed: int) -> None:
+def test_other_frames_reach_the_engine_unchanged(seed: int) -> None:
     ping, close = frame(Opcode.PING, b"abc"), frame(Opcode.CLOSE, b"\x03\xe8")
     fragments = [
         frame(Opcode.TEXT, b"one ", fin=False),

@@ -96,9 +96,7 @@ async def test_a_renewed_certificate_is_used_for_connections_to_come(
 
 
 @pytest.mark.usefixtures("detector")
-async def test_who_never_shakes_hands_is_hung_up_on(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stalled_tls_handshake_is_closed(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "HANDSHAKE_S", 0.1)
     server = await serve(**settings_for(certified(tmp_path, "one")[0]))
     address, port = server.url.removeprefix("https://").split(":")

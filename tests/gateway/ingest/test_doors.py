@@ -84,7 +84,7 @@ def test_mixed_speakers_are_let_in_only_on_purpose() -> None:
     assert door(allow_mixed=True).admit(started("mixed")).separation == "mixed"
 
 
-def test_what_is_general_holds_where_a_door_says_nothing() -> None:
+def test_gateway_wide_settings_are_defaults_of_endpoints() -> None:
     settings = load(
         environ={},
         roles={"inbound": "caller", "outbound": "agent"},

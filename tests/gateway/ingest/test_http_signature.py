@@ -103,7 +103,7 @@ def test_every_signed_header_matters(name: str) -> None:
         ({"time_s": CREATED - 4}, "created within the last 10 s"),
     ],
 )
-def test_what_is_wrong_is_said(change: dict[str, Any], message: str) -> None:
+def test_an_invalid_signature_is_refused_with_its_fault(change: dict[str, Any], message: str) -> None:
     with pytest.raises(Unauthorized, match=message):
         verify(handshake(**change))
 

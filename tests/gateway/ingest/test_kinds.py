@@ -38,7 +38,7 @@ def handshake(headers: dict[str, str] | None = None, peer_ip: str = "127.0.0.1",
         ("plivo", plivo_signature("k3y", URL, "n0nce")),
     ],
 )
-def test_who_signs_is_let_in(name: str, good: dict[str, str]) -> None:
+def test_a_signed_upgrade_is_accepted(name: str, good: dict[str, str]) -> None:
     signed = door(signing_key="k3y")
     kind_of(name, signed).check(handshake(good), signed)
     for bad in ({}, good | {next(iter(good)): "bm8="}):

@@ -22,7 +22,7 @@ def test_only_many_in_a_row_are_too_many() -> None:
     assert IGNORED.labels("tolerance-1", "bad_field")._value.get() == 4 * MAX_BAD_MESSAGES - 3
 
 
-def test_the_first_of_a_reason_is_told_and_the_last_is_kept() -> None:
+def test_bad_returns_whether_a_reason_is_new_and_keeps_the_last_error() -> None:
     tolerance = Tolerance("tolerance-2")
     errors = [BadMessage("a"), BadMessage("b"), WrongFrameKind("c"), BadMessage("d", "undecodable")]
     assert [tolerance.bad(error) for error in errors] == [True, False, True, True]

@@ -138,7 +138,7 @@ async def test_a_fault_of_ours_ends_that_stream_and_is_called_one() -> None:
         assert (socket.close_code, socket.close_reason, calls.streams[0].reason) == (1011, "internal error", "failed")
 
 
-async def test_audio_is_heard_in_order_amid_fragments_pings_and_replies() -> None:
+async def test_audio_keeps_its_order_amid_fragments_pings_and_replies() -> None:
     calls = RecordedCalls()
     sent = [b"%d" % index for index in range(60)]
     async with talk(calls) as url, connect(url, subprotocols=["talk"], max_queue=None) as socket:  # type: ignore[list-item]
@@ -153,7 +153,7 @@ async def test_audio_is_heard_in_order_amid_fragments_pings_and_replies() -> Non
 
 
 @pytest.mark.parametrize(("frame", "code"), [(b"\x81\x82mask\x92\xa0", 1007), (b"\x81\x05plain", 1002)])
-async def test_what_is_no_websocket_message_ends_the_connection(frame: bytes, code: int) -> None:
+async def test_an_invalid_frame_ends_the_connection(frame: bytes, code: int) -> None:
     calls = RecordedCalls()
     async with talk(calls) as url, connect(url, subprotocols=["talk"]) as socket:  # type: ignore[list-item]
         await socket.send("start")

@@ -95,7 +95,7 @@ async def test_code_that_means_do_not_come_again(code: int) -> None:
     assert error == {"error": "GatewayError", "message": "so it goes", "code": code}
 
 
-async def test_refusal_before_the_upgrade_is_told_in_the_gateways_words() -> None:
+async def test_a_refused_upgrade_shows_the_gateways_reason() -> None:
     async with scripted(statuses=((401, {}), (401, {}))) as (url, paths):
         (error,) = await take(url, 1, token="wrong")
     assert error == {"error": "GatewayError", "message": "because of 401", "code": 401}

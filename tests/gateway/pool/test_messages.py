@@ -13,7 +13,7 @@ from gateway.pool.messages import PoolModel
 MODEL = PoolModel("0123456789ab", "heavy@01234567, calibration 0123456789ab", 48_000)
 
 
-def test_what_a_verifier_is_asked_loses_nothing_on_its_way() -> None:
+def test_samples_of_a_job_are_transferred_without_loss() -> None:
     """Fades at pauses included: they are rounded to 16 bits where they are made."""
     noise = np.random.default_rng(3).normal(0, 0.2, 48_000).astype(np.float32)
     speech = np.zeros(150, np.bool_)

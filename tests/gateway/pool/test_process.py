@@ -16,7 +16,7 @@ TOKEN = {"authorization": "Bearer a-long-random-token"}
 
 
 @installed
-async def test_health_is_for_all_and_metrics_are_for_who_has_the_token(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_health_is_public_and_metrics_need_the_token(capsys: pytest.CaptureFixture[str]) -> None:
     verifier = PoolVerifier([open_detector(MODEL)], METERS, settings("nats://127.0.0.1:1"))
     served = load(environ={}, port=0, token="a-long-random-token")
     async with process._health(served, verifier):

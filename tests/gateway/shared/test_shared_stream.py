@@ -101,7 +101,7 @@ def without_cursor(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in event.items() if name != "cursor"} for event in events]
 
 
-async def test_what_one_gateway_tells_a_subscriber_of_another_sees(tmp_path: Path) -> None:
+async def test_a_subscriber_sees_events_of_other_gateways(tmp_path: Path) -> None:
     async with (
         nats_server(tmp_path / "nats") as server,
         member(tmp_path / "a", server.url) as a,

@@ -68,7 +68,7 @@ async def test_events_are_delivered_signed_and_once(tmp_path: Path) -> None:
     assert set(sequences(again)) <= {"000000000004", "000000000005"}  # the answer to the last one may not be noted
 
 
-async def test_what_fails_comes_again_and_holds_up_nothing(tmp_path: Path) -> None:
+async def test_failed_deliveries_are_retried_without_delaying_others(tmp_path: Path) -> None:
     async with receiving() as receiver, delivering(tmp_path / "j", webhook(receiver, retry_first_s=0.2)) as (bus, _):
         receiver.answers = [REFUSED]
         bus.publish(alert(reason="first"))
@@ -124,7 +124,7 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
         (b"nonsense", {}, "connection failed: RemoteProtocolError"),
     ],
 )
-async def test_a_failure_is_told_and_ends_on_the_dead_list(
+async def test_a_failing_delivery_is_logged_and_becomes_a_dead_letter(
     tmp_path: Path, answer: bytes, more: dict[str, Any], error: str
 ) -> None:
     async with receiving() as receiver:
@@ -164,7 +164,7 @@ async def test_a_test_event_is_sent_at_once_and_not_repeated(tmp_path: Path) -> 
     assert [event["type"] for event in receiver.events()] == ["webhook.test"] * 2
 
 
-async def test_a_new_endpoint_is_not_told_of_the_past(tmp_path: Path) -> None:
+async def test_a_new_webhook_gets_new_events_only(tmp_path: Path) -> None:
     async with receiving() as receiver:
         async with delivering(tmp_path / "j", webhook(receiver, name="other")) as (bus, _):
             bus.publish(alert(reason="before"))

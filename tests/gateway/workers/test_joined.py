@@ -65,7 +65,7 @@ def test_a_call_in_two_processes_starts_and_ends_once_with_all_verdicts() -> Non
     assert told.verdicts == {"a": "synthetic", "b": "human"}
 
 
-def test_a_leg_that_another_process_has_is_refused_and_never_told() -> None:
+def test_a_leg_of_another_process_is_refused_and_not_published() -> None:
     joined = JoinedCalls()
     joined.take(0, call_started())
     joined.take(0, leg_started("a"))
@@ -94,7 +94,7 @@ def test_a_part_of_another_tenants_call_is_refused() -> None:
     assert (again is not None, refused) == (True, None)
 
 
-def test_what_a_process_had_ends_with_it() -> None:
+def test_legs_of_a_dead_process_end() -> None:
     joined = JoinedCalls()
     for process, call_id in ((0, "shared"), (1, "shared"), (1, "its own"), (0, "another's")):
         joined.take(process, call_started(call_id))

@@ -172,7 +172,7 @@ async def test_a_relay_ends_with_its_peer() -> None:
         serving.close()
 
 
-async def test_what_no_process_takes_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_without_a_process_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secured, "LINGER_S", 0.1)
     client = Client()
     client.takes = False

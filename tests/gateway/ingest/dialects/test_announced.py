@@ -70,7 +70,7 @@ def test_the_url_may_say_it_all() -> None:
 
 
 @pytest.mark.parametrize("told", [{}, {"call_id": "c-1"}, {"call_id": "c-1", "rate": "16k"}])
-def test_audio_that_comes_before_all_is_said_waits_and_is_not_guessed_at(told: dict[str, str]) -> None:
+def test_audio_before_the_format_is_held_back(told: dict[str, str]) -> None:
     dialect = FreeSwitch(handshake(**told), {})
     early = [bytes([index, 0]) * 640 for index in range(3)]
     assert [dialect.receive(frame) for frame in early] == [[]] * 3
@@ -83,7 +83,7 @@ def test_audio_that_comes_before_all_is_said_waits_and_is_not_guessed_at(told: d
     ]
 
 
-def test_what_is_said_in_pieces_adds_up() -> None:
+def test_parameters_of_url_and_text_frames_are_combined() -> None:
     dialect = FreeSwitch(handshake(rate="16k"), {})
     with pytest.raises(BadMessage, match="call_id"):
         dialect.receive('{"event":"hello"}')
@@ -114,7 +114,7 @@ def test_the_offered_subprotocol_is_taken(offered: str) -> None:
     ("vendor", "first"),
     [(Vonage, VONAGE), (FreeSwitch, FREESWITCH.replace("stereo", "mixed"))],
 )
-def test_mixed_is_said_to_be_mixed(vendor: type[Announced], first: str) -> None:
+def test_mixed_audio_is_marked_as_mixed(vendor: type[Announced], first: str) -> None:
     started = start(vendor(handshake(), {}), first)
     assert (started.separation, [leg.leg for leg in started.legs]) == ("mixed", ["mixed"])
     assert started.legs[0].format == AudioFormat("s16le", RATE_HZ)

@@ -107,7 +107,9 @@ def test_the_parameter_says_the_role() -> None:
         (['{"format":"ulaw"}'], ProtocolError, "event"),
     ],
 )
-def test_what_is_wrong_is_said(messages: list[Any], error: type[ProtocolError], text: str) -> None:
+def test_invalid_messages_are_refused_by_field(
+    messages: list[Any], error: type[ProtocolError], text: str
+) -> None:
     asterisk = dialect()
     for message in messages[:-1]:
         asterisk.receive(message)
@@ -116,7 +118,7 @@ def test_what_is_wrong_is_said(messages: list[Any], error: type[ProtocolError], 
 
 
 @pytest.mark.parametrize("query", [{}, {"call_id": "c"}, {"leg": "caller"}, {"call_id": "a b", "leg": "caller"}])
-def test_the_dial_string_must_say_who_it_is(query: dict[str, str]) -> None:
+def test_the_dial_string_must_have_call_and_leg(query: dict[str, str]) -> None:
     with pytest.raises(ProtocolError, match=r"^(call_id|leg): expected"):
         dialect(query)
 
@@ -178,7 +180,7 @@ async def test_asterisk_is_never_pinged(
     assert pinged == ["/v1/events"]
 
 
-async def test_who_does_not_speak_media_is_refused(serve: Serve, detector: LoudnessDetector) -> None:
+async def test_an_upgrade_without_the_subprotocol_media_is_refused(serve: Serve, detector: LoudnessDetector) -> None:
     server = await serve(doors={"asterisk": {"token": "t0p"}})
     url = ws_url(server, "/v1/media/asterisk?call_id=c&leg=caller")
     assert (await refused(url))[0] == 401

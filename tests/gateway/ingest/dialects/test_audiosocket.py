@@ -98,7 +98,7 @@ def test_the_end_has_a_reason(frame: str, reason: str) -> None:
         (HELLO.hex() + "01 0010" + "00" * 16, "type: expected the UUID .* once, got another one"),
     ],
 )
-def test_what_asterisk_never_sends_is_refused(frames: str, message: str) -> None:
+def test_invalid_asterisk_messages_are_refused(frames: str, message: str) -> None:
     with pytest.raises(ProtocolError, match=message):
         AudioSocket(identify).receive(bytes.fromhex(frames))
 
@@ -111,7 +111,7 @@ def test_what_asterisk_never_sends_is_refused(frames: str, message: str) -> None
         (HELLO.hex() + "02 0000", "unknown_type"),
     ],
 )
-def test_what_later_versions_may_send_is_let_pass(frames: str, reason: str) -> None:
+def test_messages_of_later_versions_are_ignored(frames: str, reason: str) -> None:
     dialect = AudioSocket(identify)
     assert dialect.receive(bytes.fromhex(frames)) == [MessageIgnored(reason)]
     assert dialect.receive(bytes.fromhex("10 0002 0100")) == [started(8_000), AudioReceived(LEG, b"\1\0")]

@@ -273,7 +273,7 @@ async def test_a_session_over_the_wire(serve: Serve, detector: LoudnessDetector)
     [{"secret": None}, {"secret": "AAAA"}, {"secret": SECRET, "api_key": "other"}],
     ids=["no signature", "bad signature", "another key"],
 )
-async def test_who_does_not_sign_is_refused(
+async def test_an_unsigned_upgrade_is_refused(
     serve: Serve, detector: LoudnessDetector, credentials: dict[str, Any]
 ) -> None:
     server = await serve(doors={"genesys": {"token": "key", "signing_key": SECRET}})

@@ -86,7 +86,7 @@ def test_faults_are_told_by_their_field(vendor: type[TrackDialect], golden: Gold
 
 
 @pytest.mark.parametrize(("vendor", "golden", "_audio"), VENDORS)
-def test_what_peers_do_otherwise_is_taken(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
+def test_deviations_of_peers_are_accepted(vendor: type[TrackDialect], golden: Golden, _audio: AudioFormat) -> None:
     """Order, case, white space, nulls, numbers as strings and back, repeated and unknown messages."""
     kind = "eventType" if vendor is Bandwidth else "event"
     started, heard = hear(vendor(), *golden.opening, golden.media)
@@ -134,7 +134,7 @@ def test_what_peers_do_otherwise_is_taken(vendor: type[TrackDialect], golden: Go
         (Telnyx, TELNYX, "media.chunk"),
     ],
 )
-def test_what_is_optional_may_be_null_or_absent(vendor: type[TrackDialect], golden: Golden, field: str) -> None:
+def test_optional_fields_may_be_null_or_absent(vendor: type[TrackDialect], golden: Golden, field: str) -> None:
     first, then = golden.opening[-1], golden.media.replace("outbound", "inbound")
     for is_absent in (False, True):
         messages = [without(one, field, is_absent=is_absent) for one in (first, then)]

@@ -24,7 +24,7 @@ BYE = bytes([0x81, 203, 0, 1, 0, 0, 0, 7])
 KEY = bytes(range(30))
 
 
-async def test_two_speakers_of_one_port_are_told_apart_by_ssrc(serve: Serve) -> None:
+async def test_two_speakers_of_one_port_are_separated_by_ssrc(serve: Serve) -> None:
     port = {"listen": ANYWHERE, "call_id": "c-1", "legs": {"a": {"ssrc": 7, "role": "caller"}, "b": {"ssrc": 8}}}
     server = await serve(rtp={"janus": port})
     async with subscribed(server) as events:
@@ -109,7 +109,7 @@ async def test_only_those_allowed_may_send(serve: Serve) -> None:
         ({"listen": ANYWHERE, "legs": {"a/b": {}}}, "letters, digits"),
     ],
 )
-async def test_a_port_that_cannot_be_meant_is_refused(serve: Serve, port: dict[str, object], complaint: str) -> None:
+async def test_an_inconsistent_port_is_refused(serve: Serve, port: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         await serve(rtp={"in": port})
 

@@ -28,7 +28,7 @@ def test_audio_comes_with_its_place_in_time() -> None:
     assert heard(port, packet(b"y", 0, 240)) == AudioReceived(A, b"y", 65_536, 30.0)
 
 
-def test_dtmf_and_comfort_noise_count_but_are_not_heard() -> None:
+def test_dtmf_and_comfort_noise_count_but_have_no_audio() -> None:
     port = demux()
     assert heard(port, packet(b"\x05", 1, 0, payload_type=101)) is None, "nothing begins with it"
     heard(port, packet(b"x", 2, 0))
@@ -52,7 +52,7 @@ def test_an_expected_source_is_the_only_one() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x00" * 40, packet(b"", 1, 0)[:11]])
-def test_what_is_not_rtp_is_counted(data: bytes) -> None:
+def test_datagrams_that_are_not_rtp_are_counted(data: bytes) -> None:
     port = demux()
     assert port.receive(data, HERE, 0.0) is None
     assert port.refused["not_rtp"] == 1
@@ -67,7 +67,7 @@ def test_a_goodbye_counts_only_from_the_speaker() -> None:
     assert port.receive(report_and_bye[:8], HERE, 0.1) is None
 
 
-def test_somebody_new_is_heard_once_the_voice_is_forgotten() -> None:
+def test_a_new_speaker_is_accepted_after_forget() -> None:
     port = demux()
     heard(port, packet(b"x", 1, 0))
     port.voices[0].forget()

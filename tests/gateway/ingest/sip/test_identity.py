@@ -63,7 +63,7 @@ def test_a_pattern_may_name_the_role() -> None:
         (Participant(None, is_caller=False), {"a_leg": "customer"}, "customer"),
     ],
 )
-def test_who_a_recorded_speaker_is(speaker: Participant | None, roles: dict[str, str], role: str) -> None:
+def test_names_and_roles_of_recorded_speakers(speaker: Participant | None, roles: dict[str, str], role: str) -> None:
     settings = sip(participants={"sip:nobody@*": "caller", "sip:agent*@pbx": "agent"})
     assert identity.recorded_leg("a_leg", 0, speaker, settings, roles) == ("a_leg", role)
 

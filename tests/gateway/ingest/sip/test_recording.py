@@ -63,7 +63,7 @@ def speakers(xml: str, *labels: str) -> list[list[str | None]]:
     return [[speaker.aor for speaker in metadata.speakers(label)] for label in labels]
 
 
-def test_oracle_sends_from_the_participant_and_says_who_called() -> None:
+def test_oracles_metadata_names_streams_and_the_caller() -> None:
     metadata = Metadata()
     metadata.merge(ORACLE.encode())
     assert [metadata.speakers(label)[0].is_caller for label in ("16777227", "16777228")] == [True, False]

@@ -66,10 +66,10 @@ def test_what_is_none(body: bytes) -> None:
         sdp.read(body)
 
 
-def test_lines_that_are_odd_are_passed_over() -> None:
+def test_malformed_lines_are_skipped() -> None:
     (audio,) = sdp.read(b"v=0\nm=audio 9 RTP/AVP 0\na=rtpmap:x PCMU/8000\na=crypto:none\na=ptime:20\n")
     assert (audio.rtpmaps, audio.cryptos, list(audio.codecs())) == ({}, [], [0])
 
 
-def test_what_we_offer_where_nothing_is_offered() -> None:
+def test_an_invite_without_an_offer_gets_ours() -> None:
     assert b"m=audio 6000 RTP/AVP 0 101" in sdp.write("::1", 1, 1, [AnswerLine(sdp.default_offer(), 6000)])

@@ -57,9 +57,7 @@ async def test_tls_with_client_certificates_and_srtp(serve: Serve, tmp_path: Pat
         await events.until("alert.raised", leg="caller")
 
 
-async def test_a_handshake_that_stalls_is_broken_off(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stalled_handshake_is_closed(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "SILENT_S", 0.5)
     ca = authority(tmp_path)
     files = {"tls_certificate": issue(ca, "gateway"), "tls_key": tmp_path / "gateway.key"}
@@ -105,7 +103,7 @@ async def test_srtp_without_a_key_we_can_use_is_refused(serve: Serve) -> None:
         ({"udp": "192.0.2.77:5060", "allow_ips": ["192.0.2.0/24"]}, r"sip\.udp: cannot listen"),
     ],
 )
-async def test_settings_that_cannot_be_meant(serve: Serve, sip: dict[str, object], complaint: str) -> None:
+async def test_inconsistent_settings_are_refused(serve: Serve, sip: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         await serve(sip=sip)
 

@@ -89,7 +89,7 @@ async def test_a_recording_that_requires_100rel_and_is_inactive_at_first(serve: 
         assert (await client.ask("BYE")).code == 200
 
 
-async def test_who_it_is_comes_from_headers_before_the_dialled_name(serve: Serve) -> None:
+async def test_identity_headers_have_precedence_over_the_dialled_name(serve: Serve) -> None:
     gateway = await serve(sip=sip(), roles={"desk": "agent"})
     async with phone(gateway.sip["udp"]) as one, phone(gateway.sip["udp"]) as two:
         await one.call(user="c1-caller", **{"X-Call-ID": "c2", "X-Leg": "desk"})
@@ -174,7 +174,7 @@ async def test_what_cannot_be_served_is_refused(serve: Serve, change: dict[str, 
         caller.send(caller.request("ACK", branch=caller.branch))
 
 
-async def test_no_room_is_said_so(serve: Serve) -> None:
+async def test_a_full_gateway_refuses_with_overloaded(serve: Serve) -> None:
     gateway = await serve(sip=sip(), max_calls=1)
     async with phone(gateway.sip["udp"]) as one, phone(gateway.sip["udp"]) as two, phone(gateway.sip["udp"]) as three:
         await one.call(user="c1-caller")
@@ -212,7 +212,7 @@ async def test_mixed_recordings_need_leave(serve: Serve) -> None:
     assert "allow_mixed" in refused.headers["warning"]
 
 
-async def test_a_codec_that_was_not_agreed_on_is_told_of_and_the_leg_goes_on(serve: Serve) -> None:
+async def test_a_codec_that_was_not_negotiated_is_reported_and_the_leg_goes_on(serve: Serve) -> None:
     gateway = await serve(sip=sip())
     spoken = list(pcmu(speech(12, synthetic=True)))
     for index in range(150, 250):  # two seconds of G.729, which nobody offered
@@ -324,7 +324,7 @@ async def test_messages_that_cost_too_much_are_refused(serve: Serve) -> None:
     assert refused("ProtocolError") == before + 3
 
 
-async def test_a_fault_of_the_timers_is_the_last_of_none(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timers_continue_after_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timers go on after a fault of ours: a call that falls silent is still ended."""
     faults = iter([ValueError("a fault")])
     tick = Uas.tick
@@ -341,7 +341,7 @@ async def test_a_fault_of_the_timers_is_the_last_of_none(serve: Serve, monkeypat
         assert (await events.until("leg.ended"))["data"]["ended_by"] == "timeout"
 
 
-async def test_media_comes_from_who_signals_or_from_where_the_offer_says(serve: Serve) -> None:
+async def test_media_is_accepted_only_from_the_signalling_peer_or_the_offers_address(serve: Serve) -> None:
     """Without `allow_ips`, whoever finds the port first could else speak in the caller's place."""
     gateway = await serve(sip=sip())
     stranger = ("127.0.0.3", 0)

@@ -185,7 +185,7 @@ def test_strangers_are_asked_for_a_password() -> None:
     assert (server.wire.codes, len(server.offers)) == ([401, 100], 1)
 
 
-def test_what_belongs_to_no_dialog() -> None:
+def test_requests_outside_a_dialog_are_refused() -> None:
     server = Server()
     server.hear("BYE")
     server.phone.to_tag = "never"
@@ -221,7 +221,7 @@ def test_an_invitation_without_contact_is_none() -> None:
 
 
 @pytest.mark.parametrize("drop", ["Via", "From", "Call-ID", "CSeq"])
-def test_what_a_request_must_have(drop: str) -> None:
+def test_requests_without_mandatory_headers_are_refused(drop: str) -> None:
     with pytest.raises(ProtocolError, match="expected a message"):
         Server().hear("OPTIONS", drop=(drop,))
 
@@ -281,7 +281,7 @@ def test_answers_to_nothing_and_provisional_ones_are_no_matter() -> None:
     assert server.wire.sent == []
 
 
-def test_what_is_answered_over_tcp_is_remembered_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transactions_over_tcp_end_with_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ingest.sip.uas.MAX_TRANSACTIONS", 1)
     server = Server("TCP")
     for at_s in (0.0, 0.1, 0.2):

@@ -145,7 +145,7 @@ def test_other_offers_are_refused_by_name(offer: str, error: type[RequestError],
         "x=1",
     ],
 )
-def test_odd_lines_of_no_use_are_skipped(line: str) -> None:
+def test_unneeded_malformed_lines_are_skipped(line: str) -> None:
     expected = read_offer(OFFER)
     for offer in (
         OFFER + line + "\n",

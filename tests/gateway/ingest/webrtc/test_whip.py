@@ -97,7 +97,7 @@ async def test_the_two_legs_of_a_call_are_two_sessions(door: Door) -> None:
     assert [stream.reason for stream in door.calls.streams] == ["stopped", "stopped"]
 
 
-async def test_the_sender_is_told_what_arrived(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sender_gets_receiver_reports(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webrtc, "REPORT_INTERVAL_S", 0.05)
     async with caller(door) as publisher:
         for index, packet in enumerate(publisher.packets(tone(0.5))):
@@ -203,7 +203,7 @@ async def test_an_ordinary_aiortc_client_is_served(door: Door, http: httpx.Async
     await until(lambda: door.stream.reason == "stopped")
 
 
-async def test_a_client_that_offers_video_and_data_too_is_heard(door: Door, http: httpx.AsyncClient) -> None:
+async def test_an_offer_with_video_and_data_is_accepted(door: Door, http: httpx.AsyncClient) -> None:
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTrack(AudioStreamTrack())
     peer.addTransceiver("video", direction="sendonly")
@@ -254,7 +254,7 @@ async def test_location_and_ice_servers_are_as_configured() -> None:
         assert response.headers["link"] == '<turn:127.0.0.1:1?transport=tcp>; rel="ice-server"'
 
 
-async def test_what_the_rfc_asks_of_the_other_methods(http: httpx.AsyncClient) -> None:
+async def test_other_http_methods_are_answered_as_the_rfc_requires(http: httpx.AsyncClient) -> None:
     options = await http.options(PATH)
     assert (options.status_code, options.headers["accept-post"]) == (204, "application/sdp")
     session = (await http.post(PATH, content=OFFER, headers=SDP)).headers["location"]
@@ -279,7 +279,7 @@ async def test_what_the_rfc_asks_of_the_other_methods(http: httpx.AsyncClient) -
         (PATH + "?role=boss", OFFER, "application/sdp", 400, "role: expected one of caller, callee"),
     ],
 )
-async def test_a_bad_request_is_told_what_is_wrong(
+async def test_a_bad_request_gets_the_reason(
     door: Door, http: httpx.AsyncClient, path: str, body: str | bytes, content_type: str, status: int, says: str
 ) -> None:
     response = await http.post(path, content=body, headers={"Content-Type": content_type})
