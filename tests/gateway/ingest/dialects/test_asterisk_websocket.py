@@ -107,9 +107,7 @@ def test_the_parameter_says_the_role() -> None:
         (['{"format":"ulaw"}'], ProtocolError, "event"),
     ],
 )
-def test_invalid_messages_are_refused_by_field(
-    messages: list[Any], error: type[ProtocolError], text: str
-) -> None:
+def test_invalid_messages_are_refused_by_field(messages: list[Any], error: type[ProtocolError], text: str) -> None:
     asterisk = dialect()
     for message in messages[:-1]:
         asterisk.receive(message)
