@@ -25,12 +25,12 @@ from sim.own import GatewayError, own_gateway
 from sim.play import Play, play_scenario, play_virtually
 from sim.prompts import human_prompts
 from sim.scenario import Scenario, ScenarioError
+from sim.terminal import standard_output
 from sim.voices import EngineMissing
 
 UNUSABLE = 2
 INTERRUPTED = 130
 """Exit code of a shell for a command that was ended by SIGINT."""
-COLUMNS_OF_A_LOG = 120
 EPILOG = """\
 examples:
   callscreen sim demo                                     start a gateway, place calls, watch the alerts
@@ -206,7 +206,7 @@ def _run(args: argparse.Namespace) -> int:
     scenario = load(args.scenario).at_speed(args.speed)
     if args.seed is not None:
         scenario = msgspec.structs.replace(scenario, seed=args.seed)
-    console = _console()
+    console = standard_output()
     if args.gateway or args.serve:
         played = asyncio.run(_over_sockets(args, scenario, console))
     else:
@@ -233,13 +233,13 @@ async def _over_sockets(args: argparse.Namespace, scenario: Scenario, console: C
 
 
 def _list(_args: argparse.Namespace) -> int:
-    listing.show_all(_console())
+    listing.show_all(standard_output())
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
     for name in args.scenario:
-        listing.show(load(name), _console())
+        listing.show(load(name), standard_output())
     return 0
 
 
@@ -259,16 +259,12 @@ def _validate(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    return _exit_code(asyncio.run(demo.run(_library(args), _console(), args.svg, args.model)))
+    return _exit_code(asyncio.run(demo.run(_library(args), standard_output(), args.svg, args.model)))
 
 
 def _voices(args: argparse.Namespace) -> int:
     voices.render(args.out)
     return 0
-
-
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=COLUMNS_OF_A_LOG)
 
 
 def _exit_code(played: Play) -> int:

@@ -7,7 +7,6 @@ from time import monotonic
 
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from sim.calls import Call
 from sim.fleet import Fleet
 from sim.judge import LegResult
 from sim.observe import Observed
+from sim.terminal import Display
 
 MAX_ROWS = 40
 """Rows that fit on a terminal; with more legs, only those with alerts or faults are shown."""
@@ -32,34 +32,21 @@ _STYLES = {
 }
 
 
-class Screen:
+class Screen(Display):
     """Shows a fleet while it plays: a context manager around `Fleet.run`."""
 
     def __init__(self, console: Console, fleet: Fleet) -> None:
-        self._console = console
-        self._fleet = fleet
-        self._live: Live | None = None
-        if console.is_terminal:  # the results replace it at the end
-            self._live = Live(LegsTable(fleet), console=console, refresh_per_second=5, transient=True)
-
-    def __enter__(self) -> Screen:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console, LegsTable(fleet))
 
     def on_event(self, event: CloudEvent, received_s: float) -> None:
         """Print an event, unless the table shows it."""
-        if self._live is None and event.type != "score":
+        if self.live is None and event.type != "score":
             data = event.data.model_dump()
             p = f"p {data['p_synthetic']:.2f}" if data.get("speech_s") else None  # meaningless before any speech
             facts = [data.get("stage"), data.get("verdict"), p, data.get("reason")]
             text = "  ".join(str(fact) for fact in facts if fact)
             line = f"{received_s:7.1f} s  {event.subject or '':32} {event.type:16} {text}"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, highlight=False, soft_wrap=True)
 
 
 class LegsTable:

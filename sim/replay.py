@@ -31,6 +31,7 @@ from sim.own import own_gateway
 from sim.play import VIRTUAL_RUN
 from sim.scenario import TWILIO_TRACKS, CallPlan, LegPlan
 from sim.talk import Part
+from sim.terminal import standard_output
 
 INTERRUPTED = 130
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay the recording; return the exit code. Raises ClipError, FleetError, GatewayError."""
     if not 0.0 < args.speed <= 1000.0:
         raise ClipError(f"--speed: expected more than 0 and at most 1000, got {args.speed:g}")
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = standard_output()
     over_sockets = args.gateway or args.serve
     call = recorded_call(args.recording, args.legs, secrets.token_hex(3) if over_sockets else VIRTUAL_RUN)
     if over_sockets:

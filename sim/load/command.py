@@ -6,12 +6,10 @@ import argparse
 import asyncio
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from sim.arguments import number
@@ -19,6 +17,7 @@ from sim.caller import Gateway
 from sim.load.drive import INTERRUPTED, LoadError, drive
 from sim.load.result import LoadResult, Plan, over_time, summary
 from sim.own import own_gateway
+from sim.terminal import Display, standard_output
 
 CALLS_A_PROCESS = 100
 LINE_EVERY_S = 5
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(args.calls, args.ramp, args.seconds, min(processes, args.calls))
     if args.gateway and args.setting:
         raise LoadError("--setting: expected without --gateway: it applies to a gateway started here")
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = standard_output()
     result = asyncio.run(_drive(plan, args, console))
     console.print(over_time(result), summary(result))
     if args.report is not None:
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _drive(plan: Plan, args: argparse.Namespace, console: Console) -> LoadResult:
-    with _Display(console) as display:
+    with _LoadDisplay(console) as display:
         if args.gateway:
             return await drive(plan, Gateway(args.gateway, args.token, args.twilio_auth_token), display.moment)
         settings: dict[str, Any] = {"max_calls": plan.calls + 1, "subscriber_queue_events": 100_000}
@@ -74,21 +73,8 @@ async def _drive(plan: Plan, args: argparse.Namespace, console: Console) -> Load
             return await drive(plan, gateway, display.moment)
 
 
-class _Display:
+class _LoadDisplay(Display):
     """Shows the current state: in place on a terminal, otherwise as a line every few seconds."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> _Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def moment(self, result: LoadResult) -> None:
         """Show the newest state."""
@@ -100,10 +86,10 @@ class _Display:
             line += f"  delay {now.delay_p50_ms:.0f} / {now.delay_p99_ms:.0f} ms"
         if result.failed:
             line += f"  {len(result.failed)} failed"
-        if self._live is not None:
-            self._live.update(Text(line))
+        if self.live is not None:
+            self.live.update(Text(line))
         elif len(result.moments) % LINE_EVERY_S == 0:
-            self._console.print(line, highlight=False)
+            self.console.print(line, highlight=False)
 
 
 def _positive(text: str) -> float:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from sim.arguments import number
 from sim.line import CODECS
 from sim.matrix.cells import NONE, Cell, grid
 from sim.sounds import NOISES
+from sim.terminal import standard_output
 
 if TYPE_CHECKING:
     from sim.matrix.legs import Played
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from sim.matrix.play import play
 
     logs.configure("error", "auto")
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = standard_output(columns=160)
     chosen = cast(args.data, args.split, args.legs, args.seed)
     for problem in chosen.problems:
         sys.stderr.write(f"sim: {problem}\n")

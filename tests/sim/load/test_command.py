@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sim.__main__ import main
-from sim.load.command import _Display
+from sim.load.command import _LoadDisplay
 from sim.load.result import LoadResult
 from tests.sim.test_main import serving
 
@@ -60,12 +60,12 @@ def test_load_is_not_held_if_a_call_is_refused(
 def test_ctrl_c_gives_a_partial_report(
     gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_shown: _Display, result: LoadResult) -> None:
+    def interrupt(_shown: _LoadDisplay, result: LoadResult) -> None:
         if result.open_calls:
             monkeypatch.undo()  # once: a second Ctrl-C waits for no report
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(_Display, "moment", interrupt)
+    monkeypatch.setattr(_LoadDisplay, "moment", interrupt)
     code, figures = load(gateway, tmp_path, "--calls", "2", "--ramp", "100", "--seconds", "600")
     assert code == 130
     assert (figures["partial"], figures["failure"], figures["held"]) == (True, "interrupted", False)
