@@ -11,7 +11,7 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
-from gateway import logs, pages, policy
+from gateway import logs, pages, policy, policy_watch
 from gateway.alerts.bus import Bus
 from gateway.alerts.journal import Journal
 from gateway.alerts.retention import retaining
@@ -152,15 +152,15 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         contextlib.closing(await asyncio.to_thread(Journal, settings.journal, settings.journal_max_events)) as journal,
     ):
         bus = Bus(journal, subscriber_queue_events=settings.subscriber_queue_events)
-        loaded = await asyncio.to_thread(policy.read, settings.policy) if settings.policy else None
-        fleet = Fleet(settings, bus, loaded) if settings.workers > 1 else None
+        live, candidate = await asyncio.to_thread(_read_policies, settings)
+        fleet = Fleet(settings, bus, live, candidate) if settings.workers > 1 else None
         publisher = FirstPublisher(fleet, bus) if fleet else bus
         metrics = partial(_metrics, fleet)
         async with (
-            open_engine(settings, publisher, loaded) as engine,
+            open_engine(settings, publisher, live, candidate) as engine,
             trusted(settings.jwt) as issuer,
             _background(settings, bus, metrics),
-            watching(settings.policy, engine.policies, fleet.use_policy if fleet else _no_workers) as watch,
+            _watching_policies(settings, engine, fleet) as watches,
         ):
             registry = Registry(engine, settings)
             doors = _Doors(registry, settings)
@@ -183,7 +183,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
                 serving = host.start([] if entrance else [listener])
                 if entrance:
                     entrance.start()
-                reloads = _reloads(settings, watch, host, fleet)
+                reloads = _reloads(settings, watches, host, fleet)
                 yield Server(url(settings, listener), app, engine, registry, bus, doors, serving, reloads)
             finally:
                 if entrance:
@@ -254,9 +254,38 @@ class _Outlets:
             await self.shared.close()
 
 
-def _reloads(settings: Settings, watch: PolicyWatch, host: Host, fleet: Fleet | None) -> list[Callable[[], None]]:
+def _reloads(
+    settings: Settings, watches: Iterable[PolicyWatch], host: Host, fleet: Fleet | None
+) -> list[Callable[[], None]]:
     certificate = [host.read_certificate, *([fleet.read_certificate] if fleet else [])]
-    return [*([watch.reload] if settings.policy else []), *(certificate if settings.tls_cert else [])]
+    return [*(watch.reload for watch in watches), *(certificate if settings.tls_cert else [])]
+
+
+def _read_policies(settings: Settings) -> list[policy.Loaded | None]:
+    """Return the policy and the one that is tried beside it. Raises ConfigError."""
+    files = (settings.policy, settings.shadow.policy if settings.shadow else None)
+    return [policy.read(file) if file else None for file in files]
+
+
+@contextlib.asynccontextmanager
+async def _watching_policies(
+    settings: Settings, engine: Engine, fleet: Fleet | None
+) -> AsyncIterator[list[PolicyWatch]]:
+    """Keep both policies up with their files; without a file, nothing is watched."""
+
+    def use(loaded: policy.Loaded) -> None:
+        engine.policies.publish()
+        if fleet:
+            fleet.use_policy(loaded)
+
+    async with contextlib.AsyncExitStack() as stack:
+        watches = []
+        if settings.policy:
+            watches.append(watching(policy_watch.LIVE, settings.policy, engine.policies, use))
+        if engine.shadow and settings.shadow and settings.shadow.policy:
+            tell = fleet.try_policy if fleet else _no_workers
+            watches.append(watching(policy_watch.SHADOW, settings.shadow.policy, engine.shadow.policies, tell))
+        yield [await stack.enter_async_context(watch) for watch in watches]
 
 
 def _shared(settings: Settings, bus: Bus) -> SharedStream | None:

@@ -24,16 +24,20 @@ from gateway.call.verification import AUTO, METERS, QUEUE_WINDOWS, ByRank, Verif
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.evidence.recorder import Recorder
-from gateway.policy import Loaded, read
+from gateway.policy import Loaded
 
 _log = logs.get(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None) -> AsyncIterator[Engine]:
+async def open_engine(
+    settings: Settings, bus: Publisher, loaded: Loaded | None, candidate: Loaded | None
+) -> AsyncIterator[Engine]:
     """Open the models, and score while the body runs. Raises ConfigError.
 
-    `loaded` is the policy file, if there is one.
+    Args:
+        loaded: the policy file, where there is one.
+        candidate: that of `settings.shadow`, likewise.
     """
     await asyncio.to_thread(_check_signatures, settings)
     detector = await asyncio.to_thread(_open_detector, settings)
@@ -45,7 +49,7 @@ async def open_engine(settings: Settings, bus: Publisher, loaded: Loaded | None)
     scorer = Scorer(detector, backlog, settings.scorer_batch_windows)
     load = Load(backlog.waiting_s)
     verifier = Verifier(second, fusion, _verifying(settings, second), load) if second and fusion else None
-    shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load)
+    shadow = await asyncio.to_thread(_open_shadow, settings, detector, fusion, load, candidate)
     evidence = await asyncio.to_thread(_open_evidence, settings)
     engine = Engine(detector, scorer, policies, bus, load, settings.expected_machine, verifier, shadow, evidence)
     running = [part for part in (load, scorer, verifier, shadow, evidence) if part]
@@ -69,7 +73,9 @@ def _verifying(settings: Settings, second: CardDetector) -> Scoring:
     return PoolScorer(second, ByRank(QUEUE_WINDOWS), METERS, settings.nats)
 
 
-def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load) -> Shadow | None:
+def _open_shadow(
+    settings: Settings, light: CardDetector, fusion: Fusion | None, load: Load, loaded: Loaded | None
+) -> Shadow | None:
     """Open the candidate, if one is configured. Raises ConfigError."""
     wanted = settings.shadow
     if wanted is None:
@@ -82,7 +88,6 @@ def _open_shadow(settings: Settings, light: CardDetector, fusion: Fusion | None,
             raise ConfigError(f"shadow.model: {error}") from None
         if (candidate.window_s, candidate.hop_s) != (light.window_s, light.hop_s):
             raise ConfigError(f"shadow.model: expected windows of {light.window_s:g} s every {light.hop_s:g} s")
-    loaded = read(wanted.policy) if wanted.policy else None
     policies = _policies(settings, candidate or light, None if candidate else fusion, wanted.policy, loaded)
     share = wanted.cpu_share / settings.workers
     return Shadow(policies, load, fusion.llr if fusion else light_alone, candidate, share)

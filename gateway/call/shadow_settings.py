@@ -19,7 +19,7 @@ class ShadowSettings(BaseModel):
         examples=["tinystatnet"],
     )
     policy: Path | None = Field(
-        None, description="candidate for the policy file; read at the start", examples=["candidate.toml"]
+        None, description="candidate for the policy file; read again when it changes", examples=["candidate.toml"]
     )
     cpu_share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
         0.25, description="CPU time for the candidate model, as a share of one core; windows beyond it are not scored"

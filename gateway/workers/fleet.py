@@ -84,9 +84,10 @@ class Fleet:
     Call `start` before connections are accepted, `drain` after the last one, `close` after all events were sent.
     """
 
-    def __init__(self, settings: Settings, bus: Bus, policy: Loaded | None) -> None:
+    def __init__(self, settings: Settings, bus: Bus, policy: Loaded | None, candidate: Loaded | None) -> None:
+        """`policy` is the one in force, `candidate` that of the shadow; None: there is none."""
         self._settings = settings
-        self._policy = policy
+        self._policy, self._candidate = policy, candidate
         self._bus = bus
         self._joined = JoinedCalls()
         self._workers: dict[int, _Worker] = {}
@@ -129,6 +130,12 @@ class Fleet:
         self._policy = policy
         for worker in self._workers.values():
             worker.link.send("policy", text=policy.text)
+
+    def try_policy(self, candidate: Loaded) -> None:
+        """The same for the policy of the shadow."""
+        self._candidate = candidate
+        for worker in self._workers.values():
+            worker.link.send("candidate", text=candidate.text)
 
     @property
     def processes(self) -> int:
@@ -249,8 +256,8 @@ class Fleet:
             )  # fmt: skip
         link = await Link.open(messages)
         settings = base64.b64encode(pickle.dumps(dict(self._settings))).decode()
-        policy = self._policy.text if self._policy else None
-        link.send("settings", number=number, settings=settings, policy=policy)
+        policies = [policy.text if policy else None for policy in (self._policy, self._candidate)]
+        link.send("settings", number=number, settings=settings, policies=policies)
         return _Worker(number, process, link, connections)
 
     def _handle(self, worker: _Worker, message: Message) -> None:

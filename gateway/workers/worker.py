@@ -71,8 +71,8 @@ async def work(messages: socket.socket, connections: socket.socket) -> None:
     settings = Settings.model_construct(**pickle.loads(base64.b64decode(first["settings"])))  # noqa: S301
     structlog.contextvars.bind_contextvars(worker=first["number"])
     logs.configure(settings.log_level, settings.log_format)
-    loaded = None if first["policy"] is None else parse(first["policy"], str(settings.policy))
-    async with open_engine(settings, Uplink(link), loaded) as engine, trusted(settings.jwt) as issuer:
+    live, candidate = (None if text is None else parse(text, "policy") for text in first["policies"])
+    async with open_engine(settings, Uplink(link), live, candidate) as engine, trusted(settings.jwt) as issuer:
         registry = Registry(engine, settings)
         whip = Whip(registry, settings)
         host = Host(OneRequestPerConnection(build(settings, registry, whip.routes, issuer)), settings)
@@ -123,6 +123,10 @@ async def _handle(message: Message, registry: Registry, engine: Engine, host: Ho
             loaded = await asyncio.to_thread(parse, message["text"], "policy")
             await asyncio.to_thread(engine.policies.use, loaded)
             engine.policies.publish()
+        case "candidate":
+            assert engine.shadow is not None, "its policy is watched"
+            loaded = await asyncio.to_thread(parse, message["text"], "shadow.policy")
+            await asyncio.to_thread(engine.shadow.policies.use, loaded)
         case "elsewhere":
             registry.elsewhere = Elsewhere(
                 message["calls"], message["legs"], Counts(message["calls_of"]), Counts(message["legs_of"])

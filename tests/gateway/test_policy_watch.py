@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from websockets.asyncio.client import connect
 
 from gateway import policy_watch
 from gateway.app import Server
@@ -19,7 +20,7 @@ from gateway.policy import read
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
 from tests.gateway.process import gateway
-from tests.gateway.test_workers import FIRST_S, TWO, WORKER_S, subscribed
+from tests.gateway.test_workers import FIRST_S, TWO, WORKER_S, Told, subscribed
 from tests.gateway.test_workers import plain as plain_of
 from tests.gateway.wire import plain, say
 from tests.gateway.wire import subscribed as follow
@@ -88,6 +89,38 @@ async def test_a_file_that_changes_is_noticed_and_one_that_is_wrong_changes_noth
     assert "No such file" in second["error"]
 
 
+@pytest.mark.usefixtures("detector")
+async def test_the_candidate_of_the_shadow_is_read_again_and_one_that_is_wrong_changes_nothing(
+    serve: Serve, tmp_path: Path
+) -> None:
+    live, candidate = tmp_path / "policy.toml", tmp_path / "candidate.toml"
+    for file in (live, candidate):
+        file.write_text(USUAL)
+    with capture_logs() as logs:
+        server = await serve(policy=live, shadow={"policy": candidate})
+        shadow = server.engine.shadow
+        assert shadow is not None
+        async with follow(server, "?type=leg.started,shadow.compared") as events, plain(server, "before"):
+            await events.until("leg.started", leg="before")
+            version = read(candidate).version
+            candidate.write_text("[default]\nalert = 0.9\n")
+            server.reload()
+            await until(lambda: REGISTRY.get_sample_value("callscreen_shadow_policy_refused") == 1)
+            assert shadow.policies.version == version
+            candidate.write_text(STRICT)
+            server.reload()
+            await until(lambda: shadow.policies.version == read(candidate).version)
+            assert refused() == REGISTRY.get_sample_value("callscreen_shadow_policy_refused") == 0
+            async with plain(server, "after"):
+                await events.until("leg.started", leg="after")
+            after = await events.until("shadow.compared", leg="after")
+        assert after["data"]["candidate_policy"] == read(candidate).version != version
+        assert server.engine.policies.version == read(live).version
+        assert REGISTRY.get_sample_value("callscreen_policy", {"version": read(live).version}) == 1
+    (line,) = (line for line in logs if line["event"] == "shadow policy refused")
+    assert line["in_force"] == version
+
+
 async def test_without_files_there_is_nothing_to_reload(serve: Serve) -> None:
     server = await serve()
     with capture_logs() as logs:
@@ -97,11 +130,12 @@ async def test_without_files_there_is_nothing_to_reload(serve: Serve) -> None:
 
 @pytest.mark.slow
 async def test_on_sighup_every_process_has_the_new_policy(tmp_path: Path) -> None:
-    file = tmp_path / "policy.toml"
-    file.write_text(USUAL)
+    file, candidate = tmp_path / "policy.toml", tmp_path / "candidate.toml"
+    for one in (file, candidate):
+        one.write_text(USUAL)
     async with (
         asyncio.timeout(120),
-        gateway(tmp_path, f'policy = "{file}"\n{TWO}') as running,
+        gateway(tmp_path, f'policy = "{file}"\n{TWO}[shadow]\npolicy = "{candidate}"\n') as running,
         subscribed(running) as told,
         AsyncExitStack() as stack,
     ):
@@ -118,6 +152,19 @@ async def test_on_sighup_every_process_has_the_new_policy(tmp_path: Path) -> Non
         for call_id in (FIRST_S, WORKER_S):
             await stack.enter_async_context(plain_of(running, call_id, "after"))
         await told.until(*(("leg.started", f"{call_id}/after") for call_id in (FIRST_S, WORKER_S)))
+        file.write_text(USUAL)
+        candidate.write_text(STRICT)
+        os.kill(running.process.pid, signal.SIGHUP)
+        while not running.logged("shadow policy loaded"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while not await running.metric("callscreen_policy", process="1", version=read(file).version):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        compared = Told(await stack.enter_async_context(connect(f"{running.ws_url}/v1/events?type=shadow.compared")))
+        for call_id in (FIRST_S, WORKER_S):
+            async with plain_of(running, call_id, "last"):
+                await told.until(("leg.started", f"{call_id}/last"))
+            await compared.until(("shadow.compared", f"{call_id}/last"))
+        assert {one["candidate_policy"] for one in compared.of("shadow.compared")} == {read(candidate).version}
     started = {(leg["call_id"], leg["leg"]): (leg["screened"], leg["policy"]) for leg in told.of("leg.started")}
     for call_id in (FIRST_S, WORKER_S):
         assert started[call_id, "before"][0] is True

@@ -119,7 +119,7 @@ async def test_a_candidate_that_is_stuck_holds_up_nobody(
     ("shadow", "says"),
     [
         ({}, "shadow: .*expected at least one of model and policy"),
-        ({"model": "a", "cpu_share": 0}, "shadow.cpu_share: Input should be greater than 0"),
+        ({"model": "a", "cpu_share": 0}, "shadow.cpu_share: expected greater than 0, got 0"),
         ({"modell": "a"}, "shadow.modell: there is no such setting"),
     ],
 )
