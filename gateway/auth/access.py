@@ -98,7 +98,7 @@ def grant(scope: MutableMapping[str, Any], access: Access) -> None:
 
 
 def who(scope: MutableMapping[str, Any]) -> Access | None:
-    """Return who it is that came, or was refused for the lack of a scope; None where nobody could tell."""
+    """Return the access of a request, also of one refused for lack of a scope; None if it is unknown."""
     known: Access | None = scope.get(_KEY)
     return known
 

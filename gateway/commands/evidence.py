@@ -1,4 +1,4 @@
-"""`callscreen evidence`: keys, files, and what opens them.  [IO]"""
+"""`callscreen evidence`: makes keys; lists, opens and deletes files.  [IO]"""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def _add_folder_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "for the time after `evidence` was switched off.",
         epilog=EXAMPLE.format("purge --config callscreen.toml --days 7"),
     )
-    purge.add_argument("--days", type=_days, metavar="N", help="older than so many days (`max_days` of the settings)")
+    purge.add_argument("--days", type=_days, metavar="N", help="age in days (default: `max_days` of the settings)")
     purge.set_defaults(run=_purge)
     for command in (show, delete, purge):
         where = command.add_mutually_exclusive_group()
-        where.add_argument("--config", type=Path, metavar="FILE", help="as for `serve`; tells where the files are")
-        where.add_argument("--folder", type=Path, metavar="FOLDER", help="the folder, where no configuration tells")
+        where.add_argument("--config", type=Path, metavar="FILE", help="settings, as for `serve`")
+        where.add_argument("--folder", type=Path, metavar="FOLDER", help="the evidence folder, instead of --config")
         command.add_argument("--json", action="store_true", help="JSON instead of text")
     for command in (show, delete):
         command.add_argument("--tenant", help="only of this tenant")
@@ -164,7 +164,7 @@ def _purge(args: argparse.Namespace) -> int:
     folder, max_days = _folder(args)
     days = args.days or max_days
     if days is None:
-        raise ConfigError("--days: expected beside --folder, for no settings are read that would tell")
+        raise ConfigError("--days: required with --folder, because no settings are read")
     _tell(args, _changed(folder, lambda: folder.purge(utc_now() - timedelta(days=days))))
     return 0
 
@@ -174,7 +174,7 @@ def _tell(args: argparse.Namespace, deleted: int) -> None:
 
 
 def _folder(args: argparse.Namespace) -> tuple[Folder, float | None]:
-    """Return the folder, and how many days a file is kept where settings tell. Raises ConfigError."""
+    """Return the folder, and `max_days` if settings were read. Raises ConfigError."""
     path, max_days = args.folder, None
     if path is None:
         settings = load(args.config).evidence
@@ -194,7 +194,7 @@ def _changed(folder: Folder, change: Callable[[], int]) -> int:
 
 
 def _age() -> ModuleType:
-    """Return what handles keys. Raises ConfigError where its package is missing."""
+    """Import the module for age keys. Raises ConfigError if its package is missing."""
     try:
         return import_module("gateway.evidence.age")
     except ImportError as error:
@@ -202,7 +202,7 @@ def _age() -> ModuleType:
 
 
 def _write_new(file: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read. Raises ConfigError, also where it is there already."""
+    """Write a new file that only its owner can read. Raises ConfigError, also if it exists."""
     try:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:  # noqa: PTH123  by descriptor
             new.write(data)

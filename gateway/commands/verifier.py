@@ -10,7 +10,7 @@ from gateway.errors import ConfigError
 
 DESCRIPTION = """\
 Verify windows for gateways that have `verifier_pool = true` in their `nats` settings. Takes jobs from a NATS server
-when it is free, scores them with the verifier model, and answers. Start as many as are needed, on any machine that
+when it is idle, scores them with the verifier model, and answers. Start as many as are needed, on any machine that
 reaches the server; each takes one core for each thread. It needs no journal, takes no calls and stores nothing.
 
 A server that cannot be reached, at the start or later, is tried again every second. SIGTERM: what was taken is
@@ -24,7 +24,7 @@ settings these count: nats, verifier, verify_key, log_level, log_format; with --
 and tls_key.
 
 A gateway's windows are only given to verifiers that have its model, with the same calibration. The gateway's metric
-`callscreen_pool_verifiers` says how many those are; the logs of both name the models where they differ."""
+`callscreen_pool_verifiers` counts those; the logs of both name the models if they differ."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify until told to end; returns the exit code. Raises ConfigError."""
+    """Verify until SIGTERM; returns the exit code. Raises ConfigError."""
     nats = None if args.nats is None else {"url": args.nats}
     settings = load(args.config, nats=nats, verifier=args.model, host=args.host, port=args.port)
     try:
-        from gateway.pool import process  # only now: the model takes a second to import, and --help should not
+        from gateway.pool import process  # slow to import; --help does not need it
     except ImportError as error:
         raise ConfigError(f"nats: {error}; install them with `pip install 'callscreen[nats]'`") from None
     process.run(settings, args.threads, serves_health=args.port is not None)

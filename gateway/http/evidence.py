@@ -4,7 +4,7 @@
     GET     /v1/evidence/{call_id}/{alert_id}    one file, as it is stored
     DELETE  /v1/evidence/{call_id}               delete them
 
-Where there is nothing, where it is another tenant's, and where evidence is off, the answer is the same 404.
+The answer is the same 404 if there are no files, if they are another tenant's, and if evidence is off.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from gateway.evidence.folder import SUFFIX, Folder, rfc3339
 from gateway.evidence.settings import EvidenceSettings
 
 MEDIA_TYPE = "application/vnd.age"
-"""Of age files, as registered with IANA."""
+"""Media type of age files, as registered with IANA."""
 ACTIONS = {"GET": "fetch", "HEAD": "fetch", "DELETE": "delete"}
-LONGEST = 140
-"""Characters of an id that are logged."""
+MAX_ID_LENGTH = 140
+"""Maximum length of ids in the log."""
 Answer = TypeVar("Answer")
 _audit = logs.get(logs.AUDIT)
 
 
 def evidence_routes(settings: EvidenceSettings | None) -> list[BaseRoute]:
-    """Return the routes. `settings` None: there is no evidence."""
+    """Return the routes; with `settings` None, all answer 404."""
     folder = Folder(settings.folder) if settings else None
     kept = timedelta(days=settings.max_days if settings else 0.0)
 
@@ -72,13 +72,13 @@ def evidence_routes(settings: EvidenceSettings | None) -> list[BaseRoute]:
 
 
 class Audit:
-    """ASGI middleware that logs every access to evidence, granted or refused, and lets nothing of it be cached."""
+    """ASGI middleware that logs every access to evidence, granted or refused, and forbids caching."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; log what became of it."""
+        """Pass a request on, and log its status."""
         if scope["type"] != "http" or not f"{scope['path']}/".startswith(paths.EVIDENCE + "/"):
             await self._app(scope, receive, send)
             return
@@ -100,16 +100,16 @@ class Audit:
 
 def _log_access(scope: Scope, status: int) -> None:
     call_id, _, alert_id = scope["path"].removeprefix(paths.EVIDENCE).strip("/").partition("/")
-    action = ACTIONS.get(scope["method"], scope["method"][:LONGEST])
+    action = ACTIONS.get(scope["method"], scope["method"][:MAX_ID_LENGTH])
     admitted = who(scope)
     _audit.info(
         "evidence accessed",
         action="list" if action == "fetch" and not alert_id else action,
-        call_id=call_id[:LONGEST],
-        alert_id=alert_id[:LONGEST] or None,
+        call_id=call_id[:MAX_ID_LENGTH],
+        alert_id=alert_id[:MAX_ID_LENGTH] or None,
         status=status,
         granted=status < 400,
-        who=admitted and admitted.name,  # none: the general token, or none is needed; then `scopes` tells
+        who=admitted and admitted.name,  # None: the general token, or no token is needed; see `scopes`
         scopes=sorted(admitted.scopes) if admitted else [],
         tenant=admitted and admitted.tenant,
         address=scope["client"][0] if scope.get("client") else None,
@@ -117,7 +117,7 @@ def _log_access(scope: Scope, status: int) -> None:
 
 
 def _asked(request: Request) -> tuple[str, str | None]:
-    """Return which call is asked for, and the only tenant whose calls may be seen."""
+    """Return the call id of the request, and the only tenant whose calls it may see (None: all)."""
     return request.path_params["call_id"], access_of(request.scope).tenant
 
 
@@ -125,7 +125,7 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
-        raise Overloaded(f"the folder of the evidence cannot be used: {error.strerror}") from None
+        raise Overloaded(f"the evidence folder cannot be used: {error.strerror}") from None
 
 
 def _nothing(call_id: str) -> NotFound:

@@ -1,24 +1,25 @@
-"""How many jobs of a gateway are in the pool at once.  [S]
+"""Congestion control: how many jobs a gateway has in the pool at once.  [S]
 
-What waits in the pool waits in the order in which it came, and what waits in the gateway by the need of its leg
-(`verification.Rank`); and a job that waits too long in the pool has been sent for nothing. So the pool is given only
-as much as it takes soon. As TCP finds its share of a line that nobody knows the width of (RFC 5681): twice as much
-with each round of jobs that were taken soon; from the first that was not, one job more with each round, and a quarter
-less whenever jobs wait or answers are missing. The limit only grows while it is what holds jobs back (RFC 7661): what a
-quiet hour has let through says nothing of what a busy minute may give. All gateways get their part of the pool so.
+The pool serves jobs first in, first out, while a gateway's backlog orders windows by the need of their leg
+(`verification.Rank`), and a job that waits too long in the pool is wasted. So a gateway sends only as many jobs as the
+pool takes soon. The limit follows TCP's congestion window (RFC 5681): it doubles each round while jobs are taken soon
+(slow start); after the first late job it grows by one job each round, and shrinks by a quarter whenever jobs wait or
+answers are missing. It grows only while it is reached (RFC 7661): a quiet hour does not show what the pool can take in
+a busy minute. This way all gateways get their share of the pool.
 """
 
 from __future__ import annotations
 
-FIRST, MOST = 2.0, 256.0
-"""Jobs at once, at the beginning and at most."""
+FIRST, MAX_JOBS = 2.0, 256.0
+"""Jobs in flight, at the beginning and at most."""
 SOON_S = 0.5
-"""A job that waits for longer until a verifier takes it, waits behind others."""
-LESS = 0.75
+"""A job that waits longer than this for a verifier counts as late."""
+DECREASE = 0.75
+"""Factor of the limit after a late or lost job."""
 
 
 class Flow:
-    """Counts nothing: it is told how long jobs waited, and says how many may be under way."""
+    """The limit on jobs in flight, adapted to how long jobs waited."""
 
     def __init__(self) -> None:
         self.limit = FIRST
@@ -26,21 +27,21 @@ class Flow:
         self._less_until_s = float("-inf")
 
     def answered(self, waited_s: float, now_s: float, *, is_full: bool) -> None:
-        """A job was answered; how long the model took says nothing of others.
+        """Adapt to an answered job. The model's own time does not count.
 
         Args:
             waited_s: until a verifier took it.
-            now_s: the time, by a clock that never goes back.
-            is_full: whether as many jobs were under way as may be.
+            now_s: monotonic time.
+            is_full: whether the limit was reached.
         """
         if waited_s > SOON_S:
             self.lost(now_s)
         elif is_full:
-            self.limit = min(MOST, self.limit + (1.0 if self._doubling else 1 / self.limit))
+            self.limit = min(MAX_JOBS, self.limit + (1.0 if self._doubling else 1 / self.limit))
 
     def lost(self, now_s: float) -> None:
-        """A job was not answered in time; many at once are one sign, not many."""
+        """Adapt to a job without an answer in time. Losses within `SOON_S` count once."""
         self._doubling = False
         if now_s >= self._less_until_s:
-            self.limit = max(1.0, LESS * self.limit)
+            self.limit = max(1.0, DECREASE * self.limit)
             self._less_until_s = now_s + SOON_S

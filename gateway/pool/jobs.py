@@ -1,10 +1,10 @@
-"""The stream of jobs at the NATS server, and a verifier's share of it.  [IO]
+"""The stream of jobs at the NATS server, and a verifier's consumer on it.  [IO]
 
-A JetStream work queue, for three reasons. Verifiers take jobs when they are free: with plain queue groups the server
-would push jobs to verifiers that are busy, while others rest. A job that a killed verifier had is given to another one.
-And what nobody takes within `KEPT_S` is gone, by the server's own clock.
+A JetStream work queue, for three reasons. Verifiers pull jobs when they are free; with plain queue groups the server
+would push jobs to busy verifiers while others idle. The server redelivers the job of a killed verifier. And it deletes
+jobs that no verifier takes within `KEPT_S`, by its own clock.
 
-The stream is in memory, and must be: it holds audio. Where it is full the oldest job gives way.
+The stream must be in memory, because it holds audio. When it is full, the server deletes the oldest job.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from gateway.shared.connection import ANSWER_S
 from gateway.shared.settings import NatsSettings
 
 KEPT_S = LATEST_S
-"""For how long a job may wait."""
+"""How long a job may wait."""
 KEPT_BYTES = 64 << 20
-"""Of all jobs that wait: 700 windows of 3 s, half a second's work for 80 cores."""
-BACK_S = 1.0
-"""A job that was taken and is not answered within this is given to another verifier, if it is not too old then."""
-MOST_TRIES = 3
+"""Size of the stream: 700 windows of 3 s, half a second's work for 80 cores."""
+REDELIVERY_S = 1.0
+"""The server redelivers a job that is not answered within this, unless it is too old by then."""
+MAX_DELIVERIES = 3
 UNUSED_S = 300.0
-"""After which the server forgets a model that no verifier asks jobs of."""
+"""The server deletes the consumer of a model that no verifier pulls from for this long."""
 
 
 async def open_jobs(client: Client, settings: NatsSettings) -> JetStreamContext:
-    """Make the stream of jobs where it is not there.
+    """Create the stream of jobs if it does not exist.
 
     Raises:
-        ConnectionError: one is there that stores audio on disk.
-        NatsError, TimeoutError: the server cannot be asked.
+        ConnectionError: a stream of that name stores audio on disk.
+        NatsError, TimeoutError: the server refused or did not answer.
     """
     js = client.jetstream(timeout=ANSWER_S)
     name = messages.jobs_stream(settings.stream)
@@ -55,24 +55,24 @@ async def open_jobs(client: Client, settings: NatsSettings) -> JetStreamContext:
             num_replicas=settings.replicas,
             duplicate_window=KEPT_S,
         )
-        await js.add_stream(config)  # of two at once both succeed: it is the same
+        await js.add_stream(config)  # idempotent: two at once both succeed
     if config.storage != StorageType.MEMORY:
         raise ConnectionError(f"the stream {name} stores audio on disk: delete it, or make it with storage in memory")
     return js
 
 
 async def open_share(js: JetStreamContext, settings: NatsSettings, model: PoolModel) -> None:
-    """Have the server hand out the jobs of a model, each to one of the verifiers that ask.
+    """Create the consumer of a model's jobs; the server gives each job to one of its verifiers.
 
     Raises:
-        NatsError, TimeoutError: the server cannot be asked.
+        NatsError, TimeoutError: the server refused or did not answer.
     """
     config = ConsumerConfig(
         durable_name=model.key,
         filter_subject=messages.jobs_for(settings.stream, model.key),
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=BACK_S,
-        max_deliver=MOST_TRIES,
+        ack_wait=REDELIVERY_S,
+        max_deliver=MAX_DELIVERIES,
         max_ack_pending=-1,
         inactive_threshold=UNUSED_S,
         mem_storage=True,

@@ -1,4 +1,4 @@
-"""Subjects and bodies of what gateways and verifiers send each other.  [S]
+"""Subjects and bodies of the messages between gateways and verifiers.  [S]
 
 =========================================  =============================================================
 subject                                    body
@@ -7,12 +7,12 @@ subject                                    body
 ``<stream>.answers.<gateway>.<job>``       `Answer`, as JSON
 ``<stream>.answers.<gateway>.stored``      the server's acknowledgement of a job
 ``<stream>.verifiers.here``                `Here`, as JSON: every verifier, every `roster.BEAT_S`
-``<stream>.verifiers.ask``                 `Asking`, as JSON: a gateway wants to hear of all verifiers now
+``<stream>.verifiers.ask``                 `Asking`, as JSON: a gateway asks all verifiers to announce themselves
 =========================================  =============================================================
 
-``<model>`` stands for network and calibration, so that a verifier gets jobs of its own model only. Samples are what is
-smallest: of the shipped verifier's input, in single precision, a second has 128 kB, of samples 32 kB; and its input
-holds the phase, so that the audio could be had from it as well.
+``<model>`` is a hash of network and calibration, so that a verifier gets jobs of its own model only. Jobs hold samples,
+not the model's input, because they are smaller: a second is 32 kB as samples, and 128 kB as the input of the shipped
+verifier in single precision. The input would protect nothing: it has the phase, so the audio can be recovered from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from detection.detector import CardDetector
 from gateway.errors import BadMessage
 
 STORED = "stored"
-"""Stands where the number of a job does, in the subject of an acknowledgement."""
+"""Replaces the job's number in the subject of an acknowledgement."""
 _GATEWAY = re.compile(r"[0-9a-f]{16}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _SAMPLE = np.dtype("<i2")
@@ -45,14 +45,14 @@ class PoolModel:
     """The model that jobs are for."""
 
     key: str
-    """In subjects: a hash of what makes its answers, the network and its calibration."""
+    """Hash of the network and its calibration, used in subjects."""
     shown: str
-    """For people: ``specnet@1f3a9c2e, calibration 0123456789ab``."""
+    """For logs: ``specnet@1f3a9c2e, calibration 0123456789ab``."""
     window_samples: int
 
     @classmethod
     def of(cls, detector: CardDetector) -> Self:
-        """Return what tells `detector` from others."""
+        """Return the identity of `detector`'s model."""
         return cls(
             fingerprint(FusedModel.of(detector)),
             f"{detector.name}, calibration {detector.calibration_id}",
@@ -66,25 +66,25 @@ class PoolModel:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a verifier says of a job."""
+    """A verifier's answer to a job."""
 
     model: Name
-    """`PoolModel.key` of the model that it asked."""
+    """`PoolModel.key` of the model that scored it."""
     log_odds: float | None
     """Calibrated natural log-odds of 'synthetic'; None: the model gave no number."""
     narrow: bool
     """Whether the window came through a narrow channel."""
     worked_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """From when the verifier took the job to when it answered: the rest of the time the job waited."""
+    """Seconds from when the verifier took the job to its answer; the remaining time the job waited."""
     failed: Name | None = None
-    """Why there is no answer; None: there is."""
+    """Why the job was not scored; None: it was."""
 
 
 class Here(msgspec.Struct, frozen=True):
-    """A verifier that is there."""
+    """A verifier's announcement."""
 
     instance: Name
-    """Of this process alone."""
+    """Identifies the process."""
     model: Name
     """`PoolModel.key`."""
     shown: Name
@@ -94,7 +94,7 @@ class Here(msgspec.Struct, frozen=True):
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """A gateway that wants to know who is there."""
+    """A gateway's request that verifiers announce themselves."""
 
     model: Name
     shown: Name
@@ -121,7 +121,7 @@ def job(stream: str, model: str, gateway: str, number: int) -> str:
 
 
 def sender(subject: str) -> tuple[str, str]:
-    """Return which gateway a job is of, and its number there. Raises BadMessage."""
+    """Return the gateway of a job, and the job's number there. Raises BadMessage."""
     gateway, number = ["", *subject.split(".")][-2:]
     if not _GATEWAY.fullmatch(gateway) or not _NUMBER.fullmatch(number):
         raise BadMessage("subject: expected that of a job, <stream>.jobs.<model>.<gateway>.<number>", "bad_job")
@@ -129,22 +129,22 @@ def sender(subject: str) -> tuple[str, str]:
 
 
 def answer(stream: str, gateway: str, number: str) -> str:
-    """Return the subject of the answer to a job, with ``*`` of all, with `STORED` of the server's acknowledgements."""
+    """Return the subject of the answer to a job; number ``*`` is a filter of all, `STORED` is for acknowledgements."""
     return f"{stream}.answers.{gateway}.{number}"
 
 
 def here(stream: str) -> str:
-    """Return the subject on which verifiers say that they are there."""
+    """Return the subject of announcements."""
     return f"{stream}.verifiers.here"
 
 
 def ask(stream: str) -> str:
-    """Return the subject on which gateways ask who is there."""
+    """Return the subject of gateways' requests for announcements."""
     return f"{stream}.verifiers.ask"
 
 
 def to_bytes(samples: Samples) -> bytes:
-    """Return the body of a job. Nothing is lost: what the verifier is asked has 16 bits (`coverage.FULL_SCALE`)."""
+    """Return the body of a job. This is lossless: the verifier's input has 16 bits (`coverage.FULL_SCALE`)."""
     body: bytes = np.rint(samples * FULL_SCALE).astype(_SAMPLE).tobytes()
     return body
 

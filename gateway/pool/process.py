@@ -1,4 +1,4 @@
-"""`callscreen verifier`: a process that verifies for gateways, wired and served until it is told to end.  [IO]"""
+"""`callscreen verifier`: runs a pool verifier, and its health routes, until SIGTERM.  [IO]"""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(settings: Settings, threads: int, *, serves_health: bool) -> None:
     """
     logs.configure(settings.log_level, settings.log_format)
     if settings.nats is None:
-        raise ConfigError("nats: expected the server that jobs come by; give --nats URL, or set `nats`")
+        raise ConfigError("nats: expected the server with the jobs; give --nats URL, or set `nats`")
     verifier = PoolVerifier([_open(settings) for _ in range(threads)], METERS, settings.nats)
     with threadpool_limits(1, user_api="blas"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_verify(verifier, _health(settings, verifier) if serves_health else contextlib.nullcontext()))
@@ -67,7 +67,7 @@ def _open(settings: Settings) -> CardDetector:
 
 @contextlib.asynccontextmanager
 async def _health(settings: Settings, verifier: PoolVerifier) -> AsyncIterator[None]:
-    """Answer whoever asks how this process is. Raises ConfigError."""
+    """Serve the health routes. Raises ConfigError."""
 
     def unready() -> list[str]:
         return ["nats cannot be used: no jobs are taken"] if verifier.fault else []
@@ -76,7 +76,7 @@ async def _health(settings: Settings, verifier: PoolVerifier) -> AsyncIterator[N
         guard = [Middleware(Guard, settings=settings)]
         host = Host(Starlette(routes=state_routes(own_metrics, unready, list), middleware=guard), settings)
         host.start([listener])
-        print(f"callscreen verifier: health at {url(settings, listener)}", flush=True)  # noqa: T201  for whoever started us
+        print(f"callscreen verifier: health at {url(settings, listener)}", flush=True)  # noqa: T201  for scripts that start it
         try:
             yield
         finally:

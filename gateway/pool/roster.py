@@ -1,48 +1,48 @@
-"""Which verifiers are there, as far as a gateway has heard.  [S]"""
+"""The verifiers in the pool, by their announcements.  [S]"""
 
 from __future__ import annotations
 
 from gateway.pool.messages import Here, PoolModel
 
 BEAT_S = 2.0
-"""Between two signs of life of a verifier."""
+"""Seconds between two announcements of a verifier."""
 GONE_S = 3 * BEAT_S
-"""After so long without one it is taken to be gone."""
-MOST = 10_000
-"""Verifiers that are remembered; what more there are is as if it were not there."""
+"""A verifier that has not announced itself for this long is gone."""
+MAX_VERIFIERS = 10_000
+"""Verifiers that are remembered; further ones are ignored."""
 
 
 class Roster:
-    """The verifiers that were heard of lately."""
+    """The verifiers that announced themselves within `GONE_S`."""
 
     def __init__(self, model: PoolModel) -> None:
         self._model = model
-        self._heard: dict[str, tuple[Here, float]] = {}
+        self._verifiers: dict[str, tuple[Here, float]] = {}
 
-    def hear(self, verifier: Here, now_s: float) -> None:
-        """Take a sign of life, or of leaving."""
+    def update(self, verifier: Here, now_s: float) -> None:
+        """Record an announcement, or delete a verifier that leaves."""
         if verifier.leaving:
-            self._heard.pop(verifier.instance, None)
-        elif verifier.instance in self._heard or len(self._heard) < MOST:
-            self._heard[verifier.instance] = (verifier, now_s)
+            self._verifiers.pop(verifier.instance, None)
+        elif verifier.instance in self._verifiers or len(self._verifiers) < MAX_VERIFIERS:
+            self._verifiers[verifier.instance] = (verifier, now_s)
 
-    def look(self, now_s: float) -> None:
-        """Forget those that are gone."""
-        gone = [instance for instance, (_, at_s) in self._heard.items() if now_s - at_s > GONE_S]
+    def expire(self, now_s: float) -> None:
+        """Delete the verifiers that are gone."""
+        gone = [instance for instance, (_, at_s) in self._verifiers.items() if now_s - at_s > GONE_S]
         for instance in gone:
-            del self._heard[instance]
+            del self._verifiers[instance]
 
     def clear(self) -> None:
-        """Forget all."""
-        self._heard.clear()
+        """Delete all."""
+        self._verifiers.clear()
 
     @property
     def able(self) -> int:
-        """How many have the model that is asked for."""
-        return sum(verifier.model == self._model.key for verifier, _ in self._heard.values())
+        """Number of verifiers with this gateway's model."""
+        return sum(verifier.model == self._model.key for verifier, _ in self._verifiers.values())
 
     @property
     def others(self) -> list[str]:
-        """Models of those that have another one."""
-        others = {verifier.shown for verifier, _ in self._heard.values() if verifier.model != self._model.key}
+        """Names of the other models in the pool, sorted."""
+        others = {verifier.shown for verifier, _ in self._verifiers.values() if verifier.model != self._model.key}
         return sorted(others)

@@ -1,6 +1,6 @@
-"""The gateway's side of the pool: windows out, answers in, as if they were scored here.  [IO]
+"""The gateway's side of the pool: sends windows and receives scores.  [IO]
 
-It has the place of a `Scorer`. Where nobody verifies - NATS cannot be reached, no verifier is there, or only ones of
+It replaces a `Scorer`. While the pool cannot score - NATS cannot be reached, no verifier is there, or only ones with
 another model - windows are skipped at once, and no audio leaves the gateway.
 """
 
@@ -44,9 +44,9 @@ ANSWERS = Counter(
 )
 
 WITHIN_S = KEPT_S + 1.0
-"""A window that is not answered within this is given up: it may wait for `KEPT_S`, and then be scored."""
-LOOK_S = 0.25
-"""Between two looks at what is overdue, and who is there."""
+"""A window without an answer after this is skipped: it may wait for `KEPT_S`, and is then scored."""
+CHECK_S = 0.25
+"""Seconds between two checks for overdue windows and gone verifiers."""
 NO_POOL, NO_ANSWER, FAILED = "no_pool", "no_answer", "failed"
 """Outcomes of windows."""
 UNREACHED = "NATS cannot be reached"
@@ -58,18 +58,23 @@ _log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A window that the pool has."""
+class _InFlight:
+    """A window in flight."""
 
     job: Job
     at_s: float
 
 
 class PoolScorer:
-    """Has windows scored by the pool. A `Scoring`: `start` before the first offer, `close` when no leg is left."""
+    """Scores windows in the pool. A `Scoring`: `start` before the first offer, `close` when no leg is left."""
 
     def __init__(self, detector: CardDetector, backlog: Backlog, meters: Meters, settings: NatsSettings) -> None:
-        """Take the model that shall score, which is not run here, and where windows wait."""
+        """Args:
+        detector: the model that verifiers must have; it is not run here.
+        backlog: windows that wait to be sent.
+        meters: counters of windows, by outcome.
+        settings: the NATS server.
+        """
         self._model = PoolModel.of(detector)
         self._backlog = backlog
         self._meters = meters
@@ -78,33 +83,33 @@ class PoolScorer:
         self._flow = Flow()
         self._name = secrets.token_hex(8)
         self._numbers = count(1)
-        self._given: dict[str, _Given] = {}
-        """By number, in the order in which they were given."""
+        self._in_flight: dict[str, _InFlight] = {}
+        """Windows in flight by number, oldest first."""
         self._fault: str | None = UNREACHED
-        self._told: tuple[str | None, str] | None = None
+        self._noted: tuple[str | None, str] | None = None
         self._wake = asyncio.Event()
         self._unstored: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to connect. Must be called on the event loop; does not wait for NATS."""
+        """Start connecting. Must be called on the event loop; does not wait for NATS."""
         self._task = asyncio.create_task(self._keep(), name="pool")
 
     @property
     def healthy(self) -> bool:
-        """Whether windows are taken and told of."""
+        """Whether the task that connects and sends runs."""
         return self._task is not None and not self._task.done()
 
     @property
     def fault(self) -> str | None:
-        """Why nobody verifies now; None: somebody does."""
+        """Why the pool scores nothing now; None: it does."""
         return self._fault
 
     async def close(self) -> None:
-        """Stop. Windows that are not answered are skipped."""
+        """Stop, and skip the windows without an answer."""
         if self._task is not None:
             await stop(self._task)
-        self._give_up(SKIPPED)
+        self._skip_all(SKIPPED)
 
     def offer(self, leg: ScoredLeg, window: Window, received_s: float) -> None:
         """See `Scoring`."""
@@ -123,42 +128,42 @@ class PoolScorer:
                 _log.exception("pool failed")
                 self._note(UNREACHED, repr(error))
             self._roster.clear()
-            self._give_up(NO_POOL)
+            self._skip_all(NO_POOL)
             await asyncio.sleep(RETRY_S)
 
     async def _connection(self) -> None:
-        """Connect, and give and take until something fails."""
+        """Connect, send and receive until the connection fails."""
         lost = asyncio.Event()
         stream = self._settings.stream
         async with opened(self._settings, lost) as client:
             await open_jobs(client, self._settings)
             self._unstored = None
-            await client.subscribe(messages.answer(stream, self._name, "*"), cb=self._hear_answer)
-            await client.subscribe(messages.here(stream), cb=self._hear_verifier)
+            await client.subscribe(messages.answer(stream, self._name, "*"), cb=self._on_answer)
+            await client.subscribe(messages.here(stream), cb=self._on_announcement)
             asking = Asking(self._model.key, self._model.shown)
             await client.publish(messages.ask(stream), msgspec.json.encode(asking))
             await until_lost(lost, self._work(client))
 
     async def _work(self, client: Client) -> None:
         while self._unstored is None:
-            self._look()
-            while self._fault is None and len(self._backlog) and len(self._given) < self._flow.limit:
-                await self._give(client)
+            self._check()
+            while self._fault is None and len(self._backlog) and len(self._in_flight) < self._flow.limit:
+                await self._send(client)
             self._meters.queued.set(len(self._backlog))
-            UNDER_WAY.set(len(self._given))
+            UNDER_WAY.set(len(self._in_flight))
             self._wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(CHECK_S):
                     await self._wake.wait()
         raise ConnectionError(f"a job was not stored: {self._unstored}")
 
-    async def _give(self, client: Client) -> None:
-        """Send the window that comes first."""
+    async def _send(self, client: Client) -> None:
+        """Send the first window of the backlog."""
         batch, dropped = self._backlog.take(1)
         self._skip(dropped)
         for job in batch:
             number = next(self._numbers)
-            self._given[str(number)] = _Given(job, clock.monotonic_s())
+            self._in_flight[str(number)] = _InFlight(job, clock.monotonic_s())
             stream = self._settings.stream
             await client.publish(
                 messages.job(stream, self._model.key, self._name, number),
@@ -166,44 +171,44 @@ class PoolScorer:
                 messages.answer(stream, self._name, messages.STORED),
             )
 
-    def _look(self) -> None:
-        """See who is there, and give up what is overdue."""
+    def _check(self) -> None:
+        """Update the roster, and skip overdue windows."""
         now_s = clock.monotonic_s()
-        self._roster.look(now_s)
+        self._roster.expire(now_s)
         VERIFIERS.set(self._roster.able)
         if self._roster.able:
             self._note(None)
         else:
             self._note(OTHERS if self._roster.others else NOBODY, "; ".join(self._roster.others))
             self._skip_waiting(NO_POOL)
-        overdue = [number for number, given in self._given.items() if now_s - given.at_s > WITHIN_S]
+        overdue = [number for number, given in self._in_flight.items() if now_s - given.at_s > WITHIN_S]
         for number in overdue:
             self._flow.lost(now_s)
-            self._skip([(self._given.pop(number).job, NO_ANSWER)])
+            self._skip([(self._in_flight.pop(number).job, NO_ANSWER)])
         LIMIT.set(self._flow.limit)
 
     def _note(self, fault: str | None, detail: str = "") -> None:
         self._fault = fault
-        if self._told == (fault, detail):
+        if self._noted == (fault, detail):
             return
-        self._told = (fault, detail)
+        self._noted = (fault, detail)
         if fault is None:
             _log.info("pool verifies", verifiers=self._roster.able, model=self._model.shown)
         else:
             VERIFIERS.set(0)
             _log.warning("pool does not verify", fault=fault, detail=detail, model=self._model.shown)
 
-    async def _hear_verifier(self, message: Msg) -> None:
+    async def _on_announcement(self, message: Msg) -> None:
         try:
-            self._roster.hear(_here.decode(message.data), clock.monotonic_s())
+            self._roster.update(_here.decode(message.data), clock.monotonic_s())
         except UNREADABLE_JSON as error:
             refusals.note(_log, "sign of a verifier refused", "pool", "garbage", reason=str(error))
         self._wake.set()
 
-    async def _hear_answer(self, message: Msg) -> None:
+    async def _on_answer(self, message: Msg) -> None:
         number = message.subject.rpartition(".")[2]
         if number == messages.STORED:
-            self._hear_stored(message)
+            self._on_acknowledgement(message)
             return
         try:
             answer = _answer.decode(message.data)
@@ -214,22 +219,22 @@ class PoolScorer:
         if answer.model != self._model.key:
             ANSWERS.labels("other_model").inc()
             refusals.note(_log, "answer of a verifier refused", "pool", "other_model", model=answer.model)
-        elif number not in self._given:
+        elif number not in self._in_flight:
             ANSWERS.labels("late").inc()
         else:
             self._take(number, answer)
             self._wake.set()
 
-    def _hear_stored(self, message: Msg) -> None:
-        """A job was stored, or not: then the stream is not there any more, as after a restart of the server."""
+    def _on_acknowledgement(self, message: Msg) -> None:
+        """Handle an acknowledgement. An error means that the stream is gone, as after a restart of the server."""
         status = (message.headers or {}).get("Status")
         if status is not None or b'"error"' in message.data:
             self._unstored = f"status {status}" if status else message.data.decode("utf-8", "replace")
             self._wake.set()
 
     def _take(self, number: str, answer: Answer) -> None:
-        is_full = len(self._given) + 1 > self._flow.limit
-        given, now_s = self._given.pop(number), clock.monotonic_s()
+        is_full = len(self._in_flight) + 1 > self._flow.limit
+        given, now_s = self._in_flight.pop(number), clock.monotonic_s()
         job = given.job
         self._flow.answered(now_s - given.at_s - answer.worked_s, now_s, is_full=is_full)
         if answer.failed is not None:
@@ -251,10 +256,10 @@ class PoolScorer:
         waiting, dropped = self._backlog.take(len(self._backlog))
         self._skip([*dropped, *((job, outcome) for job in waiting)])
 
-    def _give_up(self, outcome: str) -> None:
-        """Wait for nothing any longer."""
+    def _skip_all(self, outcome: str) -> None:
+        """Skip all windows, waiting and in flight."""
         self._skip_waiting(outcome)
-        given = list(self._given.values())
-        self._given.clear()
+        given = list(self._in_flight.values())
+        self._in_flight.clear()
         self._skip((one.job, outcome) for one in given)
         UNDER_WAY.set(0)

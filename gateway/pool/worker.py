@@ -1,7 +1,7 @@
-"""A verifier of the pool: takes jobs when it is free, scores them, answers.  [IO]
+"""A verifier of the pool: pulls jobs, scores them, answers.  [IO]
 
-Each thread has a model of its own and takes one job at a time, so what it cannot do now is left to others. A job is
-acknowledged when it is answered; one whose verifier dies before is given to another by the server.
+Each thread has its own model and pulls one job at a time, so that other verifiers get the rest. A job is acknowledged
+after its answer; the server redelivers the job of a verifier that dies.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from gateway.shared.settings import NatsSettings
 CONNECTED = Gauge("callscreen_verifier_connected", "1 while this verifier can take jobs, else 0.")
 JOBS = Counter("callscreen_verifier_jobs_total", "Jobs of this verifier: answered, failed, refused.", ["outcome"])
 PULL_S = 5.0
-"""For how long the server is asked to wait for a job."""
+"""Seconds that one pull request stays open at the server."""
 _asking = msgspec.json.Decoder(Asking)
 _log = logs.get(__name__)
 
 
 class PoolVerifier:
-    """Takes and scores jobs while `run` runs."""
+    """Pulls and scores jobs while `run` runs."""
 
     def __init__(self, detectors: list[CardDetector], meters: Meters, settings: NatsSettings) -> None:
-        """Take the same model once for each thread."""
+        """`detectors`: one copy of the model for each thread."""
         self.model = PoolModel.of(detectors[0])
         self._scorers = [Scorer(detector, Fifo(1), 1, meters) for detector in detectors]
         self._detectors = detectors
         self._settings = settings
         self._instance = secrets.token_hex(8)
         self.fault: str | None = "not connected yet"
-        """Why no jobs are taken now; None: they are."""
+        """Why no jobs are pulled now; None: they are."""
 
     async def run(self, stopping: asyncio.Future[None]) -> None:
-        """Take jobs until `stopping` is done; what was taken by then is answered.
+        """Score jobs until `stopping` is done; jobs in work by then are answered.
 
-        A server that cannot be reached, now or later, is tried again.
+        Retries while the server cannot be reached.
         """
         for scorer in self._scorers:
             scorer.start()
@@ -71,7 +71,7 @@ class PoolVerifier:
                 await scorer.close()
 
     async def _connection(self, stopping: asyncio.Future[None]) -> None:
-        """Connect, and work until told to stop, or something fails."""
+        """Connect, and work until `stopping` is done or the connection fails."""
         lost = asyncio.Event()
         async with opened(self._settings, lost) as client:
             js = await open_jobs(client, self._settings)
@@ -82,10 +82,10 @@ class PoolVerifier:
                 CONNECTED.set(0)
 
     async def _work(self, client: Client, js: JetStreamContext, stopping: asyncio.Future[None]) -> None:
-        async def hear_call(message: Msg) -> None:
-            await self._hear_call(client, message)
+        async def on_request(message: Msg) -> None:
+            await self._on_request(client, message)
 
-        await client.subscribe(messages.ask(self._settings.stream), cb=hear_call)
+        await client.subscribe(messages.ask(self._settings.stream), cb=on_request)
         self._note(None)
         try:
             async with asyncio.TaskGroup() as working:
@@ -93,22 +93,22 @@ class PoolVerifier:
                 for scorer, detector in zip(self._scorers, self._detectors, strict=True):
                     working.create_task(self._take(client, js, scorer, detector, stopping))
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the connection is made anew for any of them
+            raise failed.exceptions[0] from None  # any of them ends the connection
         await client.flush()
 
     async def _beat(self, client: Client, stopping: asyncio.Future[None]) -> None:
-        """Say now and then that this verifier is there, and at the end that it leaves."""
+        """Announce this verifier every `BEAT_S`, and at the end that it leaves."""
         while not stopping.done():
-            await self._tell(client)
+            await self._announce(client)
             await asyncio.wait([stopping], timeout=BEAT_S)
-        await self._tell(client, leaving=True)
+        await self._announce(client, leaving=True)
 
-    async def _tell(self, client: Client, *, leaving: bool = False) -> None:
+    async def _announce(self, client: Client, *, leaving: bool = False) -> None:
         here = Here(self._instance, self.model.key, self.model.shown, leaving)
         await client.publish(messages.here(self._settings.stream), msgspec.json.encode(here))
 
-    async def _hear_call(self, client: Client, message: Msg) -> None:
-        """A gateway asks who is there."""
+    async def _on_request(self, client: Client, message: Msg) -> None:
+        """Handle a gateway's request for an announcement."""
         try:
             asking = _asking.decode(message.data)
         except UNREADABLE_JSON as error:
@@ -116,7 +116,7 @@ class PoolVerifier:
             return
         if asking.model != self.model.key:
             _log.warning("gateway has another model: no jobs of it", its=asking.shown, own=self.model.shown)
-        await self._tell(client)
+        await self._announce(client)
 
     async def _take(
         self,
@@ -126,7 +126,7 @@ class PoolVerifier:
         detector: CardDetector,
         stopping: asyncio.Future[None],
     ) -> None:
-        """Take jobs for one thread, one by one."""
+        """Score jobs in one thread, one at a time."""
         stream = messages.jobs_stream(self._settings.stream)
         share = await js.pull_subscribe_bind(self.model.key, stream)
         while (message := await _next(share, stopping)) is not None:
@@ -150,7 +150,7 @@ class PoolVerifier:
         JOBS.labels("failed" if score is None else "answered").inc()
         if score is None:
             answer = Answer(self.model.key, None, narrow=False, worked_s=worked_s, failed="the model failed")
-        else:  # what is no number is null in JSON
+        else:  # JSON has null for NaN
             answer = Answer(self.model.key, score.log_odds, score.narrow, worked_s)
         subject = messages.answer(self._settings.stream, gateway, number)
         await client.publish(subject, msgspec.json.encode(answer))
@@ -182,12 +182,12 @@ class _Job:
         self._settle(None)
 
     def _settle(self, score: Score | None) -> None:
-        if not self.done.done():  # else the connection is gone that the job came by
+        if not self.done.done():  # cancelled when the job's connection was lost
             self.done.set_result(score)
 
 
 async def _next(share: JetStreamContext.PullSubscription, stopping: asyncio.Future[None]) -> Msg | None:
-    """Return the next job; None when it is time to stop."""
+    """Return the next job; None once `stopping` is done."""
     while not stopping.done():
         fetching = asyncio.create_task(share.fetch(1, PULL_S))
         try:

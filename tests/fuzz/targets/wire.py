@@ -110,12 +110,12 @@ def play_pool(given: Input) -> None:
             except UNREADABLE_JSON:
                 continue
             if isinstance(said, Here):
-                roster.hear(said, 0.0)
+                roster.update(said, 0.0)
         with contextlib.suppress(BadMessage):
             messages.sender(data.decode("utf-8", "replace"))
         with contextlib.suppress(BadMessage):
             messages.to_samples(data, MODEL)
-    roster.look(1000.0)
+    roster.expire(1000.0)
     assert roster.able == 0
     assert roster.others == []
 

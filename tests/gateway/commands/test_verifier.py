@@ -10,7 +10,7 @@ from gateway.__main__ import main
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "nats: expected the server that jobs come by; give --nats URL, or set `nats`"),
+        ([], "nats: expected the server with the jobs; give --nats URL, or set `nats`"),
         (["--nats", "http://h:1"], "nats: url: expected nats://HOST:PORT or tls://HOST:PORT"),
         (["--nats", "nats://h:1", "--model", "nothing"], "verifier: expected a path to an .onnx file or one of"),
         (["--nats", "nats://h:1", "--model", "off"], "verifier: expected a model's name or path, got 'off'"),

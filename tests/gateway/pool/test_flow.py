@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.pool.flow import FIRST, LESS, MOST, SOON_S, Flow
+from gateway.pool.flow import DECREASE, FIRST, MAX_JOBS, SOON_S, Flow
 
 
 def fast(flow: Flow, answers: int, *, is_full: bool = True) -> float:
@@ -14,9 +14,9 @@ def test_what_is_taken_soon_doubles_what_is_given_until_something_waits() -> Non
     assert fast(flow, 2) == 2 * FIRST
     assert fast(flow, 4) == 4 * FIRST
     flow.answered(SOON_S + 0.1, 0.0, is_full=True)
-    assert flow.limit == LESS * 4 * FIRST
-    assert LESS * 4 * FIRST + 0.9 < fast(flow, 6) < LESS * 4 * FIRST + 1, "one more for a round"
-    assert fast(flow, 100_000) == MOST
+    assert flow.limit == DECREASE * 4 * FIRST
+    assert DECREASE * 4 * FIRST + 0.9 < fast(flow, 6) < DECREASE * 4 * FIRST + 1, "one more for a round"
+    assert fast(flow, 100_000) == MAX_JOBS
 
 
 def test_a_limit_that_holds_nothing_back_stays() -> None:
@@ -29,9 +29,9 @@ def test_slow_answers_and_missing_ones_let_less_be_given_once_for_all_of_a_momen
     for now_s in (10.0, 10.1, 10.2):
         flow.answered(2 * SOON_S, now_s, is_full=False)
     flow.lost(10.3)
-    assert flow.limit == LESS * 8
+    assert flow.limit == DECREASE * 8
     flow.lost(10.0 + SOON_S)
-    assert flow.limit == LESS * LESS * 8
+    assert flow.limit == DECREASE * DECREASE * 8
     for second in range(11, 100):
         flow.lost(float(second))
     assert flow.limit == 1, "a pool that has recovered must be found out"

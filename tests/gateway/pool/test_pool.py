@@ -56,7 +56,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again soon, and give up nothing because this machine is slow."""
     for module in (scorer, worker):
         monkeypatch.setattr(module, "RETRY_S", 0.05)
-    monkeypatch.setattr(scorer, "LOOK_S", 0.02)
+    monkeypatch.setattr(scorer, "CHECK_S", 0.02)
     monkeypatch.setattr("gateway.call.scorer.LATEST_S", math.inf)
     monkeypatch.setattr(scorer, "WITHIN_S", 60.0)
     monkeypatch.setattr(jobs, "KEPT_S", 60.0)

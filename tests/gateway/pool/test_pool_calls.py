@@ -26,7 +26,7 @@ pytestmark = installed
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (scorer, worker):
         monkeypatch.setattr(module, "RETRY_S", 0.05)
-    monkeypatch.setattr(scorer, "LOOK_S", 0.02)
+    monkeypatch.setattr(scorer, "CHECK_S", 0.02)
     monkeypatch.setattr(scorer, "WITHIN_S", 60.0)
     monkeypatch.setattr(jobs, "KEPT_S", 60.0)
     monkeypatch.setattr(verification, "ANSWER_WITHIN_S", 60.0)

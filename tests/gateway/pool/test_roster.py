@@ -15,10 +15,10 @@ def test_only_verifiers_of_the_model_count_and_others_are_named() -> None:
     known = Roster(MODEL)
     assert (known.able, known.others) == (0, [])
     for instance, model in (("a", MODEL.key), ("b", "else"), ("c", "else"), ("d", MODEL.key)):
-        known.hear(here(instance, model), 0.0)
+        known.update(here(instance, model), 0.0)
     assert (known.able, known.others) == (2, ["the model else"])
-    known.hear(here("a", leaving=True), 1.0)
-    known.hear(here("never heard of", leaving=True), 1.0)
+    known.update(here("a", leaving=True), 1.0)
+    known.update(here("never heard of", leaving=True), 1.0)
     assert known.able == 1
     known.clear()
     assert (known.able, known.others) == (0, [])
@@ -26,22 +26,22 @@ def test_only_verifiers_of_the_model_count_and_others_are_named() -> None:
 
 def test_one_that_is_silent_is_gone() -> None:
     known = Roster(MODEL)
-    known.hear(here("a"), 0.0)
-    known.hear(here("b"), 0.0)
-    known.hear(here("b"), 5.0)
-    known.look(GONE_S)
+    known.update(here("a"), 0.0)
+    known.update(here("b"), 0.0)
+    known.update(here("b"), 5.0)
+    known.expire(GONE_S)
     assert known.able == 2
-    known.look(GONE_S + 0.1)
+    known.expire(GONE_S + 0.1)
     assert known.able == 1
-    known.look(GONE_S + 5.1)
+    known.expire(GONE_S + 5.1)
     assert known.able == 0
 
 
 def test_a_flood_of_names_is_bounded() -> None:
     known = Roster(MODEL)
-    for number in range(roster.MOST + 10):
-        known.hear(here(str(number)), 0.0)
-    assert known.able == roster.MOST
-    known.hear(here("0"), 5.0)
-    known.look(GONE_S + 1)
+    for number in range(roster.MAX_VERIFIERS + 10):
+        known.update(here(str(number)), 0.0)
+    assert known.able == roster.MAX_VERIFIERS
+    known.update(here("0"), 5.0)
+    known.expire(GONE_S + 1)
     assert known.able == 1, "those that are known go on being heard"
