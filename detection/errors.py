@@ -1,9 +1,11 @@
 """The exceptions that `detection` raises.
 
-DetectionError
-├── AudioError      an audio file that cannot be read, or holds no audio
-├── DataError       a manifest, corpus or split that training or evaluation cannot use
-└── ModelError      a model file that is missing, damaged or not what its card says
+    DetectionError
+    ├── AudioError      an audio file that cannot be read, or holds no audio
+    ├── DataError       a manifest, corpus or split that training or evaluation cannot use
+    └── ModelError      a model file that is missing, damaged or not what its card says
+
+Catch `DetectionError` for all of them.
 """
 
 from __future__ import annotations

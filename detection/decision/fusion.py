@@ -3,12 +3,10 @@
 The light model scores every window; the verifier scores as many as its share of the CPU allows. There is one map for
 each of the two cases, and for each channel class (`detection.signal.bandwidth`):
 
-=======================  =============================================================================
-scored by                log-likelihood ratio
-=======================  =============================================================================
-the light model alone    its calibrated log-odds
-both                     ``light_weight * light + verifier_weight * verifier + offset``, of calibrated log-odds
-=======================  =============================================================================
+| scored by             | log-likelihood ratio                                                                     |
+|-----------------------|------------------------------------------------------------------------------------------|
+| the light model alone | its calibrated log-odds                                                                  |
+| both                  | ``light_weight * light + verifier_weight * verifier + offset``, of calibrated log-odds   |
 
 The weights are fitted by logistic regression on windows that neither model was trained on (`callscreen detect fuse`).
 Both classes have equal weight, so 0 means even odds (Brümmer et al., "Fusion of heterogeneous speaker recognition

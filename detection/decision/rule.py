@@ -14,15 +14,13 @@ The probability is ``p = sigmoid(mean * n_eff)``.
 
 **Alert.** Its state depends on seconds of speech, not on time; silence changes nothing.
 
-==============  =============================================================================  ===============
-state           condition                                                                      next state
-==============  =============================================================================  ===============
-`undecided`     rolling p >= `raise_p`, enough speech, and enough windows with LLR > 0         `provisional`
-`provisional`   rolling p stayed >= `hold_p` for `confirm_speech_s` more                       `confirmed`
-`provisional`   rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
-`confirmed`     rolling p stayed < `clear_p` for `clear_speech_s`                              `cleared`
-`cleared`       as `undecided`                                                                 `provisional`
-==============  =============================================================================  ===============
+| state         | condition                                                               | next state    |
+|---------------|-------------------------------------------------------------------------|---------------|
+| `undecided`   | rolling p >= `raise_p`, enough speech, and enough windows with LLR > 0  | `provisional` |
+| `provisional` | rolling p stayed >= `hold_p` for `confirm_speech_s` more                | `confirmed`   |
+| `provisional` | rolling p stayed < `clear_p` for `clear_speech_s`                       | `cleared`     |
+| `confirmed`   | rolling p stayed < `clear_p` for `clear_speech_s`                       | `cleared`     |
+| `cleared`     | as `undecided`                                                          | `provisional` |
 
 `hold_p` has half the log-odds of `raise_p`: a new window counts by the light model alone until the verifier has scored
 it, so the rolling p first falls a little with each window. `clear_p` is below both. Confirming and clearing each take a
@@ -151,21 +149,20 @@ class Change:
 class Verdict:
     """The statement about a leg as a whole.
 
-    ===============  ======================  =================================================================
-    outcome          reason                  when (first match)
-    ===============  ======================  =================================================================
-    `synthetic`      `alert_confirmed`       an alert is confirmed, whatever the whole-leg p is
-    `indeterminate`  `too_little_speech`     less than `min_verdict_speech_s` of speech was scored
-    `synthetic`      `p_above_raise`         whole-leg p >= `raise_p`
-    `indeterminate`  `alert_provisional`     an alert is provisional and was not confirmed in time
-    `indeterminate`  `alert_cleared`         an alert was cleared: a part of the leg sounded synthetic
-    `indeterminate`  `out_of_domain`         more than `out_of_domain_share` of the scored speech is unlike the training
-                                             data (`detection.signal.domain`); tested before `noisy`, because the SNR
-                                             of clipped speech cannot be measured
-    `indeterminate`  `noisy`                 mean SNR of the scored windows, weighted by speech, < `noisy_snr_db`
-    `human`          `p_below_human`         whole-leg p <= `human_p`
-    `indeterminate`  `uncertain`             otherwise
-    ===============  ======================  =================================================================
+    | outcome         | reason              | when (first match)                                                    |
+    |-----------------|---------------------|-----------------------------------------------------------------------|
+    | `synthetic`     | `alert_confirmed`   | an alert is confirmed, whatever the whole-leg p is                    |
+    | `indeterminate` | `too_little_speech` | less than `min_verdict_speech_s` of speech was scored                 |
+    | `synthetic`     | `p_above_raise`     | whole-leg p >= `raise_p`                                              |
+    | `indeterminate` | `alert_provisional` | an alert is provisional and was not confirmed in time                 |
+    | `indeterminate` | `alert_cleared`     | an alert was cleared: a part of the leg sounded synthetic             |
+    | `indeterminate` | `out_of_domain`     | more than `out_of_domain_share` of the scored speech is out of domain |
+    | `indeterminate` | `noisy`             | mean SNR of the scored windows, weighted by speech, < `noisy_snr_db`  |
+    | `human`         | `p_below_human`     | whole-leg p <= `human_p`                                              |
+    | `indeterminate` | `uncertain`         | otherwise                                                             |
+
+    `out_of_domain` (`detection.signal.domain`) is tested before `noisy`, because the SNR of clipped speech cannot be
+    measured.
     """
 
     outcome: Outcome
