@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from gateway.config import ENV_PREFIX, Settings
 from gateway.errors import ConfigError
+from gateway.toml import read_toml
 
 PRIVATE = ("token", "key", "secret", "password")
 """A setting whose name contains one of these is a secret: error messages leave its value out."""
@@ -71,7 +71,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **ov
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return read_toml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config {file}: {error.strerror}; expected a TOML file with settings") from None
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer with too many digits

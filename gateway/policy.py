@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from gateway.errors import ConfigError
 from gateway.ingest.events import Direction, LegDescription, Role, StreamStarted
+from gateway.toml import read_toml
 
 Source = Literal[
     "asterisk", "audiosocket", "bandwidth", "exotel", "freeswitch", "genesys", "jambonz", "livekit", "plain", "plivo",
@@ -202,7 +202,7 @@ def parse(text: str, name: str) -> Loaded:
         ConfigError: one line per mistake: file, line, key, what was expected.
     """
     try:
-        policy = PolicyFile.model_validate(tomllib.loads(text))
+        policy = PolicyFile.model_validate(read_toml(text))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         told = [_explain(text, name, fault) for fault in faults[:MAX_FAULTS]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import warnings
 from collections.abc import Collection
 from random import Random
@@ -13,6 +14,8 @@ from hypothesis.errors import HypothesisWarning
 from tests.fuzz.mutations import Input
 from tests.fuzz.target import CpuLimit, Finding, Target, check, why
 
+SMALLER_S = 10.0
+"""CPU seconds for making one finding smaller."""
 COLLECT_EVERY = 500
 """Inputs between two runs of the garbage collector, which is off meanwhile."""
 
@@ -76,8 +79,11 @@ def fuzz(target: Target, inputs: int, number: int | str, known: Collection[str] 
 
 
 def smaller(target: Target, finding: Finding) -> Finding:
-    """Return the finding without the parts, and without the pieces of parts, that it does not need."""
-    best = finding
+    """Return the finding without the parts, and without the pieces of parts, that it does not need.
+
+    Each try with an input that takes too long takes that long: after `SMALLER_S` the smallest so far is returned.
+    """
+    best, until_s = finding, time.process_time() + SMALLER_S
     for _ in range(2):
         for at in reversed(range(len(best.input))):
             best = _if_still(target, best, (*best.input[:at], *best.input[at + 1 :]))
@@ -85,6 +91,8 @@ def smaller(target: Target, finding: Finding) -> Finding:
             size = len(best.input[at]) // 2
             while size:
                 for start in reversed(range(0, len(best.input[at]), size)):
+                    if time.process_time() > until_s:
+                        return best
                     part = best.input[at]
                     less = part[:start] + part[start + size :]  # type: ignore[operator]  # both are of the same kind
                     best = _if_still(target, best, (*best.input[:at], less, *best.input[at + 1 :]))

@@ -11,7 +11,6 @@ import functools
 import os
 import sqlite3
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +34,7 @@ from gateway.http.calls import read_query
 from gateway.http.feedback import OPERATOR, read_feedback
 from gateway.ingest.kinds import kind_of
 from gateway.policy import parse
+from gateway.toml import read_toml
 from tests.fuzz.mutations import Input, Part, any_part, sequences
 from tests.fuzz.target import Target
 from tests.gateway.alerts.events import alert, call_started, facts, leg_started
@@ -115,7 +115,7 @@ def play_toml(given: Input) -> None:
     """The text of a settings file, and what stands in it."""
     for part in given:
         try:
-            _settings(tomllib.loads(_bytes(part).decode()))
+            _settings(read_toml(_bytes(part).decode()))
         except (ValueError, RecursionError):
             continue
 
