@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 MAX_KEY_PARTS = 100
-"""Parts of a dotted key. The time that `tomllib` takes grows with their square, or with their cube if a value follows."""
+"""Parts of a dotted key. The time of `tomllib` grows with their square, or with their cube if a value follows."""
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 
