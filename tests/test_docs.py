@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -110,6 +111,22 @@ def test_toml_is_a_configuration_or_a_scenario(block: Block, tmp_path: Path) -> 
 @of("xml")
 def test_xml_is_well_formed(block: Block) -> None:
     ET.fromstring(f"<page>{block.text}</page>")
+
+
+@of("js")
+def test_javascript_is_a_module(block: Block, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed")
+    (tmp_path / "block.mjs").write_text(block.text)
+    subprocess.run([node, "--check", str(tmp_path / "block.mjs")], check=True)
+
+
+@of("ini")
+def test_lines_of_asterisk_are_sections_or_settings(block: Block) -> None:
+    assert block.title, "expected a title: the name of the file"
+    lines = [line for line in block.text.splitlines() if line.strip() and not line.startswith(";")]
+    assert not [line for line in lines if not re.match(r"\[\w+\]$|\s*\w+ =>? \S", line)]
 
 
 @pytest.fixture(scope="module")

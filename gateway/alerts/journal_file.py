@@ -55,6 +55,9 @@ def move_aside(path: Path) -> Path:
 def unusable(path: Path, why: object) -> ConfigError:
     """Return the error for a journal that cannot be used, with what to do about it."""
     advice = "Move the file away to start a new journal, or set `journal` to another path"
-    if getattr(why, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+    code = getattr(why, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_READONLY:
         advice = "Expected a file, and a folder, that this user can write"
+    elif code == sqlite3.SQLITE_FULL:
+        advice = "Free some space, or set `journal` to another path"
     return ConfigError(f"journal: {path} cannot be used: {why}. {advice}")
