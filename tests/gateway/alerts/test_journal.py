@@ -186,7 +186,7 @@ def from_the_future(path: Path) -> None:
         (truncated, "malformed|damaged"),
         (scribbled_over, "malformed|damaged"),
         (somebody_elses, "another program"),
-        (from_the_future, "version 99 of the layout, expected 2"),
+        (from_the_future, "schema version: expected 2, got 99"),
         (Path.mkdir, "unable to open"),
     ],
 )
