@@ -115,15 +115,15 @@ def verify_windows(samples: Samples, light: Windowing, verifier: Detector, min_s
         ModelError: the verifier returned NaN or infinity.
     """
     verifier_scores: list[VerifierScore] = []
-    for asked in _verifier_windows(samples, light, verifier, min_speech_s):
+    for batch in _verifier_windows(samples, light, verifier, min_speech_s):
         frontend = verifier.frontend()
-        scored = verifier.score(np.stack([frontend.inputs(window.window) for _, window in asked]))
+        scored = verifier.score(np.stack([frontend.inputs(window.window) for _, window in batch]))
         if not np.isfinite(scored.log_odds).all():
             raise ModelError(f"{verifier.name}: expected finite log-odds")
         verifier_scores += [
             VerifierScore(after, window.start_s, window.end_s, window.overlapping, log_odds, narrow)
             for (after, window), log_odds, narrow in zip(
-                asked, scored.log_odds.tolist(), scored.narrow.tolist(), strict=True
+                batch, scored.log_odds.tolist(), scored.narrow.tolist(), strict=True
             )
         ]
     return verifier_scores
@@ -190,14 +190,14 @@ def _verifier_windows(
     """Yield the verifier's windows in batches, each with the index of the light model's window that completed it."""
     coverage, number = Coverage(verifier.window_s, verifier.hop_s), -1
     for windows in _windows(samples, light):
-        asked = []
+        batch = []
         for window in windows:
             number += 1
             spoken = window.speech_s >= min_speech_s
             new = coverage.add(window, overlapping=True) if spoken else coverage.skip(window)
-            asked += [(number, one) for one in new]
-        if asked:
-            yield asked
+            batch += [(number, one) for one in new]
+        if batch:
+            yield batch
     if last := coverage.end():
         yield [(number, window) for window in last]
 

@@ -180,7 +180,7 @@ def _test_set(args: argparse.Namespace) -> TestSet:
 
 
 def _noises(args: argparse.Namespace) -> tuple[Sequence[float], Path]:
-    """Return the ratios at which noise is added, and the list of noises; no ratio where none is asked for or known."""
+    """Return the SNRs of added noise, and the list of noises; no SNR if none is requested or there is no list."""
     listing = args.surroundings or args.data.parent / NOISES
     if args.snr is not None:
         return args.snr, listing

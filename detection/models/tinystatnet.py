@@ -2,7 +2,7 @@
 
 Differences, and why: all 64 log-mel bands instead of 32 cosine coefficients (vocoders blur the high bands, which MFCC
 blur themselves); only each band's mean over the window is taken away, not its deviation; mean and deviation over time
-instead of a flattened map, so that it does not matter *when* something is heard (Snyder et al., x-vectors, 2018).
+instead of a flattened map, so that the time of an artefact does not matter (Snyder et al., x-vectors, 2018).
 """
 
 from __future__ import annotations

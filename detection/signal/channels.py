@@ -116,7 +116,7 @@ def lose_packets(samples: Samples, loss: float, rng: np.random.Generator, concea
     If not `concealed`, lost packets are silent.
     """
     packet = int(PACKET_S * SAMPLE_RATE_HZ)
-    heard = samples.copy()
+    received = samples.copy()
     leave_burst = 0.5
     enter_burst = leave_burst * loss / (1 - loss)
     lost_in_a_row = 0
@@ -125,8 +125,8 @@ def lose_packets(samples: Samples, loss: float, rng: np.random.Generator, concea
         lost_in_a_row = lost_in_a_row + 1 if in_burst else 0
         if in_burst:
             fade = max(0.0, 1.0 - lost_in_a_row / 3) if concealed else 0.0
-            heard[start : start + packet] = heard[start - packet : start] * fade
-    return heard
+            received[start : start + packet] = received[start - packet : start] * fade
+    return received
 
 
 def _gsm(pcm: NDArray[np.int16]) -> tuple[Samples, int]:

@@ -52,7 +52,7 @@ class WindowSampler:
         renderings: Sequence[Ragged | Joined],
         n_frames: int,
         settings: Settings,
-        taught: NDArray[np.float32] | None = None,
+        teacher_log_odds: NDArray[np.float32] | None = None,
     ) -> None:
         """Take the renderings of all `clips`, and the teacher's log-odds of each clip, NaN for unknown."""
         chosen = [clips[index] for index in indices]
@@ -63,7 +63,9 @@ class WindowSampler:
         self._is_fake = np.array([clip.is_fake for clip in chosen])
         names = {source: number for number, source in enumerate(sorted({clip.source for clip in chosen}))}
         self._sources = np.array([names[clip.source] for clip in chosen])
-        self._taught = np.full(len(clips), np.nan, np.float32) if taught is None else taught
+        self._teacher_log_odds = (
+            np.full(len(clips), np.nan, np.float32) if teacher_log_odds is None else teacher_log_odds
+        )
         self._n_frames = n_frames
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,7 +75,7 @@ class WindowSampler:
         clips = [self._indices[position] for position in drawn]
         windows = torch.from_numpy(np.stack([self._window(clip, rng) for clip in clips]))
         labels = torch.from_numpy(self._is_fake[drawn].astype(np.int64))
-        return windows, labels, torch.from_numpy(self._sources[drawn]), torch.from_numpy(self._taught[clips])
+        return windows, labels, torch.from_numpy(self._sources[drawn]), torch.from_numpy(self._teacher_log_odds[clips])
 
     def _window(self, clip: int, rng: np.random.Generator) -> NDArray[np.float32]:
         frames = self._renderings[int(rng.integers(len(self._renderings)))][clip]
@@ -130,12 +132,14 @@ class Trainer:
         self.network.train()
         rng = np.random.default_rng((self.settings.seed, len(self.history)))
         for _ in range(self.steps_per_epoch):
-            frames, labels, sources, taught = self._sampler.batch(self.settings.batch, rng)
+            frames, labels, sources, teacher_log_odds = self._sampler.batch(self.settings.batch, rng)
             if self.settings.masks:
                 frames = blank_stripes(frames, self.settings.masks, rng)
             with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the CPU supports it
                 logits = self.network(frames)
-            loss = training_loss(logits.float(), labels, sources, taught, self._sampler.class_weights, self.settings)
+            loss = training_loss(
+                logits.float(), labels, sources, teacher_log_odds, self._sampler.class_weights, self.settings
+            )
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)

@@ -19,17 +19,17 @@ MARGIN = Direction.SCALE * Direction.MARGIN
 
 
 def training_loss(
-    logits: Tensor, labels: Tensor, sources: Tensor, taught: Tensor, class_weights: Tensor, settings: Settings
+    logits: Tensor, labels: Tensor, sources: Tensor, teacher_log_odds: Tensor, class_weights: Tensor, settings: Settings
 ) -> Tensor:
-    """Return the loss of `settings`: `class_loss`, plus weighted `page_ranking` and `teaching`.
+    """Return the loss of `settings`: `class_loss`, plus weighted `page_ranking` and `distillation_loss`.
 
-    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers; `taught` has a
-    teacher's log-odds, ``(batch,)``, NaN where unknown.
+    `logits` is ``(batch, 2)``; `labels` (1 is synthetic) and `sources` are ``(batch,)`` integers; `teacher_log_odds`
+    has a teacher's log-odds, ``(batch,)``, NaN where unknown.
     """
     loss = class_loss(settings.loss, logits, labels, class_weights, settings.label_smoothing)
     if settings.ranking:
         loss = loss + settings.ranking * page_ranking(logits, labels, sources)
-    return loss + settings.teaching * teaching(logits, taught) if settings.teaching else loss
+    return loss + settings.teaching * distillation_loss(logits, teacher_log_odds) if settings.teaching else loss
 
 
 def class_loss(
@@ -69,14 +69,14 @@ def page_ranking(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
     return functional.softplus(-lead[pairs]).mean()
 
 
-def teaching(logits: Tensor, taught: Tensor) -> Tensor:
+def distillation_loss(logits: Tensor, teacher_log_odds: Tensor) -> Tensor:
     """Return the cross entropy to a teacher's probabilities, over the windows where these are known; else 0.
 
     Distillation (Hinton, Vinyals, Dean, 2015) at temperature 1. The teacher must not have been trained on the clip, or
     it would only repeat the label.
     """
-    known = taught.isfinite()
+    known = teacher_log_odds.isfinite()
     if not bool(known.any()):
         return logits.new_zeros(())
     log_odds = logits[known, 1] - logits[known, 0]
-    return functional.binary_cross_entropy_with_logits(log_odds, taught[known].sigmoid())
+    return functional.binary_cross_entropy_with_logits(log_odds, teacher_log_odds[known].sigmoid())

@@ -138,8 +138,10 @@ def _run_once(args: argparse.Namespace, material: Material, settings: Settings, 
     """Train with one seed, or resume; return the best epoch."""
     torch.manual_seed(settings.seed)
     contract = ARCHITECTURES[args.model].contract
-    taught = or_labels(read_opinions(args.teacher, material.clips), material.clips) if args.teacher else None
-    sampler = WindowSampler(material.clips, material.train, material.heard, contract.input_shape[0], settings, taught)
+    teacher_log_odds = or_labels(read_opinions(args.teacher, material.clips), material.clips) if args.teacher else None
+    sampler = WindowSampler(
+        material.clips, material.train, material.heard, contract.input_shape[0], settings, teacher_log_odds
+    )
     trainer = Trainer(ARCHITECTURES[args.model].build(contract), sampler, settings)
     made_of = {
         "model": args.model,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detection.models.layers import Direction
-from detection.training.losses import class_loss, page_ranking, teaching, training_loss
+from detection.training.losses import class_loss, distillation_loss, page_ranking, training_loss
 from detection.training.settings import LossName, Settings
 
 LABELS = torch.tensor([0, 1, 0, 1])
@@ -81,11 +81,11 @@ def test_settings_choose_loss_and_strength_of_ranking() -> None:
 
 def test_teaching_applies_only_to_clips_with_a_teacher_score() -> None:
     scores = logits(0.0, 2.0, 5.0, 5.0)
-    taught = torch.tensor([0.0, log(3), nan, nan])  # 1/2 and 3/4
+    teacher_log_odds = torch.tensor([0.0, log(3), nan, nan])  # 1/2 and 3/4
     told = -(0.75 * log(1 / (1 + exp(-2))) + 0.25 * log(1 / (1 + exp(2))))
-    assert teaching(scores, taught).item() == pytest.approx((log(2) + told) / 2)
-    assert teaching(scores, UNTAUGHT).item() == 0
+    assert distillation_loss(scores, teacher_log_odds).item() == pytest.approx((log(2) + told) / 2)
+    assert distillation_loss(scores, UNTAUGHT).item() == 0
     settings = Settings(ranking=0, teaching=0.5)
-    whole = training_loss(scores, LABELS, PAGES, taught, ALIKE, settings)
+    whole = training_loss(scores, LABELS, PAGES, teacher_log_odds, ALIKE, settings)
     plain = training_loss(scores, LABELS, PAGES, UNTAUGHT, ALIKE, settings)
-    assert (whole - plain).item() == pytest.approx(0.5 * teaching(scores, taught).item())
+    assert (whole - plain).item() == pytest.approx(0.5 * distillation_loss(scores, teacher_log_odds).item())

@@ -44,5 +44,5 @@ def test_says_what_is_wrong_with_the_file(tmp_path: Path, text: str, said: str) 
 
 def test_label_replaces_missing_teacher_scores() -> None:
     clips = [replace(clip("a.wav"), label=label) for label in ("real", "fake", "fake")]
-    taught = or_labels(np.array([np.nan, np.nan, -2.5], np.float32), clips)
-    assert taught.tolist() == [-CERTAIN, CERTAIN, -2.5]
+    teacher_log_odds = or_labels(np.array([np.nan, np.nan, -2.5], np.float32), clips)
+    assert teacher_log_odds.tolist() == [-CERTAIN, CERTAIN, -2.5]
