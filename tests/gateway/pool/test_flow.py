@@ -9,7 +9,7 @@ def fast(flow: Flow, answers: int, *, is_full: bool = True) -> float:
     return flow.limit
 
 
-def test_what_is_taken_soon_doubles_what_is_given_until_something_waits() -> None:
+def test_jobs_taken_soon_double_the_limit_until_one_is_late() -> None:
     flow = Flow()
     assert fast(flow, 2) == 2 * FIRST
     assert fast(flow, 4) == 4 * FIRST
@@ -23,7 +23,7 @@ def test_a_limit_that_holds_nothing_back_stays() -> None:
     assert fast(Flow(), 1000, is_full=False) == FIRST
 
 
-def test_slow_answers_and_missing_ones_let_less_be_given_once_for_all_of_a_moment() -> None:
+def test_late_and_lost_jobs_decrease_the_limit_once_per_moment() -> None:
     flow = Flow()
     fast(flow, 6)
     for now_s in (10.0, 10.1, 10.2):
