@@ -245,7 +245,8 @@ class _Stream:
 
         def interrupt(ended: asyncio.Task[str]) -> None:
             if not ended.cancelled():
-                deadline.reschedule(loop.time())
+                with contextlib.suppress(RuntimeError):  # the wait has ended at the same moment
+                    deadline.reschedule(loop.time())
 
         self._ended.add_done_callback(interrupt)
 
