@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, NamedTuple
 
@@ -24,8 +25,9 @@ class Document(NamedTuple):
     text: str
 
 
+@functools.cache
 def documents() -> dict[str, Document]:
-    """Return all documents by path, those of `PATHS`."""
+    """Return all documents by path, those of `PATHS`. The first call takes some tenths of a second."""
     schemas = {name: f"{paths.SCHEMAS}/{name}" for name in EVENT_TYPES.values()}
     return {
         paths.ASYNCAPI: Document(JSON, _text(asyncapi())),

@@ -120,12 +120,13 @@ def event_routes(bus: Bus, settings: Settings, shared: SharedEvents | None) -> l
 
 
 def contract_routes() -> list[BaseRoute]:
-    """Return the routes of the contract's documents, which are generated now, once."""
+    """Return the routes of the contract's documents. They are generated at the first request, not at the start."""
 
-    async def show(_request: Request, document: contract.Document) -> Response:
+    async def show(request: Request) -> Response:
+        document = (await asyncio.to_thread(contract.documents))[request.url.path]
         return Response(document.text, media_type=document.media_type)
 
-    return [Route(path, partial(show, document=document)) for path, document in contract.documents().items()]
+    return [Route(path, show) for path in contract.PATHS]
 
 
 def state_routes(
