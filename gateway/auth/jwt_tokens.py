@@ -67,7 +67,8 @@ class Issuer:
             )
         # PyJWT does not check the type of every claim, nor how deep they are.
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise Unauthorized(f"token: expected a valid JSON Web Token: {error}") from None
+            told = str(error).encode("ascii", "backslashreplace").decode()  # a header may hold surrogates
+            raise Unauthorized(f"token: expected a valid JSON Web Token: {told}") from None
         return access_by(claims, self._settings)
 
     async def close(self) -> None:
@@ -164,7 +165,11 @@ def access_by(claims: Mapping[str, Any], settings: JwtSettings) -> Access:
         raise Unauthorized(f"token: expected a tenant as claim {settings.tenant_claim!r}")
     client = claims.get("client_id") or claims.get("azp")
     name = client[:64] if isinstance(client, str) else "jwt"
-    return Access(name, scopes, tenant, float(claims["exp"]) + LEEWAY_S)
+    try:
+        expires_s = float(claims["exp"])
+    except OverflowError:
+        raise Unauthorized("token: expected a time in seconds as claim 'exp'") from None
+    return Access(name, scopes, tenant, expires_s + LEEWAY_S)
 
 
 def _fetched(url: str) -> bytes:
