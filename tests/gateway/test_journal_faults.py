@@ -62,7 +62,7 @@ async def test_a_journal_that_is_damaged_in_mid_call_is_replaced(tmp_path: Path)
             await asyncio.to_thread(overwrite, path)
             events = await all_events(running, first)  # reads what is damaged
             assert (events[0]["type"], events[0]["data"]["reason"]) == ("gap", "cursor_too_old")
-        await until_logged(running, "journal is damaged: a new one goes on, older events cannot be read")
+        await until_logged(running, "journal is damaged: continuing in a new one; older events cannot be read")
         assert await running.ready() == []
         assert await running.metric("callscreen_journal_renewals_total") == 1
         assert await running.metric("callscreen_events_dropped_total") == 0
