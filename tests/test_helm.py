@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.__main__ import parser
 from gateway.config import ENV_PREFIX, Settings
 from gateway.config_loading import load
 from gateway.shared.settings import NatsSettings
@@ -30,6 +31,7 @@ auth: {token: 'a "quoted" token'}
 policy: "[default]\\nalert_p = 0.97\\n"
 tls: {secretName: gateway-tls}
 nats: {url: "nats://nats:4222", tokenSecret: nats}
+verifiers: {replicas: 2}
 ingress: {enabled: true, className: nginx, host: calls.example.com, tlsSecretName: calls-tls}
 telephony: {enabled: true, audiosocket: 9092, rtp: [10000, 10003]}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
@@ -59,7 +61,7 @@ def test_the_settings_are_those_of_a_gateway(tmp_path: Path) -> None:
     file = tmp_path / "callscreen.toml"
     file.write_text(VALUES["config"])
     assert load(file, environ={}).max_calls == tomllib.loads(VALUES["config"])["max_calls"]
-    variables = set(re.findall(rf"\b{ENV_PREFIX}([A-Z_]+)", TEMPLATES["statefulset.yaml"]))
+    variables = set(re.findall(rf"\b{ENV_PREFIX}([A-Z_]+)", "".join(TEMPLATES.values())))
     assert {name.lower() for name in variables} <= set(Settings.model_fields)
     assert {"HOST", "PORT", "JOURNAL", "TOKEN", "NATS", "TLS_CERT", "TLS_KEY", "POLICY"} == variables
 
@@ -101,6 +103,7 @@ def test_helm_finds_no_fault(values: str) -> None:
 def test_what_cannot_work_is_refused() -> None:
     assert "auth: expected one of" in helm("template", "calls", values="{}").stderr
     assert "set nats.url" in helm("template", "calls", values="{replicas: 2, auth: {token: t}}").stderr
+    assert "set nats.url" in helm("template", "calls", values="{verifiers: {replicas: 1}, auth: {token: t}}").stderr
 
 
 @rendered
@@ -130,6 +133,31 @@ def test_what_is_rendered_is_a_gateway_that_may_do_nothing_else() -> None:
         assert service["selector"]["statefulset.kubernetes.io/pod-name"] == f"calls-callscreen-{number}"
         ports = [(one["protocol"], one["port"]) for one in service["ports"]]
         assert ports == [("UDP", 5060), ("TCP", 5060), ("TCP", 9092), *(("UDP", port) for port in range(10000, 10004))]
+
+
+@rendered
+def test_verifiers_are_a_deployment_that_no_service_of_the_gateways_selects() -> None:
+    made = objects(EVERYTHING)
+    verifiers, gateways = made["Deployment", "calls-callscreen-verifier"], made["StatefulSet", "calls-callscreen"]
+    environs = []
+    for workload in (verifiers, gateways):
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        environs.append({one["name"]: one.get("value") for one in container["env"]})
+        assert NatsSettings.model_validate_json(environs[-1]["CALLSCREEN_NATS"]).verifier_pool
+        assert workload["spec"]["selector"]["matchLabels"].items() <= labels(workload).items()
+    (container,) = verifiers["spec"]["template"]["spec"]["containers"]
+    assert parser().parse_args(container["args"]).port == 8080
+    services = [one["spec"]["selector"] for (kind, _), one in made.items() if kind == "Service"]
+    assert services
+    assert not any(selector.items() <= labels(verifiers).items() for selector in services)
+    assert "verifier_pool" not in str(
+        objects(EVERYTHING.replace("verifiers: {replicas: 2}", ""))["StatefulSet", "calls-callscreen"]
+    )
+
+
+def labels(workload: dict[str, Any]) -> dict[str, str]:
+    """Return the labels of a workload's pods."""
+    return dict(workload["spec"]["template"]["metadata"]["labels"])
 
 
 @rendered
