@@ -2,6 +2,7 @@
 
 import { byId, make } from "./page.js";
 
+const FORBIDDEN = 403;
 const STEPS = ["nothing", "verifications", "short hop", "windows", "new calls"];
 
 export class Health {
@@ -12,10 +13,27 @@ export class Health {
 
   async show() {
     const ready = await (await fetch("/readyz")).json();
-    const metrics = read(await (await this.gateway.fetch("/metrics")).text());
+    const facts = { state: ready.ready ? "ready" : ready.reasons.join("; ") };
+    const metrics = await this.#metrics();
+    if (metrics) Object.assign(facts, this.#load(metrics));
+    byId("health").replaceChildren(...Object.entries(facts).map(([name, value]) =>
+      make("div", { className: name === "state" && !ready.ready ? "fault" : "" },
+        make("dt", {}, name), make("dd", {}, value))));
+  }
+
+  // Metrics cover all tenants, so they need the scope `admin`; undefined without it.
+  async #metrics() {
+    try {
+      return read(await (await this.gateway.fetch("/metrics")).text());
+    } catch (error) {
+      if (error.code === FORBIDDEN) return undefined;
+      throw error;
+    }
+  }
+
+  #load(metrics) {
     const step = metrics.most("callscreen_overload_step");
-    const facts = {
-      state: ready.ready ? "ready" : ready.reasons.join("; "),
+    return {
       delay: `${(1000 * metrics.most("callscreen_delay_seconds")).toFixed(0)} ms`,
       "windows scored": scoredShare(metrics, "callscreen_windows_total"),
       "windows verified": scoredShare(metrics, "callscreen_verifier_windows_total"),
@@ -23,9 +41,6 @@ export class Health {
       "given up": STEPS[step] ?? "nothing",
       "events lost": String(metrics.sum("callscreen_events_dropped_total")),
     };
-    byId("health").replaceChildren(...Object.entries(facts).map(([name, value]) =>
-      make("div", { className: name === "state" && !ready.ready ? "fault" : "" },
-        make("dt", {}, name), make("dd", {}, value))));
   }
 
   #verifierCpu(cpu_s) {

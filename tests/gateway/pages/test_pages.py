@@ -18,6 +18,7 @@ from gateway import pages
 from gateway.app import Server, running
 from gateway.config_loading import load
 from gateway.evidence.age import new_pair
+from tests.gateway.auth.test_tokens import row
 from tests.gateway.browser import Tab, browser, needs_chromium
 from tests.gateway.conftest import Serve
 from tests.gateway.loudness import speech
@@ -156,6 +157,21 @@ async def test_the_live_view_asks_for_a_token_and_shows_calls(serve: Serve, tmp_
         await page.until("health", scored_share())
         await page.until("empty", "Attach the first one")
         assert f"{ws_url(server, '/v1/media')}/plain?" in await page.run("document.getElementById('empty').textContent")
+
+
+@pytest.mark.slow
+@needs_chromium
+async def test_a_token_without_admin_sees_calls_and_the_gateways_state_but_no_metrics(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = await serve(tokens=[row("desk", "subscribe")])
+    async with browser(tmp_path) as chromium, chromium.tab(f"{server.url}/") as page:
+        await page.type("token", "desk-t0ken")
+        await page.run("document.getElementById('access').requestSubmit()")
+        await page.until("empty", "Attach the first one")
+        await page.until("health", "ready")
+        assert "delay" not in await page.text("health")
+        assert await page.text("connection") == ""
 
 
 async def check_history(page: Tab) -> None:
