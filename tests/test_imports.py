@@ -137,7 +137,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.evidence",
         "detection",
     ),
-    "gateway.policy": ("gateway.errors", "gateway.ingest.events"),
+    "gateway.policy": ("gateway.errors", "gateway.ingest.events", "gateway.toml"),
     "gateway.policy_watch": ("gateway.call.policies", "gateway.errors", "gateway.logs", "gateway.policy"),
     "gateway.commands.policy": ("gateway.ingest.events", "gateway.policy"),
     "gateway.alerts": (
@@ -155,7 +155,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         "gateway.logs",
     ),
     "gateway.client": ("gateway.alerts.event", "gateway.alerts.cloud_event"),
-    "gateway.config_loading": ("gateway.config", "gateway.errors"),
+    "gateway.config_loading": ("gateway.config", "gateway.errors", "gateway.toml"),
     "gateway.pool": (
         "gateway.call.scorer",
         "gateway.clock",

@@ -176,7 +176,7 @@ async def test_a_leg_is_listened_to_once(serve: Serve) -> None:
     async with subscribed(server) as events, connect(ws_url(server, PLAIN)) as first:
         await first.send(SILENCE)
         async with connect(ws_url(server, PLAIN)) as second:
-            assert await closed(second) == (4409, "leg: 'caller' of this call is already being listened to")
+            assert await closed(second) == (4409, "leg: 'caller' of this call has a stream already")
         async with connect(ws_url(server, PLAIN.replace("caller", "callee"))) as other:
             await other.send(SILENCE)
             await events.until("leg.started", leg="callee")

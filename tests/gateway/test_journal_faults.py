@@ -134,7 +134,7 @@ def damaged_row(path: Path) -> None:
     [
         (read_only, "attempt to write a readonly database. Expected a file, and a folder, that this user can write"),
         (garbage, "file is not a database. Move the file away to start a new journal"),
-        (damaged_row, "a call that had not ended is stored as something else. Move the file away"),
+        (damaged_row, "an open call is not stored as the start of a call. Move the file away"),
     ],
 )
 async def test_a_journal_that_cannot_be_used_stops_the_start_with_what_to_do(

@@ -121,7 +121,7 @@ async def test_the_endpoint_is_a_door_with_checks_names_and_limits_of_its_own(se
             headers={"Authorization": "Bearer desk", "Content-Type": "application/sdp"},
         )
         assert (nameless.status_code, "org: expected 1 to 128 letters" in nameless.json()["detail"]) == (400, True)
-        async with subscribed(server, "?token=house") as events:
+        async with subscribed(server, "?token=dashboard") as events:
             accepted = await web.post(
                 "/v1/whip/c-1/left?org=blue&token=desk", content=OFFER, headers={"Content-Type": "application/sdp"}
             )

@@ -80,7 +80,7 @@ class Announced(Dialect):
     def awaits(self) -> str:
         """See `Dialect`."""
         early = "audio came before it; " if len(self._early) else ""
-        return f"a text frame with call_id, rate and mix; {early}missing: {self._missing()}"
+        return f"the opening text frame; {early}missing: {self._missing()}"
 
     def mix(self) -> str:
         """Return the arrangement of the speakers: ``mono``, ``stereo`` or ``mixed``."""

@@ -109,7 +109,7 @@ async def test_gateway_that_goes_away_is_reported_and_waited_for(journal: Journa
         assert process.stderr is not None
         told = (await process.stderr.readline()).decode()
         assert told.startswith("callscreen watch: ")
-        assert "; again in " in told
+        assert "; retry in " in told
         bus.publish(alert(call_id="CA2"))
         port = int(gateway.url.split(":")[2].partition("/")[0])
         async with served(bus, port):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from websockets.asyncio.client import connect
 
 from gateway import logs
@@ -50,14 +49,10 @@ def accesses(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def errors_only() -> Iterator[None]:
+def errors_only(logging_restored: None) -> None:
     """The log of an operator who asked for errors only."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     logs.configure("error", "json")
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    structlog.configure(cache_logger_on_first_use=False)  # a cached logger would keep this configuration in later tests
 
 
 @pytest.mark.usefixtures("errors_only")
