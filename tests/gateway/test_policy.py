@@ -163,7 +163,7 @@ def test_a_file_is_read_and_its_version_is_that_of_its_text(tmp_path: Path) -> N
         read(file)
 
 
-def test_many_refusals_are_counted_and_logged_at_a_limited_rate() -> None:
+def test_of_many_mistakes_the_first_20_are_listed() -> None:
     text = "[default]\n" + "".join(f"no_such_key_{number} = 1\n" for number in range(3000))
     with pytest.raises(ConfigError) as refused:
         parse(text, "policy.toml")
