@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -11,15 +12,31 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from blockbuster import BlockBuster
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from gateway.logs import AUDIT
+
 settings.register_profile("callscreen", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("callscreen")
 REPOSITORY = Path(__file__).parent.parent
 collect_ignore = ["example_project"]  # somebody else's: run by a test, as they would run it
+
+
+@pytest.fixture(autouse=True)
+def logging_manners() -> Iterator[None]:
+    """Undo `gateway.logs.configure`, which commands call, after each test: later ones read standard output."""
+    loggers = [logging.getLogger(name) for name in (None, AUDIT)]
+    handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        loggers[0].handlers[:] = handlers
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

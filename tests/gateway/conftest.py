@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -12,10 +11,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import structlog
 
 import gateway.engine
-from gateway import logs, refusals
+from gateway import refusals
 from gateway.app import Server, running
 from gateway.call import load, overload, scorer
 from gateway.config_loading import load as load_settings
@@ -55,18 +53,6 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: None)
         yield start
         async with asyncio.timeout(20):
             await stack.aclose()
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """A test may call `logs.configure`; later tests have the configuration from before."""
-    root, audit = logging.getLogger(), logging.getLogger(logs.AUDIT)
-    handlers, levels = root.handlers[:], (root.level, audit.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    audit.setLevel(levels[1])
-    structlog.reset_defaults()
 
 
 @pytest.fixture

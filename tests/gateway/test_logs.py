@@ -9,8 +9,6 @@ import pytest
 
 from gateway import logs
 
-pytestmark = pytest.mark.usefixtures("logging_restored")
-
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]

@@ -49,7 +49,7 @@ def accesses(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def errors_only(logging_restored: None) -> None:
+def errors_only() -> None:
     """The log of an operator who asked for errors only."""
     logs.configure("error", "json")
     structlog.configure(cache_logger_on_first_use=False)  # a cached logger would keep this configuration in later tests
