@@ -74,7 +74,7 @@ def test_audio_before_the_format_is_held_back(told: dict[str, str]) -> None:
     dialect = FreeSwitch(handshake(**told), {})
     early = [bytes([index, 0]) * 640 for index in range(3)]
     assert [dialect.receive(frame) for frame in early] == [[]] * 3
-    assert dialect.awaits().startswith("a text frame with call_id, rate and mix; audio came before it; missing: ")
+    assert dialect.awaits().startswith("the opening text frame; audio came before it; missing: ")
     started, *heard = dialect.receive(FREESWITCH)
     assert isinstance(started, StreamStarted)
     assert {leg.format for leg in started.legs} == {AudioFormat("s16le", RATE_HZ)}
